@@ -1,0 +1,42 @@
+# The commands of the project. `make demo` and `make test` install what they need on first use.
+# The interpreter that makes the environment.
+BASE_PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+WHEELHOUSE ?= wheelhouse
+# The Python version the wheelhouse is for.
+PYTHON ?= 3.12
+
+.PHONY: install demo test lint format wheelhouse clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): setup.cfg constraints.txt tools/install_detectron2.py
+	$(BASE_PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt torch torchvision
+	$(RUN) tools/install_detectron2.py
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(INSTALLED)
+	$(RUN) tools/quickstart.py
+
+test: $(INSTALLED)
+	$(RUN) -m pytest
+
+lint: $(INSTALLED)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(INSTALLED)
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+# Wheels for a machine without network that already has torch: make wheelhouse PYTHON=3.12
+wheelhouse: $(INSTALLED)
+	$(RUN) tools/build_wheelhouse.py --python $(PYTHON) --output $(WHEELHOUSE)
+
+clean:
+	rm -rf $(VENV) $(WHEELHOUSE) output

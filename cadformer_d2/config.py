@@ -1,0 +1,151 @@
+"""Every configuration key this project adds to Detectron2's, with its default, unit and source.
+
+Defaults are the paper's (CADFormer, IEEE JSTARS 18:14557, 2025) unless a comment says otherwise.
+"""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode as CN
+
+
+def add_cadformer_config(cfg: CN) -> None:
+    """Add CADFormer's keys and defaults to Detectron2's default config, in place."""
+    _add_data_keys(cfg)
+    _add_model_keys(cfg)
+    _add_solver_keys(cfg)
+    _add_test_keys(cfg)
+
+
+def _add_data_keys(cfg: CN) -> None:
+    # Datasets scored during training; the best checkpoint is the one with the highest oIoU there.
+    # TRAIN and TEST are Detectron2's own; TEST is scored by --eval-only.
+    cfg.DATASETS.VAL = ()
+    # False: a record that cannot be used is an error. True: it is skipped, counted and logged.
+    cfg.DATASETS.LENIENT = False
+
+    # Channel order of the pixels the network sees; MODEL.PIXEL_MEAN and PIXEL_STD follow it.
+    cfg.INPUT.FORMAT = "RGB"
+    # (height, width) in pixels to which every image is resized; aspect ratio is not kept.
+    cfg.INPUT.SIZE = (480, 480)
+    # Longest expression in word pieces, [CLS] and [SEP] included; the rest is cut. The authors'
+    # released code cuts at 20, which loses words in 65 % of RSVG-HR's sentences.
+    cfg.INPUT.MAX_TOKENS = 64
+    # WordPiece vocabulary: a Hugging Face name, a folder holding vocab.txt, a vocab.txt file, or
+    # "synthrs" (the small vocabulary shipped with the generator).
+    cfg.INPUT.TOKENIZER = "bert-base-uncased"
+    # (fewest, most) black 32 x 32 boxes drawn on the image of one fifth of the training refs, in
+    # image pixels. (0, 0): off, the paper. The authors' released code uses (20, 60).
+    cfg.INPUT.RANDOM_ERASE_BOXES = (0, 0)
+
+
+def _add_model_keys(cfg: CN) -> None:
+    cfg.MODEL.META_ARCHITECTURE = "CADFormer"
+    # ImageNet statistics of 0-255 pixels in INPUT.FORMAT order.
+    cfg.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]
+    cfg.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]
+    # "" (random start), Microsoft's Swin release, or a checkpoint of this project.
+    cfg.MODEL.WEIGHTS = ""
+
+    text = cfg.MODEL.TEXT_ENCODER = CN()
+    text.NAME = "BertTextEncoder"
+    # Pre-trained BERT whose weights are loaded: a Hugging Face name or a local folder with
+    # config.json and the weights. "": random start. Its sizes must be those below.
+    text.WEIGHTS = "bert-base-uncased"
+    # Encoder layers that run: -1 all 12 of BERT-base, n the first n, 0 the embedding table only
+    # (the authors' released code).
+    text.NUM_LAYERS = -1
+    # Sizes of the encoder; the defaults are BERT-base's.
+    text.VOCAB_SIZE = 30522
+    text.HIDDEN_SIZE = 768
+    text.NUM_HEADS = 12
+    text.FFN_DIM = 3072
+    # BERT's own dropout, on hidden states and attention weights.
+    text.DROPOUT = 0.1
+
+    swin = cfg.MODEL.SWIN = CN()
+    # Channels of stage 1; stage i has EMBED_DIM * 2^(i-1).
+    swin.EMBED_DIM = 128
+    # Blocks of each stage.
+    swin.DEPTHS = (2, 2, 18, 2)
+    # Attention heads of each stage.
+    swin.NUM_HEADS = (4, 8, 16, 32)
+    # Side of an attention window, in positions.
+    swin.WINDOW_SIZE = 12
+    # Stochastic depth: the rate of the last block; it grows linearly from 0.
+    swin.DROP_PATH_RATE = 0.3
+
+    cfg.MODEL.BACKBONE.NAME = "TextAwareSwin"
+
+    position = cfg.MODEL.POSITION = CN()
+    # Absolute position signal: "none" (the paper) or "sincos".
+    position.NAME = "none"
+    # Sine/cosine waves per axis for "sincos": wave k runs k / 2 times across the image.
+    position.NUM_WAVES = 4
+
+    alignment = cfg.MODEL.ALIGNMENT = CN()
+    alignment.NAME = "SMGAM"
+    # Attention heads of the alignment at each stage (1 in the paper).
+    alignment.NUM_HEADS = (1, 1, 1, 1)
+    # Dropout after each projection of LGVLA and VGLVA (0 in every published recipe).
+    alignment.DROPOUT = 0.0
+
+    cfg.MODEL.NECK = CN()
+    # "" (the paper) or the name of a registered neck.
+    cfg.MODEL.NECK.NAME = ""
+
+    decoder = cfg.MODEL.DECODER = CN()
+    decoder.NAME = "TCMD"
+    # Channels of the decoder.
+    decoder.HIDDEN_DIM = 768
+    # Attention heads of TCMD's Transformer layers.
+    decoder.NUM_HEADS = 8
+    # Hidden width of the Transformer layers' feed-forward part.
+    decoder.FFN_DIM = 2048
+    # Dropout of the Transformer layers.
+    decoder.DROPOUT = 0.1
+    # Rotated kernels per adaptive rotated convolution (n in arXiv 2303.07820; 1 in CADFormer).
+    decoder.NUM_KERNELS = 1
+
+    loss = cfg.MODEL.LOSS = CN()
+    # Weight of the cross-entropy and of the Dice term.
+    loss.CE_WEIGHT = 0.9
+    loss.DICE_WEIGHT = 0.1
+    # Cross-entropy weights of (background, target).
+    loss.CLASS_WEIGHTS = (0.9, 1.1)
+    # How Dice is reduced over the batch: "mean", or "sum" as in the authors' released code.
+    loss.DICE_REDUCTION = "mean"
+
+
+def _add_solver_keys(cfg: CN) -> None:
+    solver = cfg.SOLVER
+    solver.BASE_LR = 5e-5
+    solver.WEIGHT_DECAY = 0.01
+    # Norms, biases and relative position tables.
+    solver.WEIGHT_DECAY_NORM = 0.0
+    solver.WEIGHT_DECAY_BIAS = 0.0
+    # Samples per iteration over all processes.
+    solver.IMS_PER_BATCH = 2
+    # Passes over the training refs. Detectron2 counts iterations: MAX_ITER, CHECKPOINT_PERIOD and
+    # TEST.EVAL_PERIOD of -1 are derived (NUM_EPOCHS epochs; every epoch); a positive value wins.
+    solver.NUM_EPOCHS = 40
+    solver.MAX_ITER = -1
+    solver.CHECKPOINT_PERIOD = -1
+    # lr_t = BASE_LR * (1 - t / MAX_ITER)^POLY_POWER, updated every iteration.
+    solver.LR_SCHEDULER_NAME = "PolynomialLR"
+    solver.POLY_POWER = 0.9
+    # Linear warm-up, in iterations (none in the paper).
+    solver.WARMUP_ITERS = 0
+    # With SOLVER.AMP.ENABLED: "bfloat16" or "float16" (the latter needs CUDA).
+    solver.AMP.DTYPE = "bfloat16"
+
+    cfg.SEED = 42
+
+
+def _add_test_keys(cfg: CN) -> None:
+    # Samples per forward pass in evaluation.
+    cfg.TEST.BATCH_SIZE = 1
+    cfg.TEST.EVAL_PERIOD = -1
+    # "input": masks are compared at INPUT.SIZE, as the papers do; "native": at the image's size.
+    cfg.TEST.EVAL_RESOLUTION = "input"
+    # IoU of a sample whose mask and prediction are both empty: 0 (LAVT's line) or 1 (GRES).
+    cfg.TEST.EMPTY_IOU = 0.0

@@ -1,0 +1,1 @@
+"""Operators without configuration, shared by the components of the model."""

@@ -1,0 +1,116 @@
+"""Cross-attention between positions of a feature map and words, in both directions."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..structures import TextFeatures
+
+
+def normalize_over_positions(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """InstanceNorm without affine parameters: each channel to zero mean and unit variance.
+
+    Args:
+        x: (B, N, C).
+        eps: added to the biased variance over the N positions.
+
+    Returns:
+        (B, N, C); zero where a channel is constant over the positions, N = 1 included.
+    """
+    # As a layer norm over the last axis, because F.instance_norm refuses a single position.
+    return F.layer_norm(x.transpose(1, 2), x.shape[1:2], eps=eps).transpose(1, 2)
+
+
+class CrossAttention(nn.Module):
+    """Projections and masked attention; subclasses say which side is normalised, and how."""
+
+    def __init__(self, *, query_dim: int, memory_dim: int, dim: int, num_heads: int = 1):
+        """
+        Args:
+            query_dim: channels of the side that asks.
+            memory_dim: channels of the side that is asked.
+            dim: channels of query, key, value and result.
+            num_heads: contiguous channel groups that attend separately; divides ``dim``.
+        """
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"attention width {dim} is not divisible by {num_heads} heads")
+        self.num_heads = num_heads
+        # PyTorch's default initialisation of a Linear is that of the 1x1 convolutions which these
+        # maps are in LAVT. Biases in front of a normalisation have no effect; they are kept so that
+        # parameter counts and foreign weights agree with the published models.
+        self.query = nn.Linear(query_dim, dim)
+        self.key = nn.Linear(memory_dim, dim)
+        self.value = nn.Linear(memory_dim, dim)
+        self.output = nn.Linear(dim, dim)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, is_key: Tensor | None) -> Tensor:
+        """softmax(Q K^T / sqrt(dim)) U, heads side by side.
+
+        Args:
+            query: (B, N, dim).
+            key, value: (B, M, dim).
+            is_key: (B, M) bool, True where a key may be looked at; None: everywhere.
+
+        Returns:
+            (B, N, dim).
+        """
+        dim = query.shape[-1]
+        query, key, value = (
+            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value)
+        )  # (B, heads, N or M, dim / heads)
+        attended = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if is_key is None else is_key[:, None, None, :],
+            # LAVT scales by the full width, whatever the number of heads.
+            scale=dim**-0.5,
+        )
+        return attended.transpose(1, 2).flatten(2)
+
+
+class PixelWordAttention(CrossAttention):
+    """Every position asks the words (LGVLA, equations 1-4; PWA in the LAVT line)."""
+
+    def forward(self, visual: Tensor, text: TextFeatures) -> Tensor:
+        """
+        Args:
+            visual: V (B, N, C).
+            text: L (B, T, C_l); padded tokens get no attention weight.
+
+        Returns:
+            InstanceNorm(W_o(softmax(Q K^T / sqrt(dim)) U)) (B, N, dim). Zero when only one token
+            is real: attention is then constant over positions, and the norm removes constants.
+        """
+        query = normalize_over_positions(self.query(visual))
+        attended = self.attend(
+            query, self.key(text.tokens), self.value(text.tokens), is_key=text.is_token
+        )
+        return normalize_over_positions(self.output(attended))
+
+
+class WordPixelAttention(CrossAttention):
+    """Every word asks the positions (VGLVA, equations 7-10)."""
+
+    def __init__(self, *, query_dim: int, memory_dim: int, dim: int, num_heads: int = 1):
+        super().__init__(query_dim=query_dim, memory_dim=memory_dim, dim=dim, num_heads=num_heads)
+        # A norm over channels, not over tokens as the vision side's mirror image would have it:
+        # over tokens, padding would take part in the statistics.
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, text: TextFeatures, visual: Tensor) -> Tensor:
+        """
+        Args:
+            text: L (B, T, C_l).
+            visual: V (B, N, C).
+
+        Returns:
+            LayerNorm(W_o(softmax(Q K^T / sqrt(dim)) U)) (B, T, dim). Rows of padded tokens hold
+            values that nobody may read.
+        """
+        key = normalize_over_positions(self.key(visual))
+        value = normalize_over_positions(self.value(visual))
+        attended = self.attend(self.query(text.tokens), key, value, is_key=None)
+        return self.norm(self.output(attended))

@@ -1,0 +1,34 @@
+"""The gate that decides how much of a fused feature flows back into its stream."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class LanguageGate(nn.Module):
+    """gate(F) = tanh(W_2 relu(W_1 F)), equation 6 of the paper; LAVT's language gate.
+
+    Both maps are without bias. Neither starts at zero: with both at zero the gate would have no
+    gradient for ever.
+    """
+
+    def __init__(self, *, dim: int):
+        """
+        Args:
+            dim: channels of the gated feature.
+        """
+        super().__init__()
+        self.reduce = nn.Linear(dim, dim, bias=False)
+        self.expand = nn.Linear(dim, dim, bias=False)
+        nn.init.trunc_normal_(self.reduce.weight, std=0.02)
+        nn.init.trunc_normal_(self.expand.weight, std=0.02)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """
+        Args:
+            feature: (..., dim).
+
+        Returns:
+            (..., dim) in (-1, 1).
+        """
+        return self.expand(self.reduce(feature).relu()).tanh()

@@ -1,0 +1,111 @@
+"""Adaptive rotated convolution (ARC, arXiv 2303.07820)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MAX_ANGLE = math.radians(40)
+
+
+def rotation_matrices(angle: Tensor) -> Tensor:
+    """The linear maps that rotate a 3 x 3 kernel by bilinear reading of its own grid.
+
+    Cell (u, v), u the column offset and v the row offset (down positive), reads the old kernel at
+    (u cos t - v sin t, u sin t + v cos t) clamped to the grid, so the pattern on screen turns
+    counter-clockwise for t > 0. Cells are counted row by row: k = 3 (v + 1) + (u + 1).
+
+    Args:
+        angle: (...) radians, any float dtype; used in float32.
+
+    Returns:
+        (..., 9, 9) float32: entry [k, m] is the weight of old cell m in new cell k. Rows sum to 1;
+        angle 0 is the identity.
+    """
+    angle = angle.float()[..., None]
+    offset = torch.tensor([-1.0, 0.0, 1.0], device=angle.device)
+    u, v = offset.repeat(3), offset.repeat_interleave(3)  # (9,) each
+    cos, sin = angle.cos(), angle.sin()
+    read_u = (u * cos - v * sin).clamp(-1, 1)  # (..., 9)
+    read_v = (u * sin + v * cos).clamp(-1, 1)
+    weight_u = (1 - (read_u[..., None] - u).abs()).clamp(min=0)  # (..., 9, 9)
+    weight_v = (1 - (read_v[..., None] - v).abs()).clamp(min=0)
+    return weight_u * weight_v
+
+
+class RotationRouter(nn.Module):
+    """Reads n angles and n combination weights off the input of the convolution."""
+
+    def __init__(self, *, channels: int, num_kernels: int, dropout: float = 0.2):
+        """
+        Args:
+            channels: of the input map.
+            num_kernels: n.
+            dropout: rate in front of each of the two heads.
+        """
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.norm = nn.LayerNorm(channels)
+        self.dropout = nn.Dropout(dropout)
+        self.weight_head = nn.Linear(channels, num_kernels)
+        self.angle_head = nn.Linear(channels, num_kernels, bias=False)
+        for module in (self.depthwise, self.weight_head, self.angle_head):
+            nn.init.normal_(module.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            x: (B, C, h, w).
+
+        Returns:
+            angles (B, n) in (-40, 40) degrees, given in radians; weights (B, n) in (0, 1), not
+            normalised over the kernels.
+        """
+        described = self.norm(self.depthwise(x).permute(0, 2, 3, 1)).relu()  # (B, h, w, C)
+        pooled = described.mean(dim=(1, 2))  # (B, C)
+        angles = MAX_ANGLE * F.softsign(self.angle_head(self.dropout(pooled)))
+        weights = self.weight_head(self.dropout(pooled)).sigmoid()
+        return angles, weights
+
+
+class AdaptiveRotatedConv2d(nn.Module):
+    """A 3 x 3 convolution whose kernel is turned to suit each image.
+
+    W~_b = sum_j weight_bj Rot(W_j, angle_bj); image b is convolved with its own W~_b.
+    """
+
+    def __init__(self, *, in_channels: int, out_channels: int, num_kernels: int = 1):
+        """
+        Args:
+            in_channels, out_channels: of the maps.
+            num_kernels: n, base kernels that are rotated and added (1 in CADFormer and RMSIN).
+        """
+        super().__init__()
+        self.router = RotationRouter(channels=in_channels, num_kernels=num_kernels)
+        self.weight = nn.Parameter(torch.empty(num_kernels, out_channels, in_channels, 3, 3))
+        nn.init.normal_(self.weight, std=math.sqrt(2 / (9 * num_kernels * in_channels)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """
+        Args:
+            x: (B, C_in, h, w).
+
+        Returns:
+            (B, C_out, h, w).
+        """
+        batch, _, height, width = x.shape
+        kernels = self.rotated_kernels(*self.router(x)).to(x.dtype)  # (B, C_out, C_in, 3, 3)
+        # One grouped convolution: group b holds image b and its kernel.
+        y = F.conv2d(
+            x.reshape(1, -1, height, width), kernels.flatten(0, 1), padding=1, groups=batch
+        )
+        return y.reshape(batch, -1, height, width)
+
+    def rotated_kernels(self, angles: Tensor, weights: Tensor) -> Tensor:
+        """Each image's kernel (B, C_out, C_in, 3, 3) from (B, n) angles and weights."""
+        turn = weights[..., None, None] * rotation_matrices(angles)  # (B, n, 9, 9)
+        base = self.weight.flatten(-2)  # (n, C_out, C_in, 9)
+        return torch.einsum("bnkm,noim->boik", turn.to(base.dtype), base).unflatten(-1, (3, 3))

@@ -1,0 +1,5 @@
+"""The visual encoder that the text flows through."""
+
+from .text_aware_swin import TextAwareSwin
+
+__all__ = ["TextAwareSwin"]

@@ -1,0 +1,143 @@
+"""CADFormer: the skeleton that joins the named components."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling.postprocessing import sem_seg_postprocess
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ..structures import ModelInput, TextFeatures
+from .criterion import SegmentationCriterion
+from .decoder import build_decoder
+from .neck import build_neck
+from .text_encoder import build_text_encoder
+
+PATCH_SIZE = 4
+
+
+@META_ARCH_REGISTRY.register()
+class CADFormer(nn.Module):
+    """text encoder + [backbone <-> alignment] -> neck -> decoder -> criterion | masks.
+
+    LAVT, LGCE, RMSIN, FIANet and the ablations are other choices of these components.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        text_encoder: nn.Module,
+        backbone: Backbone,
+        neck: nn.Module | None,
+        decoder: nn.Module,
+        criterion: nn.Module,
+        pixel_mean: list[float],
+        pixel_std: list[float],
+    ):
+        """
+        Args:
+            text_encoder: (input_ids, attention_mask) -> TextFeatures.
+            backbone: (image, text) -> (pyramid, text).
+            neck: (pyramid, text) -> pyramid, or None.
+            decoder: (pyramid, text) -> logits at a quarter of the input size.
+            criterion: (logits, target) -> dict of losses.
+            pixel_mean, pixel_std: per channel, of pixels in [0, 255].
+        """
+        super().__init__()
+        self.text_encoder = text_encoder
+        self.backbone = backbone
+        self.neck = neck
+        self.decoder = decoder
+        self.criterion = criterion
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        backbone = build_backbone(cfg)
+        return {
+            "text_encoder": build_text_encoder(cfg),
+            "backbone": backbone,
+            "neck": build_neck(cfg, backbone.output_shape()),
+            "decoder": build_decoder(cfg, backbone.output_shape()),
+            "criterion": SegmentationCriterion(cfg),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batch: list[ModelInput]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """
+        Args:
+            batch: samples as the mapper makes them; all images of one size.
+
+        Returns:
+            in training the weighted losses; else, per sample, {"sem_seg": (2, height, width)}:
+            probabilities of background and target at the sample's own height and width.
+        """
+        images = self.preprocess_images(batch)  # (B, 3, H, W)
+        text = self.encode_text(batch)
+        pyramid, text = self.backbone(images, text)
+        if self.neck is not None:
+            pyramid = self.neck(pyramid, text)
+        logits = self.decoder(pyramid, text)  # (B, 2, h_1, w_1)
+        logits = upsample_to_input(logits, images.shape[-2:])  # (B, 2, H, W)
+        if self.training:
+            return self.criterion(logits, self.stack_targets(batch))
+        return self.postprocess(logits, batch)
+
+    def preprocess_images(self, batch: list[ModelInput]) -> Tensor:
+        """Normalised images (B, 3, H, W).
+
+        Raises:
+            ValueError: images of different sizes. Padding one would change its result, since the
+                alignment normalises over all positions.
+        """
+        sizes = {tuple(sample["image"].shape[-2:]) for sample in batch}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"images of one batch have different sizes {sorted(sizes)}; "
+                "resize them to INPUT.SIZE, as the mapper does, or pass them one by one"
+            )
+        images = torch.stack([sample["image"].to(self.device) for sample in batch])
+        return (images - self.pixel_mean) / self.pixel_std
+
+    def encode_text(self, batch: list[ModelInput]) -> TextFeatures:
+        """L_1 of the batch's expressions, padded to the longest of them."""
+        input_ids, attention_mask = (
+            pad_sequence([sample[key] for sample in batch], batch_first=True).to(self.device)
+            for key in ("input_ids", "attention_mask")
+        )  # (B, T); BERT's [PAD] is 0
+        return self.text_encoder(input_ids, attention_mask)
+
+    def stack_targets(self, batch: list[ModelInput]) -> Tensor:
+        """Target masks (B, H, W) bool."""
+        return torch.stack([sample["gt_mask"].to(self.device) for sample in batch])
+
+    def postprocess(self, logits: Tensor, batch: list[ModelInput]) -> list[dict[str, Tensor]]:
+        """Probabilities at each sample's own resolution."""
+        size = tuple(logits.shape[-2:])
+        return [
+            {"sem_seg": sem_seg_postprocess(map_, size, sample["height"], sample["width"])}
+            for map_, sample in zip(logits.float().softmax(dim=1), batch, strict=True)
+        ]
+
+
+def upsample_to_input(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear to the input's (H, W).
+
+    Where a side is not a multiple of 4, the backbone has padded it; the padding is cut off again,
+    so that every logit stays over its pixels.
+    """
+    height, width = logits.shape[-2] * PATCH_SIZE, logits.shape[-1] * PATCH_SIZE
+    logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=True)
+    return logits[..., : size[0], : size[1]]

@@ -1,0 +1,166 @@
+"""BERT as the text encoder."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.utils.registry import Registry
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from ..structures import TextFeatures
+from .registry import component_class
+
+logger = logging.getLogger(__name__)
+
+BERT_BASE_LAYERS = 12
+
+TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
+TEXT_ENCODER_REGISTRY.__doc__ = """
+Called as ``cls(cfg)``; ``forward(input_ids, attention_mask)`` of (B, T) int64 each returns
+TextFeatures.
+"""
+
+
+def build_text_encoder(cfg: CfgNode) -> nn.Module:
+    """The text encoder named by MODEL.TEXT_ENCODER.NAME."""
+    name = cfg.MODEL.TEXT_ENCODER.NAME
+    return component_class(TEXT_ENCODER_REGISTRY, name, key="MODEL.TEXT_ENCODER.NAME")(cfg)
+
+
+@TEXT_ENCODER_REGISTRY.register()
+class BertTextEncoder(nn.Module):
+    """The last hidden state of BERT, or of its first layers, without the pooler."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        hidden_size: int,
+        num_layers: int,
+        num_heads: int,
+        ffn_dim: int,
+        dropout: float,
+        weights: str = "",
+    ):
+        """
+        Args:
+            vocab_size: word pieces.
+            hidden_size: C_l, channels of the text.
+            num_layers: encoder layers; 0 leaves the embedding table (word, position and segment
+                embeddings with their LayerNorm), as in the authors' released code.
+            num_heads, ffn_dim, dropout: of each layer.
+            weights: a Hugging Face name or a local folder; "" starts at random.
+
+        Raises:
+            FileNotFoundError: ``weights`` is not on this machine.
+            ValueError: ``weights`` has other sizes, or holds no BERT.
+        """
+        super().__init__()
+        config = BertConfig(
+            vocab_size=vocab_size,
+            hidden_size=hidden_size,
+            num_hidden_layers=num_layers,
+            num_attention_heads=num_heads,
+            intermediate_size=ffn_dim,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+        )
+        self.bert = (
+            load_pretrained_bert(weights, config)
+            if weights
+            else BertModel(config, add_pooling_layer=False)
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        text = cfg.MODEL.TEXT_ENCODER
+        return {
+            "vocab_size": text.VOCAB_SIZE,
+            "hidden_size": text.HIDDEN_SIZE,
+            "num_layers": BERT_BASE_LAYERS if text.NUM_LAYERS == -1 else text.NUM_LAYERS,
+            "num_heads": text.NUM_HEADS,
+            "ffn_dim": text.FFN_DIM,
+            "dropout": text.DROPOUT,
+            "weights": text.WEIGHTS,
+        }
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+        """
+        Args:
+            input_ids: (B, T) int64 in [0, vocab_size).
+            attention_mask: (B, T), 1 on real tokens, 0 on padding.
+        """
+        hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return TextFeatures(tokens=hidden, is_token=attention_mask.bool())
+
+
+def load_pretrained_bert(weights: str, config: BertConfig) -> BertModel:
+    """Read a BERT from the local cache or folder, never from the network.
+
+    Args:
+        weights: a Hugging Face name or a folder with config.json and the weights.
+        config: the sizes asked for; fewer layers than the file has is allowed.
+
+    Raises:
+        FileNotFoundError: the files are not on this machine.
+        ValueError: sizes differ, or no weight of a BERT was found.
+    """
+    try:
+        published = BertConfig.from_pretrained(weights, local_files_only=True)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"MODEL.TEXT_ENCODER.WEIGHTS is {weights!r}, but its config.json and weights are "
+            "neither a local folder nor in the Hugging Face cache. They are published at "
+            f"https://huggingface.co/{weights}: download that repository once (for example "
+            f"'hf download {weights}') or put config.json, vocab.txt and model.safetensors into a "
+            "folder and name the folder here."
+        ) from error
+    check_sizes(weights, published=published, wanted=config)
+    bert, report = BertModel.from_pretrained(
+        weights,
+        config=config,
+        add_pooling_layer=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    num_tensors, missing = len(bert.state_dict()), sorted(report["missing_keys"])
+    if len(missing) >= num_tensors:
+        raise ValueError(
+            f"{weights}: no tensor of this file is a BERT's, for example {missing[:3]}"
+        )
+    logger.info(
+        "BERT from %s: loaded %d of %d tensors; missing: %s; not used: %s",
+        weights,
+        num_tensors - len(missing),
+        num_tensors,
+        missing or "none",
+        sorted(report["unexpected_keys"]) or "none",
+    )
+    return bert
+
+
+def check_sizes(weights: str, *, published: BertConfig, wanted: BertConfig) -> None:
+    """Raise ValueError, naming the config key, where the file's sizes are not those asked for."""
+    keys = {
+        "vocab_size": "VOCAB_SIZE",
+        "hidden_size": "HIDDEN_SIZE",
+        "num_attention_heads": "NUM_HEADS",
+        "intermediate_size": "FFN_DIM",
+    }
+    wrong = [
+        f"MODEL.TEXT_ENCODER.{key} is {getattr(wanted, name)}, "
+        f"the file has {getattr(published, name)}"
+        for name, key in keys.items()
+        if getattr(wanted, name) != getattr(published, name)
+    ]
+    if wanted.num_hidden_layers > published.num_hidden_layers:
+        wrong.append(
+            f"MODEL.TEXT_ENCODER.NUM_LAYERS asks for {wanted.num_hidden_layers} layers, "
+            f"the file has {published.num_hidden_layers}"
+        )
+    if wrong:
+        raise ValueError(f"{weights} has other sizes than the config: {'; '.join(wrong)}")

@@ -1,0 +1,107 @@
+"""The contracts that cross packages: what a record, a model input and encoded text look like.
+
+Letters used in shapes all over the package: B batch, T tokens, C channels, (H, W) network input,
+(h_i, w_i) = (H, W) / 2^(i+1) the map of stage i, N_i = h_i * w_i positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+from torch import Tensor
+
+
+class RunLengthMask(TypedDict):
+    """A binary mask in COCO's run-length encoding, as pycocotools reads it."""
+
+    size: list[int]  # [height, width]
+    counts: bytes | str | list[int]
+
+
+class Annotation(TypedDict):
+    """One target in Detectron2's COCO style. The box is recomputed from the mask."""
+
+    segmentation: RunLengthMask
+    bbox: list[float]  # x1, y1, x2, y2 in image pixels
+    bbox_mode: int  # detectron2.structures.BoxMode.XYXY_ABS
+    category_id: int  # contiguous, from 0: an index into the metadata's thing_classes
+    iscrowd: int
+
+
+class ReferRecord(TypedDict):
+    """A dataset dict: one target with its sentences.
+
+    Training has one record per ref (the mapper draws one of its sentences), evaluation one record
+    per (ref, sentence), so that every sentence is asked once.
+    """
+
+    file_name: str
+    height: int  # of the image file, pixels
+    width: int
+    image_id: int
+    ref_id: int
+    sent_id: int | None  # the sentence asked, in evaluation; None in training
+    sent_ids: list[int]  # one per expression
+    expressions: list[str]
+    sentence_kinds: NotRequired[list[str]]  # synthrs only: category, position or relation
+    category_id: int  # contiguous, from 0
+    annotations: list[Annotation]  # exactly one
+
+
+class ModelInput(TypedDict):
+    """What the mapper hands to the model, one per sample."""
+
+    image: Tensor  # (3, H, W) float32 in [0, 255], channel order of INPUT.FORMAT
+    input_ids: Tensor  # (T,) int64, word pieces with [CLS] and [SEP], not padded
+    attention_mask: Tensor  # (T,) int64, all ones: padding is made per batch
+    expression: str
+    height: int  # resolution at which the prediction is scored and returned, pixels
+    width: int
+    file_name: str
+    image_id: int
+    ref_id: int
+    sent_id: int
+    category_id: int
+    sentence_kind: NotRequired[str]
+    gt_mask: NotRequired[Tensor]  # training: (H, W) bool at network resolution
+    gt_rle: NotRequired[RunLengthMask]  # evaluation: the target at (height, width)
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """An encoded expression.
+
+    Raises:
+        ValueError: the shapes of the two tensors do not belong together.
+    """
+
+    tokens: Tensor  # (B, T, C) float
+    is_token: (
+        Tensor  # (B, T) bool: True on a real token, [CLS] and [SEP] included; False on padding
+    )
+
+    def __post_init__(self) -> None:
+        if self.tokens.dim() != 3 or self.is_token.shape != self.tokens.shape[:2]:
+            raise ValueError(
+                "TextFeatures needs tokens (B, T, C) and is_token (B, T), got "
+                f"{tuple(self.tokens.shape)} and {tuple(self.is_token.shape)}"
+            )
+
+    @property
+    def dim(self) -> int:
+        return self.tokens.shape[2]
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """What an alignment returns for one backbone stage (equations 1-12 of the paper)."""
+
+    fused: Tensor  # F_i (B, N_i, C_i): to the decoder
+    visual_update: Tensor | None  # added to V_i before patch merging; None at the last stage
+    text: TextFeatures  # L_{i+1}, for the next stage
+
+
+MappedSample = dict[str, Any]
+BoolMask = np.ndarray  # (height, width) bool

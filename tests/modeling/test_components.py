@@ -1,0 +1,98 @@
+"""Laws that hold for every registered component, checked in a whole model around it."""
+
+import pytest
+import torch
+from conftest import make_sample, make_tiny_cfg
+from detectron2.modeling import build_model
+
+from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
+from cadformer_d2.modeling.decoder.build import DECODER_REGISTRY
+from cadformer_d2.modeling.neck.build import NECK_REGISTRY
+from cadformer_d2.modeling.registry import registered_names
+
+# Each component once, the rest as in the paper.
+CHOICES = (
+    [("ALIGNMENT", name) for name in registered_names(ALIGNMENT_REGISTRY)]
+    + [("NECK", name) for name in registered_names(NECK_REGISTRY)]
+    + [("DECODER", name) for name in registered_names(DECODER_REGISTRY)]
+    + [("POSITION", "sincos")]
+)
+every_component = pytest.mark.parametrize(("role", "name"), CHOICES)
+
+
+def build(role, name):
+    torch.manual_seed(0)
+    cfg = make_tiny_cfg()
+    cfg.MODEL[role].NAME = name
+    return build_model(cfg)
+
+
+def predict(model, *samples):
+    with torch.no_grad():
+        return [output["sem_seg"] for output in model.eval()(list(samples))]
+
+
+@every_component
+def test_every_parameter_receives_a_gradient(role, name):
+    model = build(role, name)
+    sum(model.train()([make_sample(seed=0), make_sample(seed=1)]).values()).backward()
+    without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
+
+
+@every_component
+def test_padding_does_not_change_the_output(role, name):
+    model = build(role, name)
+    sample, longer = make_sample(seed=0), make_sample(seed=1, num_tokens=25)
+    (alone,), (padded, _) = predict(model, sample), predict(model, sample, longer)
+    torch.testing.assert_close(padded, alone, atol=1e-5, rtol=1e-4)
+
+
+@every_component
+def test_a_sample_gives_the_same_result_alone_and_in_a_batch(role, name):
+    model = build(role, name)
+    samples = [make_sample(seed=seed) for seed in range(3)]
+    together = predict(model, *samples)
+    for sample, expected in zip(samples, together, strict=True):
+        torch.testing.assert_close(predict(model, sample)[0], expected, atol=1e-5, rtol=1e-4)
+
+
+@every_component
+def test_accepts_sizes_that_are_not_multiples_of_the_window(role, name):
+    sample = make_sample(size=(81, 133), native_size=(481, 733), is_train=False)
+    (probability,) = predict(build(role, name), sample)
+    assert probability.shape == (2, 481, 733)
+    torch.testing.assert_close(probability.sum(0), torch.ones(481, 733))
+
+
+@every_component
+def test_one_word_between_its_special_tokens_is_enough(role, name):
+    (probability,) = predict(build(role, name), make_sample(num_tokens=3))
+    assert probability.isfinite().all()
+
+
+@every_component
+def test_evaluating_twice_is_bit_identical(role, name):
+    model = build(role, name)
+    samples = [make_sample(seed=0), make_sample(seed=1, num_tokens=9)]
+    first, second = predict(model, *samples), predict(model, *samples)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@every_component
+def test_the_sentence_changes_the_prediction(role, name):
+    model = build(role, name)
+    sample = make_sample(seed=0)
+    other = dict(sample, input_ids=make_sample(seed=1)["input_ids"])
+    assert not torch.allclose(predict(model, sample)[0], predict(model, other)[0], atol=1e-7)
+
+
+@pytest.mark.parametrize("role", ["ALIGNMENT", "NECK", "DECODER", "TEXT_ENCODER"])
+def test_a_misspelt_name_lists_the_right_ones(role):
+    with pytest.raises(ValueError, match=f"MODEL.{role}.NAME is 'SMGMA'; known names: "):
+        build(role, "SMGMA")
+
+
+def test_a_misspelt_position_lists_the_right_ones():
+    with pytest.raises(ValueError, match="MODEL.POSITION.NAME is 'sine'; known names: none, sin"):
+        build("POSITION", "sine")

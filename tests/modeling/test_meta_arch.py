@@ -1,0 +1,103 @@
+import pytest
+import torch
+from conftest import make_sample
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+
+from cadformer_d2.config import add_cadformer_config
+from cadformer_d2.modeling.meta_arch import upsample_to_input
+
+# Swin-B with window 12, BERT-base without pooler, SMGAM, TCMD: counted by hand from the equations.
+BERT = 108_891_648
+SWIN_WITH_MERGES_AND_NORMS = 86_880_376
+LGVLA = 8_531_200
+VISUAL_GATES = 688_128
+VGLVA_WITH_GATES = 17_123_328
+VGLVA_LAYER_NORMS = 4 * 1_536  # this project's choice: a LayerNorm in place of an InstanceNorm
+TCMD_CONVOLUTIONS = 39_853_829
+TCMD_TEXT_LAYERS = 15_755_776
+
+
+@pytest.fixture(scope="module")
+def full_size_model():
+    cfg = get_cfg()
+    add_cadformer_config(cfg)
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.TEXT_ENCODER.WEIGHTS = ""
+    return build_model(cfg)
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_the_default_config_is_the_papers_model(full_size_model):
+    model = full_size_model
+    alignments = model.backbone.alignments
+    assert count(model.text_encoder) == BERT
+    assert sum(count(stage.lgvla) for stage in alignments) == LGVLA
+    assert sum(count(stage.visual_gate) for stage in list(alignments)[:3]) == VISUAL_GATES
+    assert (
+        sum(count(stage.vglva) + count(stage.text_gate) for stage in alignments)
+        == VGLVA_WITH_GATES + VGLVA_LAYER_NORMS
+    )
+    assert count(model.backbone) - count(alignments) == SWIN_WITH_MERGES_AND_NORMS
+    assert count(model.decoder) == TCMD_CONVOLUTIONS + TCMD_TEXT_LAYERS
+
+
+def test_the_last_stage_builds_no_visual_update(full_size_model):
+    assert full_size_model.backbone.alignments[3].visual_gate is None
+
+
+def test_the_text_refined_last_is_built_only_if_somebody_reads_it(tiny_cfg, monkeypatch):
+    from cadformer_d2.modeling.decoder.tcmd import TCMD
+
+    monkeypatch.setattr(TCMD, "reads_text", False)
+    alignments = build_model(tiny_cfg).backbone.alignments
+    assert [stage.vglva is not None for stage in alignments] == [True, True, True, False]
+
+
+def test_images_of_different_sizes_are_refused(tiny_cfg):
+    model = build_model(tiny_cfg).eval()
+    with pytest.raises(ValueError, match="different sizes .*64, 64.*64, 96"):
+        model([make_sample(), make_sample(size=(64, 96))])
+
+
+def test_images_are_normalised_by_the_config(tiny_cfg):
+    model = build_model(tiny_cfg)
+    sample = make_sample()
+    sample["image"] = torch.tensor(tiny_cfg.MODEL.PIXEL_MEAN).view(3, 1, 1).expand(3, 64, 64)
+    assert model.preprocess_images([sample]).abs().max() < 1e-6
+
+
+def test_logits_stay_over_their_pixels_when_the_input_was_padded():
+    # One quarter-size column per four pixels; the last one covers a single pixel of the image.
+    logits = torch.arange(4.0).expand(1, 2, 3, 4)
+    upsampled = upsample_to_input(logits, (12, 13))
+    full = upsample_to_input(logits, (12, 16))
+    assert upsampled.shape == (1, 2, 12, 13)
+    assert torch.equal(upsampled, full[..., :13])
+
+
+def test_the_position_signal_tells_places_apart(tiny_cfg):
+    tiny_cfg.MODEL.POSITION.NAME = "sincos"
+    position = build_model(tiny_cfg).backbone.position
+    signal = position(16, 16).detach()[0]  # (256, C)
+    distance = torch.cdist(signal, signal)
+    distance.fill_diagonal_(torch.inf)
+    neighbours = distance.argmin(dim=1) - torch.arange(256)
+    assert set(neighbours.abs().tolist()) <= {1, 16, 15, 17}  # the nearest signal is next door
+
+
+def test_the_position_signal_is_the_same_place_at_another_size(tiny_cfg):
+    tiny_cfg.MODEL.POSITION.NAME = "sincos"
+    position = build_model(tiny_cfg).backbone.position
+    coarse, fine = position.waves(4), position.waves(12)
+    torch.testing.assert_close(coarse, fine[1::3])
+
+
+def test_stochastic_depth_grows_to_its_rate(full_size_model):
+    blocks = [block for stage in full_size_model.backbone.stages for block in stage.blocks]
+    rates = [getattr(block.drop_path, "p", 0.0) for block in blocks]
+    assert len(rates) == 24 and rates == sorted(rates)
+    assert rates[0] == 0.0 and rates[-1] == pytest.approx(0.3)
