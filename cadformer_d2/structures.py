@@ -99,7 +99,7 @@ class StageOutput:
     """What an alignment returns for one backbone stage (equations 1-12 of the paper)."""
 
     fused: Tensor  # F_i (B, N_i, C_i): to the decoder
-    visual_update: Tensor | None  # added to V_i before patch merging; None at the last stage
+    visual_update: Tensor | None  # added to V_i before patch merging; unread at the last stage
     text: TextFeatures  # L_{i+1}, for the next stage
 
 

@@ -104,7 +104,7 @@ class TextAwareSwin(Backbone):
             text = aligned.text
             fused = self.norms[i](aligned.fused).transpose(1, 2)
             pyramid[f"stage{i + 1}"] = fused.unflatten(2, (height, width))
-            if aligned.visual_update is not None:
+            if i < len(self.merges):
                 x = self.merges[i](visual + aligned.visual_update, height, width)
                 height, width = (height + 1) // 2, (width + 1) // 2
         return pyramid, text

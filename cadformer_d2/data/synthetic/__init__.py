@@ -1,0 +1,5 @@
+"""synthrs: aerial scenes drawn from a scene graph, with sentences that single out one object."""
+
+from .generator import SynthrsParameters, generate_synthrs
+
+__all__ = ["SynthrsParameters", "generate_synthrs"]

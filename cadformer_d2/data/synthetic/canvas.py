@@ -1,0 +1,70 @@
+"""A picture in unit coordinates that draws with anti-aliasing."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from .scene import SceneObject
+
+Colour = tuple[float, float, float]  # RGB in [0, 255]
+SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
+
+
+class Canvas:
+    """An RGB picture; coordinates are fractions of its side, x right and y down."""
+
+    def __init__(self, *, size: int):
+        """
+        Args:
+            size: side in pixels.
+        """
+        self.size = size
+        self.pixels = np.zeros((size, size, 3), np.uint8)
+
+    def polygon(self, points: np.ndarray, colour: Colour) -> None:
+        """Fill a polygon, points (n, 2) as (x, y)."""
+        cv2.fillPoly(self.pixels, [self.fixed(points)], colour, cv2.LINE_AA, SHIFT)
+
+    def outline(
+        self, points: np.ndarray, colour: Colour, thickness: float, closed: bool = True
+    ) -> None:
+        """Draw a line through points (n, 2); ``thickness`` as a fraction of the side."""
+        width = max(1, round(thickness * self.size))
+        cv2.polylines(self.pixels, [self.fixed(points)], closed, colour, width, cv2.LINE_AA, SHIFT)
+
+    def fixed(self, points: np.ndarray) -> np.ndarray:
+        """Unit coordinates to OpenCV's fixed-point pixels."""
+        # Half a pixel less: OpenCV puts whole numbers at pixel centres.
+        return np.round((points * self.size - 0.5) * 2**SHIFT).astype(np.int32)
+
+
+def ellipse(
+    width: float = 1.0, height: float = 1.0, *, start: float = 0, stop: float = 360
+) -> np.ndarray:
+    """Points (n, 2) of an elliptic arc around the origin, half axes ``width`` and ``height``."""
+    t = np.radians(np.linspace(start, stop, 48))
+    return np.stack([width * np.cos(t), height * np.sin(t)], axis=1)
+
+
+def rectangle(width: float = 1.0, height: float = 1.0) -> np.ndarray:
+    """Corners (4, 2) of a rectangle around the origin, half sides ``width`` and ``height``."""
+    return np.array([[-width, -height], [width, -height], [width, height], [-width, height]])
+
+
+def rounded(width: float, height: float, radius: float) -> np.ndarray:
+    """A rectangle with round corners."""
+    corners = ((1, 1, 0), (-1, 1, 90), (-1, -1, 180), (1, -1, 270))
+    arcs = [
+        ellipse(radius, radius, start=start, stop=start + 90)
+        + np.array([sx * (width - radius), sy * (height - radius)])
+        for sx, sy, start in corners
+    ]
+    return np.concatenate(arcs)
+
+
+def placed(target: SceneObject, points: np.ndarray) -> np.ndarray:
+    """From the object's frame (half length 1 along x, half width 1 along y) to the picture."""
+    scaled = points * np.array([target.length / 2, target.width / 2])
+    cos, sin = np.cos(target.angle), np.sin(target.angle)
+    return scaled @ np.array([[cos, sin], [-sin, cos]]) + np.array([target.x, target.y])

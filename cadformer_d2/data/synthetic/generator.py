@@ -1,0 +1,216 @@
+"""Writing synthrs to disk in RRSIS-D's layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from .drawing import draw_scene
+from .expressions import choose_descriptions
+from .phrasing import words_of, write_sentence
+from .scene import CATEGORIES, Scene, SceneObject, sample_scene
+
+NAME = "synthrs"
+SPLITS = ("train", "val", "test")
+STYLES = ("short", "long", "mixed")
+JPEG_QUALITY = 95
+SENTENCES_PER_REF = 3
+# Bump when the same parameters give other files, so that old files are not taken for new ones.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SynthrsParameters:
+    """What determines every byte of the dataset.
+
+    Raises:
+        ValueError: a size or count that cannot be drawn, or another style.
+    """
+
+    train: int = 3000  # scenes
+    val: int = 100
+    test: int = 300
+    image_size: int = 96  # side in pixels
+    seed: int = 0
+    style: str = "short"  # of the sentences: short, long or mixed
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.style not in STYLES:
+            raise ValueError(f"style is {self.style!r}; known styles: {', '.join(STYLES)}")
+        if self.image_size < 64:
+            raise ValueError(
+                f"image size {self.image_size} is too small to tell objects apart; >= 64"
+            )
+        if min(self.train, self.val, self.test) < 1:
+            raise ValueError("every split needs at least one scene")
+
+
+def generate_synthrs(
+    root: Path, parameters: SynthrsParameters, *, overwrite: bool = False, processes: int = 2
+) -> bool:
+    """Make the dataset under ``root`` unless the very same one is there.
+
+    Args:
+        root: the folder DETECTRON2_DATASETS names; files go to ``synthrs/`` and ``images/synthrs/``.
+        overwrite: replace a dataset made with other parameters.
+        processes: number of drawing processes; it does not change the result.
+
+    Returns:
+        whether anything was written.
+
+    Raises:
+        FileExistsError: a dataset with other parameters is there, and ``overwrite`` is not set.
+    """
+    annotations, images = root / NAME, root / "images" / NAME
+    stamp = annotations / "parameters.json"
+    wanted = asdict(parameters)
+    if stamp.exists():
+        present = json.loads(stamp.read_text())
+        if present == wanted:
+            return False
+        if not overwrite:
+            changes = {key: present.get(key) for key in wanted if present.get(key) != wanted[key]}
+            raise FileExistsError(
+                f"{annotations} was made with other parameters ({changes}); pass --overwrite to "
+                "replace it, or another --root"
+            )
+    scratch = root / f".{NAME}-unfinished"
+    shutil.rmtree(scratch, ignore_errors=True)
+    write_dataset(scratch, parameters, processes)
+    for finished in (annotations, images):
+        shutil.rmtree(finished, ignore_errors=True)
+        finished.parent.mkdir(parents=True, exist_ok=True)
+    # The stamp travels with the annotations, last: without it nothing looks complete.
+    os.replace(scratch / "images", images)
+    os.replace(scratch / "annotations", annotations)
+    scratch.rmdir()
+    return True
+
+
+def write_dataset(folder: Path, parameters: SynthrsParameters, processes: int) -> None:
+    """Write images and annotation files into ``folder``."""
+    jpegs, annotations = folder / "images" / "JPEGImages", folder / "annotations"
+    jpegs.mkdir(parents=True)
+    annotations.mkdir()
+    scenes = [(split, i) for split in SPLITS for i in range(getattr(parameters, split))]
+    draw = partial(make_scene, parameters=parameters, folder=jpegs)
+    instances: dict[str, list] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(CATEGORIES)],
+    }
+    refs: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(processes) as pool:
+        for made in pool.map(draw, scenes, chunksize=32):
+            append_scene(instances, refs, made, size=parameters.image_size)
+    (annotations / "instances.json").write_text(json.dumps(instances))
+    (annotations / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
+    (annotations / "parameters.json").write_text(json.dumps(asdict(parameters), indent=2))
+
+
+def make_scene(
+    identity: tuple[str, int], *, parameters: SynthrsParameters, folder: Path
+) -> dict[str, Any]:
+    """Draw one scene to disk and describe its targets; depends on nothing but its identity."""
+    split, index = identity
+    rng = np.random.default_rng([parameters.seed, SPLITS.index(split), index])
+    while True:
+        scene = sample_scene(rng)
+        targets = describe_targets(scene, parameters.style, rng)
+        # Two targets at least: the scene can then be asked about another of its objects.
+        if len(targets) >= 2:
+            break
+    picture, masks = draw_scene(scene, size=parameters.image_size)
+    file_name = f"{split}_{index:05d}.jpg"
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    if not cv2.imwrite(str(folder / file_name), picture[..., ::-1], options):
+        raise OSError(f"{folder / file_name} could not be written")
+    targets = [
+        {**target, "mask": coco_mask.encode(np.asfortranarray(masks[target["object"]]))}
+        for target in targets
+    ]
+    return {"split": split, "file_name": file_name, "targets": targets}
+
+
+def describe_targets(scene: Scene, style: str, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Targets of a scene with up to three sentences each; objects nothing singles out are left out."""
+    targets = []
+    for index, target in enumerate(scene.objects):
+        sentences = list(write_sentences(scene, target, style, rng))
+        if sentences:
+            targets.append({"object": index, "category": target.category, "sentences": sentences})
+    return targets
+
+
+def write_sentences(
+    scene: Scene, target: SceneObject, style: str, rng: np.random.Generator
+) -> Iterator[dict[str, str]]:
+    for description in choose_descriptions(scene, target, rng, most=SENTENCES_PER_REF):
+        is_long = style == "long" or (style == "mixed" and rng.random() < 0.5)
+        sentence = write_sentence(scene, target, description, long=is_long, rng=rng)
+        yield {"sent": sentence, "kind": description.kind}
+
+
+def append_scene(
+    instances: dict[str, list], refs: list[dict[str, Any]], made: dict[str, Any], *, size: int
+) -> None:
+    """Number a scene's image, targets and sentences, and add them to the files' contents."""
+    image_id = len(instances["images"]) + 1
+    next_sent_id = refs[-1]["sent_ids"][-1] + 1 if refs else 1
+    instances["images"].append(
+        {"id": image_id, "file_name": made["file_name"], "height": size, "width": size}
+    )
+    for target in made["targets"]:
+        ref_id = len(refs) + 1
+        category_id = CATEGORIES.index(target["category"]) + 1
+        instances["annotations"].append(annotation(ref_id, image_id, category_id, target["mask"]))
+        sentences = [
+            {
+                "sent_id": next_sent_id + offset,
+                "sent": text["sent"],
+                "raw": text["sent"],
+                "tokens": words_of(text["sent"]),
+                "kind": text["kind"],
+            }
+            for offset, text in enumerate(target["sentences"])
+        ]
+        next_sent_id += len(sentences)
+        refs.append(
+            {
+                "ref_id": ref_id,
+                "ann_id": ref_id,
+                "image_id": image_id,
+                "category_id": category_id,
+                "split": made["split"],
+                "file_name": made["file_name"],
+                "sent_ids": [sentence["sent_id"] for sentence in sentences],
+                "sentences": sentences,
+            }
+        )
+
+
+def annotation(ann_id: int, image_id: int, category_id: int, mask: dict) -> dict[str, Any]:
+    """One entry of instances.json, with RRSIS-D's habits: a list of one RLE, a box x1, y1, x2, y2."""
+    x, y, width, height = coco_mask.toBbox(mask).tolist()
+    return {
+        "id": ann_id,
+        "image_id": image_id,
+        "category_id": category_id,
+        "segmentation": [{"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")}],
+        "bbox": [x, y, x + width, y + height],
+        "area": float(coco_mask.area(mask)),
+        "iscrowd": 0,
+    }

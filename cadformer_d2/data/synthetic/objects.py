@@ -1,0 +1,153 @@
+"""How each category looks from above. Frames: half length 1 along x, half width 1 along y."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .canvas import Canvas, Colour, ellipse, placed, rectangle, rounded
+from .scene import SceneObject
+
+WHITE: Colour = (238, 238, 232)
+SHADOW: Colour = (45, 48, 45)
+
+
+def vary(colour: Colour, rng: np.random.Generator, amount: float = 14) -> Colour:
+    """The colour, a little lighter or darker and off in hue."""
+    shift = rng.normal(0, amount) + rng.normal(0, amount / 3, 3)
+    return tuple(np.clip(np.array(colour) + shift, 0, 255).tolist())
+
+
+def pick(colours: list[Colour], rng: np.random.Generator) -> Colour:
+    return vary(colours[rng.integers(len(colours))], rng)
+
+
+def draw_tennis_court(canvas: Canvas, target: SceneObject, rng: np.random.Generator) -> None:
+    apron = pick([(62, 112, 78), (52, 98, 120), (168, 92, 70)], rng)
+    surface = pick([(64, 118, 158), (70, 140, 90), (60, 100, 150)], rng)
+    canvas.polygon(placed(target, rectangle()), apron)
+    canvas.polygon(placed(target, rectangle(0.74, 0.72)), surface)
+    thin = 0.022 * target.length
+    canvas.outline(placed(target, rectangle(0.74, 0.72)), WHITE, thin)
+    canvas.outline(placed(target, rectangle(0.74, 0.5)), WHITE, thin * 0.7)
+    for u in (-0.4, 0.4):
+        canvas.outline(placed(target, np.array([[u, -0.5], [u, 0.5]])), WHITE, thin * 0.7)
+    canvas.outline(placed(target, np.array([[-0.4, 0], [0.4, 0]])), WHITE, thin * 0.7)
+    canvas.outline(placed(target, np.array([[0, -0.85], [0, 0.85]])), (30, 36, 40), thin * 1.4)
+
+
+def draw_basketball_court(canvas: Canvas, target: SceneObject, rng: np.random.Generator) -> None:
+    surface = pick([(196, 130, 74), (184, 108, 70), (206, 150, 96)], rng)
+    key = pick([(150, 62, 52), (74, 92, 150), (120, 70, 110)], rng)
+    canvas.polygon(placed(target, rectangle()), surface)
+    thin = 0.022 * target.length
+    for side in (-1, 1):
+        corners = np.array([[0.92, -0.34], [0.52, -0.34], [0.52, 0.34], [0.92, 0.34]])
+        canvas.polygon(placed(target, corners * side), key)
+        arc = ellipse(0.56, 0.78, start=98, stop=262) + np.array([0.86, 0])
+        canvas.outline(placed(target, arc * side), WHITE, thin * 0.8, closed=False)
+    canvas.polygon(placed(target, ellipse(0.17, 0.3)), key)
+    canvas.outline(placed(target, ellipse(0.17, 0.3)), WHITE, thin * 0.8)
+    canvas.outline(placed(target, rectangle(0.92, 0.86)), WHITE, thin)
+    canvas.outline(placed(target, np.array([[0, -0.86], [0, 0.86]])), WHITE, thin)
+
+
+def draw_ground_track_field(canvas: Canvas, target: SceneObject, rng: np.random.Generator) -> None:
+    track = pick([(176, 82, 66), (190, 98, 80), (160, 74, 70)], rng)
+    grass = pick([(84, 138, 70), (102, 148, 78)], rng)
+
+    def oval(shrink: float) -> np.ndarray:
+        half_length, half_width = 1 - shrink * target.width / target.length, 1 - shrink
+        straight = 1 - target.width / target.length
+        bend = half_length - straight
+        right = ellipse(bend, half_width, start=-90, stop=90) + np.array([straight, 0])
+        return np.concatenate([right, -right])
+
+    canvas.polygon(placed(target, oval(0)), track)
+    for shrink in (0.09, 0.18):
+        canvas.outline(placed(target, oval(shrink)), WHITE, 0.004)
+    canvas.polygon(placed(target, oval(0.28)), grass)
+    canvas.outline(placed(target, rectangle(0.5, 0.58)), WHITE, 0.005)
+    canvas.outline(placed(target, np.array([[0, -0.58], [0, 0.58]])), WHITE, 0.005)
+    canvas.outline(placed(target, ellipse(0.11, 0.2)), WHITE, 0.006)
+
+
+def draw_baseball_field(canvas: Canvas, target: SceneObject, rng: np.random.Generator) -> None:
+    grass = pick([(92, 146, 72), (110, 156, 86)], rng)
+    soil = pick([(188, 146, 102), (176, 128, 88)], rng)
+    home = np.array([[-0.78, 0.0]])
+    fan = np.concatenate([home, ellipse(1.62, 1.62, start=-44, stop=44) + home])
+    canvas.polygon(placed(target, fan), grass)
+    canvas.outline(placed(target, fan), vary(soil, rng), 0.012)
+    infield = np.concatenate([home, ellipse(0.98, 0.98, start=-45, stop=45) + home])
+    canvas.polygon(placed(target, infield), soil)
+    diamond = np.array([[-0.62, 0], [-0.22, -0.38], [0.14, 0], [-0.22, 0.38]])
+    canvas.polygon(placed(target, diamond), grass)
+    canvas.polygon(placed(target, ellipse(0.09, 0.09) + np.array([-0.22, 0])), soil)
+
+
+def draw_roundabout(canvas: Canvas, target: SceneObject, rng: np.random.Generator) -> None:
+    asphalt = pick([(112, 112, 114), (96, 98, 102)], rng)
+    island = pick([(96, 146, 76), (124, 150, 86), (150, 150, 120)], rng)
+    canvas.polygon(placed(target, ellipse()), vary((196, 194, 186), rng))
+    canvas.polygon(placed(target, ellipse(0.94, 0.94)), asphalt)
+    canvas.outline(placed(target, ellipse(0.74, 0.74)), WHITE, 0.004)
+    canvas.polygon(placed(target, ellipse(0.5, 0.5)), (206, 204, 196))
+    canvas.polygon(placed(target, ellipse(0.44, 0.44)), island)
+    canvas.polygon(placed(target, ellipse(0.14, 0.14)), vary((70, 104, 58), rng))
+
+
+def draw_swimming_pool(canvas: Canvas, target: SceneObject, rng: np.random.Generator) -> None:
+    deck = pick([(214, 206, 190), (198, 190, 178), (186, 160, 132)], rng)
+    water = pick([(70, 190, 214), (84, 204, 220), (60, 168, 206)], rng)
+    canvas.polygon(placed(target, rounded(1.0, 1.0, 0.3)), deck)
+    if rng.random() < 0.5:
+        basin = rounded(0.78, 0.68, 0.2)
+    else:
+        lobes = [(0.46, 0.62, -0.3, 0.0), (0.44, 0.52, 0.32, 0.08)]
+        basin = np.concatenate([ellipse(w, h) + np.array([x, y]) for w, h, x, y in lobes])
+        canvas.polygon(placed(target, rectangle(0.3, 0.5)), water)
+    for part in np.split(basin, 2) if len(basin) == 96 else [basin]:
+        canvas.polygon(placed(target, part), water)
+    canvas.polygon(placed(target, ellipse(0.24, 0.2) + np.array([-0.3, -0.1])), vary(water, rng, 6))
+
+
+def draw_storage_tank(canvas: Canvas, target: SceneObject, rng: np.random.Generator) -> None:
+    roof = pick([(228, 228, 224), (206, 206, 200), (188, 180, 168)], rng)
+    canvas.polygon(placed(target, ellipse()), tuple(0.72 * c for c in roof))
+    canvas.polygon(placed(target, ellipse(0.9, 0.9)), roof)
+    canvas.outline(placed(target, ellipse(0.55, 0.55)), tuple(0.84 * c for c in roof), 0.005)
+    canvas.outline(
+        placed(target, np.array([[0, 0], [0.86, 0]])), tuple(0.7 * c for c in roof), 0.008
+    )
+    canvas.polygon(placed(target, ellipse(0.1, 0.1)), tuple(0.66 * c for c in roof))
+
+
+DRAW: dict[str, Callable[[Canvas, SceneObject, np.random.Generator], None]] = {
+    "baseball field": draw_baseball_field,
+    "basketball court": draw_basketball_court,
+    "ground track field": draw_ground_track_field,
+    "roundabout": draw_roundabout,
+    "swimming pool": draw_swimming_pool,
+    "storage tank": draw_storage_tank,
+    "tennis court": draw_tennis_court,
+}
+
+
+def footprint(target: SceneObject) -> np.ndarray:
+    """The object's outline in the picture, points (n, 2): its mask."""
+    if target.category == "baseball field":
+        home = np.array([[-0.78, 0.0]])
+        shape = np.concatenate([home, ellipse(1.62, 1.62, start=-44, stop=44) + home])
+    elif target.category == "ground track field":
+        straight = 1 - target.width / target.length
+        bend = ellipse(1 - straight, 1.0, start=-90, stop=90) + np.array([straight, 0])
+        shape = np.concatenate([bend, -bend])
+    elif target.category == "swimming pool":
+        shape = rounded(1.0, 1.0, 0.3)
+    elif target.category in ("roundabout", "storage tank"):
+        shape = ellipse()
+    else:
+        shape = rectangle()
+    return placed(target, shape)

@@ -1,0 +1,113 @@
+"""What stands where: the scene graph from which a picture is drawn and sentences are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+# RRSIS-HR's seven categories, in the order of their ids (from 1).
+CATEGORIES = (
+    "baseball field",
+    "basketball court",
+    "ground track field",
+    "roundabout",
+    "swimming pool",
+    "storage tank",
+    "tennis court",
+)
+# (shortest, longest) long side of an object and its short side / long side, in image widths.
+SIZES = {
+    "baseball field": (0.20, 0.30, 1.0),
+    "basketball court": (0.18, 0.26, 0.58),
+    "ground track field": (0.30, 0.42, 0.52),
+    "roundabout": (0.17, 0.25, 1.0),
+    "swimming pool": (0.13, 0.20, 0.62),
+    "storage tank": (0.11, 0.18, 1.0),
+    "tennis court": (0.18, 0.26, 0.54),
+}
+GAP = 0.02  # free ground kept between two objects, image widths
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object. Lengths are fractions of the image's side; x runs right, y runs down."""
+
+    category: str
+    x: float  # centre
+    y: float
+    length: float  # long side
+    width: float  # short side
+    angle: float  # of the long side, radians
+    style: int  # seed of colours and markings
+
+    @property
+    def radius(self) -> float:
+        """Of a circle around the centre that holds the whole object."""
+        return 0.5 * math.hypot(self.length, self.width)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Objects that do not overlap, and the seed of everything else in the picture."""
+
+    objects: tuple[SceneObject, ...]
+    ground_style: int
+
+    def of_category(self, category: str) -> list[SceneObject]:
+        return [candidate for candidate in self.objects if candidate.category == category]
+
+
+def sample_scene(rng: np.random.Generator) -> Scene:
+    """A scene of three to six objects; mostly one category comes twice or three times."""
+    categories = sample_categories(rng)
+    objects: list[SceneObject] = []
+    for category in categories:
+        placed = place(category, objects, rng)
+        if placed is not None:
+            objects.append(placed)
+    return Scene(tuple(objects), ground_style=int(rng.integers(2**31)))
+
+
+def sample_categories(rng: np.random.Generator) -> list[str]:
+    """Categories to place, largest first so that room is found for all."""
+    names = rng.permutation(CATEGORIES).tolist()
+    repeated = names[0]
+    copies = int(rng.choice([2, 3], p=[0.6, 0.4])) if repeated != "ground track field" else 2
+    singles = names[1 : 1 + int(rng.integers(1, 4))]
+    return sorted([repeated] * copies + singles, key=lambda name: -SIZES[name][1])
+
+
+def place(
+    category: str, others: list[SceneObject], rng: np.random.Generator, attempts: int = 60
+) -> SceneObject | None:
+    """An object somewhere clear of the others; None when no free place was found."""
+    shortest, longest, ratio = SIZES[category]
+    for attempt in range(attempts):
+        # Later attempts are smaller: a crowded scene still gets its objects.
+        length = rng.uniform(shortest, longest + (shortest - longest) * attempt / attempts)
+        candidate = SceneObject(
+            category=category,
+            x=0.0,
+            y=0.0,
+            length=length,
+            width=length * ratio,
+            angle=rng.uniform(0, math.pi),
+            style=int(rng.integers(2**31)),
+        )
+        reach = candidate.radius if ratio < 1 else length / 2
+        x, y = rng.uniform(reach + 0.01, 1 - reach - 0.01, size=2)
+        candidate = SceneObject(**{**candidate.__dict__, "x": float(x), "y": float(y)})
+        if all(are_apart(candidate, other) for other in others):
+            return candidate
+    return None
+
+
+def are_apart(a: SceneObject, b: SceneObject) -> bool:
+    return distance(a, b) > a.radius + b.radius + GAP
+
+
+def distance(a: SceneObject, b: SceneObject) -> float:
+    """Between centres, in image widths."""
+    return math.hypot(a.x - b.x, a.y - b.y)

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Generate the synthrs dataset, or say that it is there.
+
+python datasets/prepare_synthrs.py
+python datasets/prepare_synthrs.py --root big --image-size 480 --style long --train 20000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+from collections import Counter
+from pathlib import Path
+
+from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
+
+
+def parse_arguments() -> argparse.Namespace:
+    default = SynthrsParameters()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--root", default=os.environ.get("DETECTRON2_DATASETS", "datasets"))
+    for split in ("train", "val", "test"):
+        parser.add_argument(f"--{split}", type=int, default=getattr(default, split), help="scenes")
+    parser.add_argument("--image-size", type=int, default=default.image_size, help="pixels")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--style", default=default.style, choices=("short", "long", "mixed"))
+    parser.add_argument("--overwrite", action="store_true", help="replace another synthrs there")
+    return parser.parse_args()
+
+
+def describe(root: Path) -> str:
+    """Counts of a generated dataset: targets, sentences and their kinds by split."""
+    refs = pickle.loads((root / "synthrs" / "refs(unc).p").read_bytes())
+    images = len(json.loads((root / "synthrs" / "instances.json").read_text())["images"])
+    lines = [f"{root / 'synthrs'}: {images} images"]
+    for split in ("train", "val", "test"):
+        sentences = [s for ref in refs if ref["split"] == split for s in ref["sentences"]]
+        kinds, words = Counter(s["kind"] for s in sentences), [len(s["tokens"]) for s in sentences]
+        shares = ", ".join(f"{k} {kinds[k] / len(sentences):.0%}" for k in sorted(kinds))
+        lines.append(
+            f"  {split:5s} {sum(ref['split'] == split for ref in refs):6d} targets, "
+            f"{len(sentences):6d} sentences ({shares}), words {min(words)}-{max(words)}, "
+            f"mean {sum(words) / len(words):.1f}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    root = Path(arguments.root)
+    names = ("train", "val", "test", "image_size", "seed", "style")
+    try:
+        parameters = SynthrsParameters(**{name: getattr(arguments, name) for name in names})
+        written = generate_synthrs(root, parameters, overwrite=arguments.overwrite)
+    except (ValueError, FileExistsError) as error:
+        raise SystemExit(f"prepare_synthrs: {error}") from error
+    print(describe(root) + ("" if written else "\n  (was there already)"))
+
+
+if __name__ == "__main__":
+    main()
