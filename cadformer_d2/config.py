@@ -5,10 +5,10 @@ Defaults are the paper's (CADFormer, IEEE JSTARS 18:14557, 2025) unless a commen
 
 from __future__ import annotations
 
-from detectron2.config import CfgNode as CN
+from detectron2.config import CfgNode
 
 
-def add_cadformer_config(cfg: CN) -> None:
+def add_cadformer_config(cfg: CfgNode) -> None:
     """Add CADFormer's keys and defaults to Detectron2's default config, in place."""
     _add_data_keys(cfg)
     _add_model_keys(cfg)
@@ -16,7 +16,7 @@ def add_cadformer_config(cfg: CN) -> None:
     _add_test_keys(cfg)
 
 
-def _add_data_keys(cfg: CN) -> None:
+def _add_data_keys(cfg: CfgNode) -> None:
     # Datasets scored during training; the best checkpoint is the one with the highest oIoU there.
     # TRAIN and TEST are Detectron2's own; TEST is scored by --eval-only.
     cfg.DATASETS.VAL = ()
@@ -38,7 +38,7 @@ def _add_data_keys(cfg: CN) -> None:
     cfg.INPUT.RANDOM_ERASE_BOXES = (0, 0)
 
 
-def _add_model_keys(cfg: CN) -> None:
+def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.META_ARCHITECTURE = "CADFormer"
     # ImageNet statistics of 0-255 pixels in INPUT.FORMAT order.
     cfg.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]
@@ -46,7 +46,7 @@ def _add_model_keys(cfg: CN) -> None:
     # "" (random start), Microsoft's Swin release, or a checkpoint of this project.
     cfg.MODEL.WEIGHTS = ""
 
-    text = cfg.MODEL.TEXT_ENCODER = CN()
+    text = cfg.MODEL.TEXT_ENCODER = CfgNode()
     text.NAME = "BertTextEncoder"
     # Pre-trained BERT whose weights are loaded: a Hugging Face name or a local folder with
     # config.json and the weights. "": random start. Its sizes must be those below.
@@ -62,7 +62,7 @@ def _add_model_keys(cfg: CN) -> None:
     # BERT's own dropout, on hidden states and attention weights.
     text.DROPOUT = 0.1
 
-    swin = cfg.MODEL.SWIN = CN()
+    swin = cfg.MODEL.SWIN = CfgNode()
     # Channels of stage 1; stage i has EMBED_DIM * 2^(i-1).
     swin.EMBED_DIM = 128
     # Blocks of each stage.
@@ -76,24 +76,24 @@ def _add_model_keys(cfg: CN) -> None:
 
     cfg.MODEL.BACKBONE.NAME = "TextAwareSwin"
 
-    position = cfg.MODEL.POSITION = CN()
+    position = cfg.MODEL.POSITION = CfgNode()
     # Absolute position signal: "none" (the paper) or "sincos".
     position.NAME = "none"
     # Sine/cosine waves per axis for "sincos": wave k runs k / 2 times across the image.
     position.NUM_WAVES = 4
 
-    alignment = cfg.MODEL.ALIGNMENT = CN()
+    alignment = cfg.MODEL.ALIGNMENT = CfgNode()
     alignment.NAME = "SMGAM"
     # Attention heads of the alignment at each stage (1 in the paper).
     alignment.NUM_HEADS = (1, 1, 1, 1)
     # Dropout after each projection of LGVLA and VGLVA (0 in every published recipe).
     alignment.DROPOUT = 0.0
 
-    cfg.MODEL.NECK = CN()
+    cfg.MODEL.NECK = CfgNode()
     # "" (the paper) or the name of a registered neck.
     cfg.MODEL.NECK.NAME = ""
 
-    decoder = cfg.MODEL.DECODER = CN()
+    decoder = cfg.MODEL.DECODER = CfgNode()
     decoder.NAME = "TCMD"
     # Channels of the decoder.
     decoder.HIDDEN_DIM = 768
@@ -106,7 +106,7 @@ def _add_model_keys(cfg: CN) -> None:
     # Rotated kernels per adaptive rotated convolution (n in arXiv 2303.07820; 1 in CADFormer).
     decoder.NUM_KERNELS = 1
 
-    loss = cfg.MODEL.LOSS = CN()
+    loss = cfg.MODEL.LOSS = CfgNode()
     # Weight of the cross-entropy and of the Dice term.
     loss.CE_WEIGHT = 0.9
     loss.DICE_WEIGHT = 0.1
@@ -116,7 +116,7 @@ def _add_model_keys(cfg: CN) -> None:
     loss.DICE_REDUCTION = "mean"
 
 
-def _add_solver_keys(cfg: CN) -> None:
+def _add_solver_keys(cfg: CfgNode) -> None:
     solver = cfg.SOLVER
     solver.BASE_LR = 5e-5
     solver.WEIGHT_DECAY = 0.01
@@ -141,7 +141,7 @@ def _add_solver_keys(cfg: CN) -> None:
     cfg.SEED = 42
 
 
-def _add_test_keys(cfg: CN) -> None:
+def _add_test_keys(cfg: CfgNode) -> None:
     # Samples per forward pass in evaluation.
     cfg.TEST.BATCH_SIZE = 1
     cfg.TEST.EVAL_PERIOD = -1

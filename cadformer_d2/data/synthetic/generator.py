@@ -51,9 +51,7 @@ class SynthrsParameters:
         if self.style not in STYLES:
             raise ValueError(f"style is {self.style!r}; known styles: {', '.join(STYLES)}")
         if self.image_size < 64:
-            raise ValueError(
-                f"image size {self.image_size} is too small to tell objects apart; >= 64"
-            )
+            raise ValueError(f"image size is {self.image_size}; objects need 64 pixels or more")
         if min(self.train, self.val, self.test) < 1:
             raise ValueError("every split needs at least one scene")
 
@@ -64,7 +62,7 @@ def generate_synthrs(
     """Make the dataset under ``root`` unless the very same one is there.
 
     Args:
-        root: the folder DETECTRON2_DATASETS names; files go to ``synthrs/`` and ``images/synthrs/``.
+        root: what DETECTRON2_DATASETS names; files go to ``synthrs/`` and ``images/synthrs/``.
         overwrite: replace a dataset made with other parameters.
         processes: number of drawing processes; it does not change the result.
 
@@ -146,7 +144,7 @@ def make_scene(
 
 
 def describe_targets(scene: Scene, style: str, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Targets of a scene with up to three sentences each; objects nothing singles out are left out."""
+    """Targets with up to three sentences each, without objects that nothing singles out."""
     targets = []
     for index, target in enumerate(scene.objects):
         sentences = list(write_sentences(scene, target, style, rng))
@@ -203,7 +201,7 @@ def append_scene(
 
 
 def annotation(ann_id: int, image_id: int, category_id: int, mask: dict) -> dict[str, Any]:
-    """One entry of instances.json, with RRSIS-D's habits: a list of one RLE, a box x1, y1, x2, y2."""
+    """One entry of instances.json as in RRSIS-D: a list of one RLE, a box x1, y1, x2, y2."""
     x, y, width, height = coco_mask.toBbox(mask).tolist()
     return {
         "id": ann_id,

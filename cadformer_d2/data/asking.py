@@ -1,0 +1,63 @@
+"""Which sentence each record asks: all of them in evaluation, or another target's."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+
+from ..structures import ReferRecord
+
+logger = logging.getLogger(__name__)
+
+
+def ask_every_sentence(records: list[ReferRecord]) -> list[ReferRecord]:
+    """One record per (ref, sentence), as evaluation needs them; the input is left as it is."""
+    return [
+        ask_sentence(record, position)
+        for record in records
+        for position in range(len(record["expressions"]))
+    ]
+
+
+def ask_sentence(record: ReferRecord, position: int) -> ReferRecord:
+    """The record with one of its sentences only."""
+    asked: ReferRecord = {
+        **record,
+        "sent_id": record["sent_ids"][position],
+        "sent_ids": [record["sent_ids"][position]],
+        "expressions": [record["expressions"][position]],
+    }
+    if "sentence_kinds" in record:
+        asked["sentence_kinds"] = [record["sentence_kinds"][position]]
+    return asked
+
+
+def ask_about_another(records: list[ReferRecord]) -> list[ReferRecord]:
+    """Each target with a sentence about another target of its image, still with its own mask.
+
+    A model that reads the sentence scores low on these: it segments the other target. Targets that
+    are alone in their image are left out, and their number is logged.
+
+    Args:
+        records: one per ref.
+
+    Returns:
+        one record per ref with one expression, that of the image's next target.
+
+    Raises:
+        ValueError: no image has two targets.
+    """
+    by_image: dict[int, list[ReferRecord]] = defaultdict(list)
+    for record in records:
+        by_image[record["image_id"]].append(record)
+    shuffled = []
+    for record in records:
+        together = by_image[record["image_id"]]
+        other = together[(together.index(record) + 1) % len(together)]
+        if other is not record:
+            shuffled.append({**ask_sentence(record, 0), "expressions": other["expressions"][:1]})
+    if not shuffled:
+        raise ValueError("no image has two targets, so none can be asked about another of them")
+    alone = len(records) - len(shuffled)
+    logger.info("%d of %d targets are alone in their image: left out", alone, len(records))
+    return shuffled

@@ -1,0 +1,174 @@
+"""The datasets this project knows, registered in Detectron2's catalogs by a call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..structures import ReferRecord
+from .asking import ask_about_another, ask_every_sentence
+from .refer import load_refer_records
+from .refsegrs import load_refsegrs_records
+
+SHUFFLED_SUFFIX = "_shuffled"
+EVALUATOR_TYPE = "referring_seg"
+
+RRSISD_CLASSES = (
+    "airplane",
+    "airport",
+    "golf field",
+    "expressway service area",
+    "baseball field",
+    "stadium",
+    "ground track field",
+    "storage tank",
+    "basketball court",
+    "chimney",
+    "tennis court",
+    "overpass",
+    "train station",
+    "ship",
+    "expressway toll station",
+    "dam",
+    "harbor",
+    "bridge",
+    "vehicle",
+    "windmill",
+)
+RRSISHR_CLASSES = (
+    "baseball field",
+    "basketball court",
+    "ground track field",
+    "roundabout",
+    "swimming pool",
+    "storage tank",
+    "tennis court",
+)
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A dataset on disk. Counts are refs by split as published; none for generated data."""
+
+    name: str
+    classes: tuple[str, ...]
+    published_counts: dict[str, int]
+
+    def annotations(self, root: Path) -> Path:
+        return root / self.name
+
+    def images(self, root: Path) -> Path:
+        return root / "images" / self.name / "JPEGImages"
+
+    def load(self, root: Path, split: str, lenient: bool) -> list[ReferRecord]:
+        """One record per ref of a split."""
+        return load_refer_records(
+            self.annotations(root), self.images(root), split=split, lenient=lenient
+        )
+
+
+@dataclass(frozen=True)
+class RefSegRSInfo(DatasetInfo):
+    """RefSegRS keeps everything in one folder, without categories."""
+
+    def images(self, root: Path) -> Path:
+        return root / self.name / "images"
+
+    def load(self, root: Path, split: str, lenient: bool) -> list[ReferRecord]:
+        return load_refsegrs_records(root / self.name, split=split, lenient=lenient)
+
+
+DATASETS = {
+    info.name: info
+    for info in (
+        DatasetInfo("rrsisd", RRSISD_CLASSES, {"train": 12181, "val": 1740, "test": 3481}),
+        DatasetInfo("rrsishr", RRSISHR_CLASSES, {"train": 2118, "val": 268, "test": 264}),
+        RefSegRSInfo("refsegrs", ("target",), {"train": 2172, "val": 431, "test": 1817}),
+        DatasetInfo("synthrs", RRSISHR_CLASSES, {}),
+    )
+}
+SPLITS = ("train", "val", "test")
+
+
+def dataset_root(root: str | os.PathLike | None = None) -> Path:
+    """``root``, or what DETECTRON2_DATASETS names, or ``datasets``."""
+    return Path(root or os.environ.get("DETECTRON2_DATASETS", "datasets"))
+
+
+def register_datasets(root: str | os.PathLike | None = None, *, lenient: bool = False) -> list[str]:
+    """Register every known dataset; a second call replaces what the first registered.
+
+    ``<name>_train`` gives one record per ref; ``<name>_val`` and ``<name>_test`` one per sentence;
+    ``<name>_<split>_sentences`` asks every sentence of any split, and ``<name>_<split>_shuffled``
+    asks each target with a sentence about another target of its image.
+
+    Args:
+        root: see ``dataset_root``.
+        lenient: skip and count unusable records instead of raising (DATASETS.LENIENT).
+
+    Returns:
+        the registered names.
+    """
+    folder = dataset_root(root)
+    names = []
+    for info in DATASETS.values():
+        for split in SPLITS:
+            load = partial(info.load, folder, split, lenient)
+            every = partial(load_and, load, ask_every_sentence)
+            usual = load if split == "train" else every
+            variants = {"": usual, "_sentences": every}
+            variants[SHUFFLED_SUFFIX] = partial(load_and, load, ask_about_another)
+            for suffix, loader in variants.items():
+                names.append(register(info, split, suffix, loader, folder))
+    return names
+
+
+def register(
+    info: DatasetInfo,
+    split: str,
+    suffix: str,
+    loader: Callable[[], list[ReferRecord]],
+    folder: Path,
+) -> str:
+    """Put one dataset into both catalogs; returns its name."""
+    name = f"{info.name}_{split}{suffix}"
+    if name in DatasetCatalog.list():
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    DatasetCatalog.register(name, loader)
+    MetadataCatalog.get(name).set(
+        thing_classes=list(info.classes),
+        evaluator_type=EVALUATOR_TYPE,
+        split=split,
+        annotation_root=str(info.annotations(folder)),
+        image_root=str(info.images(folder)),
+    )
+    return name
+
+
+def load_and(
+    load: Callable[[], list[ReferRecord]],
+    ask: Callable[[list[ReferRecord]], list[ReferRecord]],
+) -> list[ReferRecord]:
+    return ask(load())
+
+
+def dataset_records(name: str) -> list[ReferRecord]:
+    """Records of a registered dataset.
+
+    Raises:
+        ValueError: no dataset of that name is registered; the message lists those that are.
+    """
+    if name not in DatasetCatalog.list():
+        known = [key for key in DatasetCatalog.list() if is_referring(key)]
+        raise ValueError(f"unknown dataset {name!r}; known: {', '.join(sorted(known))}")
+    return DatasetCatalog.get(name)
+
+
+def is_referring(name: str) -> bool:
+    return MetadataCatalog.get(name).get("evaluator_type") == EVALUATOR_TYPE

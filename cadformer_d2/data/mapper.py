@@ -1,0 +1,162 @@
+"""From a record to what the model is fed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils
+from pycocotools import mask as coco_mask
+
+from ..structures import ModelInput, ReferRecord, RunLengthMask
+from .augmentation import erase_boxes, is_erased
+from .tokenization import ExpressionTokenizer
+
+EVAL_RESOLUTIONS = ("input", "native")
+
+
+class RefSegMapper:
+    """Reads one sample.
+
+    1. Read the image; its size must be the record's.
+    2. In training, draw one of the ref's sentences and, if so configured, black boxes.
+    3. Resize the image to the network's size (bilinear, aspect ratio not kept).
+    4. Tokenize the sentence.
+    5. Training: the mask at the network's size (nearest). Evaluation: the mask, run-length encoded,
+       at the resolution of scoring, which ``height`` and ``width`` state.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        tokenizer: ExpressionTokenizer,
+        image_format: str,
+        size: tuple[int, int],
+        erase_box_range: tuple[int, int],
+        eval_resolution: str,
+    ):
+        """
+        Args:
+            is_train: whether the result is for training.
+            tokenizer: of the expressions.
+            image_format: "RGB" or "BGR".
+            size: (height, width) of the network's input, pixels.
+            erase_box_range: (fewest, most) black boxes on a fixed fifth of the training refs.
+            eval_resolution: "input": score at ``size``; "native": at the image's own size.
+
+        Raises:
+            ValueError: another resolution.
+        """
+        if eval_resolution not in EVAL_RESOLUTIONS:
+            raise ValueError(
+                f"TEST.EVAL_RESOLUTION is {eval_resolution!r}; known: {', '.join(EVAL_RESOLUTIONS)}"
+            )
+        self.is_train = is_train
+        self.tokenizer = tokenizer
+        self.image_format = image_format
+        self.size = tuple(size)
+        self.erase_box_range = tuple(erase_box_range)
+        self.eval_resolution = eval_resolution
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, *, is_train: bool) -> dict[str, Any]:
+        return {
+            "is_train": is_train,
+            "tokenizer": ExpressionTokenizer(
+                vocabulary=cfg.INPUT.TOKENIZER, max_tokens=cfg.INPUT.MAX_TOKENS
+            ),
+            "image_format": cfg.INPUT.FORMAT,
+            "size": cfg.INPUT.SIZE,
+            "erase_box_range": cfg.INPUT.RANDOM_ERASE_BOXES,
+            "eval_resolution": cfg.TEST.EVAL_RESOLUTION,
+        }
+
+    def __call__(self, record: ReferRecord, rng: np.random.Generator | None = None) -> ModelInput:
+        """
+        Args:
+            record: left as it is.
+            rng: makes every random choice; training only.
+
+        Raises:
+            ValueError: the image cannot be read or has another size than its record, or the
+                sentence is empty; the message names file and ref.
+        """
+        image = read_image(record, self.image_format)
+        position = 0
+        if self.is_train:
+            assert rng is not None, "training needs a generator for its random choices"
+            position = int(rng.integers(len(record["expressions"])))
+            if self.erase_box_range[1] and is_erased(record["ref_id"]):
+                image = erase_boxes(image, num_boxes=self.erase_box_range, rng=rng)
+        image = resized(image, self.size, cv2.INTER_LINEAR)
+        input_ids = self.tokenize(record, position)
+        sample: ModelInput = {
+            "image": torch.from_numpy(image).permute(2, 0, 1).contiguous().float(),
+            "input_ids": input_ids,
+            "attention_mask": torch.ones_like(input_ids),
+            "expression": record["expressions"][position],
+            "height": record["height"],
+            "width": record["width"],
+            "file_name": record["file_name"],
+            "image_id": record["image_id"],
+            "ref_id": record["ref_id"],
+            "sent_id": record["sent_ids"][position],
+            "category_id": record["category_id"],
+        }
+        if "sentence_kinds" in record:
+            sample["sentence_kind"] = record["sentence_kinds"][position]
+        mask = record["annotations"][0]["segmentation"]
+        if self.is_train:
+            sample["gt_mask"] = torch.from_numpy(decoded(mask, self.size)).bool()
+        elif self.eval_resolution == "native":
+            sample["gt_rle"] = mask
+        else:
+            sample["height"], sample["width"] = self.size
+            sample["gt_rle"] = coco_mask.encode(np.asfortranarray(decoded(mask, self.size)))
+        return sample
+
+    def tokenize(self, record: ReferRecord, position: int) -> torch.Tensor:
+        try:
+            return self.tokenizer(record["expressions"][position])
+        except ValueError as error:
+            raise ValueError(
+                f"{record['file_name']}: ref {record['ref_id']}, sentence "
+                f"{record['sent_ids'][position]}: {error}"
+            ) from error
+
+
+def read_image(record: ReferRecord, image_format: str) -> np.ndarray:
+    """The record's image (H, W, 3) uint8.
+
+    Raises:
+        ValueError: unreadable, cut off, or of another size than the record says.
+    """
+    try:
+        image = detection_utils.read_image(record["file_name"], image_format)
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError on some broken headers
+        raise ValueError(
+            f"{record['file_name']} (ref {record['ref_id']}) cannot be read as an image: {error}"
+        ) from error
+    wanted = (record["height"], record["width"])
+    if image.shape[:2] != wanted:
+        raise ValueError(
+            f"{record['file_name']} (ref {record['ref_id']}) is {image.shape[:2]} pixels "
+            f"(height, width), its annotation says {wanted}"
+        )
+    return image
+
+
+def decoded(mask: RunLengthMask, size: tuple[int, int]) -> np.ndarray:
+    """A run-length mask as (height, width) uint8 of 0 and 1, resized by nearest neighbour."""
+    return resized(coco_mask.decode(mask), size, cv2.INTER_NEAREST)
+
+
+def resized(array: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
+    if array.shape[:2] == size:
+        return np.ascontiguousarray(array)
+    return cv2.resize(array, (size[1], size[0]), interpolation=interpolation)

@@ -1,0 +1,86 @@
+"""RefSegRS: one mask image per sentence, listed in text files."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+from detectron2.structures import BoxMode
+from pycocotools import mask as coco_mask
+
+from ..structures import ReferRecord
+from .masks import mask_box_xyxy
+from .refer import DefectReport
+
+logger = logging.getLogger(__name__)
+
+MASK_THRESHOLD = 127  # grey values above it are the target
+
+
+def load_refsegrs_records(root: Path, *, split: str, lenient: bool = False) -> list[ReferRecord]:
+    """Records of one split: each line of the list is a target with one sentence.
+
+    Args:
+        root: folder with ``images/<id>.tif``, ``masks/<id>.tif`` and ``output_phrase_<split>.txt``,
+            whose lines are ``<id> <expression>``.
+        lenient: skip and count unusable lines instead of raising.
+
+    Raises:
+        FileNotFoundError: the list is missing.
+        ValueError: an unusable line was met, or none is usable.
+    """
+    phrases = root / f"output_phrase_{split}.txt"
+    if not phrases.is_file():
+        raise FileNotFoundError(f"{phrases} is missing; datasets/README.md shows the expected tree")
+    report = DefectReport(lenient=lenient)
+    records = []
+    for number, line in enumerate(phrases.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, _, expression = line.strip().partition(" ")
+        try:
+            records.append(read_record(root, name, expression.strip(), number))
+        except (ValueError, FileNotFoundError) as error:
+            report.add("unusable lines", f"{phrases}, line {number}: {error}")
+    report.log(f"refsegrs {split}")
+    if not records:
+        raise ValueError(f"{phrases}: holds no usable line")
+    return records
+
+
+def read_record(root: Path, name: str, expression: str, number: int) -> ReferRecord:
+    """One line's record; its line number serves as ref and sentence id."""
+    if not expression:
+        raise ValueError(f"{name} has an empty expression")
+    image, mask_file = root / "images" / f"{name}.tif", root / "masks" / f"{name}.tif"
+    if not image.is_file():
+        raise FileNotFoundError(f"{image} is missing")
+    grey = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)
+    if grey is None:
+        raise FileNotFoundError(f"{mask_file} is missing or not an image")
+    target = np.asfortranarray(grey > MASK_THRESHOLD)
+    if not target.any():
+        raise ValueError(f"{mask_file} is empty")
+    mask = coco_mask.encode(target)
+    return {
+        "file_name": str(image),
+        "height": grey.shape[0],
+        "width": grey.shape[1],
+        "image_id": int(name) if name.isdigit() else number,
+        "ref_id": number,
+        "sent_id": None,
+        "sent_ids": [number],
+        "expressions": [expression],
+        "category_id": 0,
+        "annotations": [
+            {
+                "segmentation": mask,
+                "bbox": mask_box_xyxy(mask),
+                "bbox_mode": BoxMode.XYXY_ABS,
+                "category_id": 0,
+                "iscrowd": 0,
+            }
+        ],
+    }

@@ -1,0 +1,51 @@
+"""AdamW and its schedule."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver.build import get_default_optimizer_params
+from detectron2.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler
+from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
+from torch import nn
+
+WARMUP_FACTOR = 0.001  # the first iteration's share of the learning rate
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
+    """AdamW (betas 0.9, 0.999) over all trainable parameters.
+
+    Norms, biases and relative position tables have their own weight decay (0 by default).
+    """
+    groups = get_default_optimizer_params(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        overrides={"relative_position_bias_table": {"weight_decay": cfg.SOLVER.WEIGHT_DECAY_NORM}},
+    )
+    return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, fused=True)
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMultiplier:
+    """lr_t = BASE_LR (1 - t / MAX_ITER)^POLY_POWER every iteration, after a linear warm-up.
+
+    Raises:
+        ValueError: another scheduler is asked for, or the warm-up is longer than the training.
+    """
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME != "PolynomialLR":
+        raise ValueError(
+            f"SOLVER.LR_SCHEDULER_NAME is {solver.LR_SCHEDULER_NAME!r}; known: PolynomialLR"
+        )
+    if solver.WARMUP_ITERS >= solver.MAX_ITER:
+        raise ValueError(
+            f"SOLVER.WARMUP_ITERS is {solver.WARMUP_ITERS}, but training ends after "
+            f"{solver.MAX_ITER} iterations"
+        )
+    decay = PolynomialDecayParamScheduler(base_value=1, power=solver.POLY_POWER)
+    warmed = WarmupParamScheduler(
+        decay, WARMUP_FACTOR, solver.WARMUP_ITERS / solver.MAX_ITER, solver.WARMUP_METHOD
+    )
+    return LRMultiplier(optimizer, warmed, max_iter=solver.MAX_ITER)

@@ -1,0 +1,142 @@
+"""From the command line to the config of a run."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from ..checkpoint import checkpoint_config
+from ..config import add_cadformer_config
+from ..data.catalog import register_datasets
+from ..data.loading import training_records
+
+logger = logging.getLogger(__name__)
+
+# Sections that describe the network and what it is fed. They follow the checkpoint, not the config
+# file, since a network evaluated at other sizes than its own is another network.
+CHECKPOINT_SECTIONS = ("MODEL", "INPUT")
+# Where the weights lie and what they run on stays the caller's.
+CALLERS_KEYS = ("MODEL.WEIGHTS", "MODEL.DEVICE")
+USER_ERRORS = (ValueError, OSError, KeyError, FloatingPointError)
+
+
+def setup(arguments: argparse.Namespace) -> CfgNode:
+    """The frozen config of a run; registers the datasets and starts the log.
+
+    Args:
+        arguments: of Detectron2's ``default_argument_parser``.
+
+    Raises:
+        ValueError: keys or values that cannot be.
+        FileNotFoundError: a file the config names is missing.
+    """
+    cfg = get_cfg()
+    add_cadformer_config(cfg)
+    if arguments.config_file:
+        cfg.merge_from_file(arguments.config_file)
+    cfg.merge_from_list(arguments.opts)
+    refuse_missing_device(cfg)
+    if arguments.eval_only:
+        cfg = config_for_evaluation(cfg, overrides=arguments.opts)
+    register_datasets(lenient=cfg.DATASETS.LENIENT)
+    if not arguments.eval_only:
+        derive_iterations(cfg, num_refs=len(training_records(cfg)))
+    cfg.freeze()
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="cadformer_d2")
+    default_setup(cfg, arguments)
+    return cfg
+
+
+def refuse_missing_device(cfg: CfgNode) -> None:
+    """Raise ValueError where the config asks for a GPU, or for what only a GPU can do."""
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but this machine has no usable CUDA GPU; "
+            "add 'MODEL.DEVICE cpu' to the command"
+        )
+    known = ("bfloat16", "float16")
+    if cfg.SOLVER.AMP.DTYPE not in known:
+        raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; known: {', '.join(known)}")
+    half_on_cpu = cfg.SOLVER.AMP.DTYPE == "float16" and not cfg.MODEL.DEVICE.startswith("cuda")
+    if cfg.SOLVER.AMP.ENABLED and half_on_cpu:
+        raise ValueError("SOLVER.AMP.DTYPE float16 needs a CUDA GPU; use bfloat16 on a CPU")
+
+
+def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:
+    """The config with the network of the checkpoint in MODEL.WEIGHTS.
+
+    MODEL and INPUT come from the checkpoint; what the command line says wins; everything else is
+    the caller's. Differences to the config file are logged.
+
+    Args:
+        cfg: from the config file and the command line.
+        overrides: KEY VALUE pairs of the command line.
+
+    Raises:
+        FileNotFoundError, ValueError: no usable checkpoint in MODEL.WEIGHTS.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ValueError("--eval-only needs a checkpoint: add 'MODEL.WEIGHTS path/to/model.pth'")
+    trained = CfgNode.load_cfg(checkpoint_config(cfg.MODEL.WEIGHTS))
+    merged = cfg.clone()
+    for section in CHECKPOINT_SECTIONS:
+        merged[section].merge_from_other_cfg(trained[section])
+    # The checkpoint holds the text encoder's weights as well.
+    merged.MODEL.TEXT_ENCODER.WEIGHTS = ""
+    merged.merge_from_list(overrides)
+    merged.MODEL.WEIGHTS, merged.MODEL.DEVICE = cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE
+    for key, ours, theirs in differing_keys(cfg, merged):
+        logger.warning("%s is %r as in the checkpoint, the config file says %r", key, theirs, ours)
+    return merged
+
+
+def differing_keys(first: CfgNode, second: CfgNode, prefix: str = "") -> Iterator[tuple]:
+    """(key, value in first, value in second) of all leaves that differ."""
+    for key, value in first.items():
+        other = second[key]
+        if isinstance(value, CfgNode):
+            yield from differing_keys(value, other, f"{prefix}{key}.")
+        elif value != other:
+            yield f"{prefix}{key}", value, other
+
+
+def derive_iterations(cfg: CfgNode, *, num_refs: int) -> None:
+    """Fill in what is -1: MAX_ITER from NUM_EPOCHS; checkpoints and evaluation once an epoch."""
+    per_epoch = max(1, round(num_refs / cfg.SOLVER.IMS_PER_BATCH))
+    if cfg.SOLVER.MAX_ITER == -1:
+        cfg.SOLVER.MAX_ITER = cfg.SOLVER.NUM_EPOCHS * per_epoch
+    if cfg.SOLVER.CHECKPOINT_PERIOD == -1:
+        cfg.SOLVER.CHECKPOINT_PERIOD = per_epoch
+    if cfg.TEST.EVAL_PERIOD == -1:
+        cfg.TEST.EVAL_PERIOD = per_epoch
+    logger.info(
+        "%d refs at %d a batch: %d iterations an epoch, %d in all",
+        num_refs,
+        cfg.SOLVER.IMS_PER_BATCH,
+        per_epoch,
+        cfg.SOLVER.MAX_ITER,
+    )
+
+
+def report_user_errors(
+    main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace
+) -> None:
+    """Run a command; end with one clear line, not a traceback, where the user can help.
+
+    The traceback goes to the log at debug level. Errors of our own making (assertions and the
+    like) are not caught.
+    """
+    try:
+        main(arguments)
+    except USER_ERRORS as error:
+        logger.debug("stopped by", exc_info=True)
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        sys.exit(f"error: {message}")

@@ -1,0 +1,181 @@
+"""The trainer: Detectron2's DefaultTrainer with this project's parts."""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultTrainer, HookBase, hooks
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from ..checkpoint import RefSegCheckpointer
+from ..data.loading import build_refseg_test_loader, build_refseg_train_loader
+from ..evaluation import ReferringSegmentationEvaluator
+from . import optimizer as optimizers
+from .training_step import TrainingStep
+
+BEST_METRIC = "referring_seg/oIoU"
+AUTOCAST_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class RefSegTrainer(DefaultTrainer):
+    """Trains, evaluates on DATASETS.VAL, and keeps the checkpoint with the best oIoU there."""
+
+    def __init__(self, cfg: CfgNode):
+        # TrainerBase's own start: DefaultTrainer's would build its SimpleTrainer and checkpointer.
+        super(DefaultTrainer, self).__init__()
+        self.cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        # With SEED < 0 all processes share one drawn seed for the order of the data.
+        self.data_seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        self._trainer = TrainingStep(
+            model=distributed(model),
+            data_loader=None,
+            optimizer=optimizer,
+            device=torch.device(cfg.MODEL.DEVICE),
+            autocast_dtype=AUTOCAST_DTYPES[cfg.SOLVER.AMP.DTYPE]
+            if cfg.SOLVER.AMP.ENABLED
+            else None,
+            max_grad_norm=max_grad_norm(cfg),
+            seed=cfg.SEED if cfg.SEED >= 0 else None,
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = RefSegCheckpointer(
+            model, cfg.OUTPUT_DIR, config=cfg, trainer=weakref.proxy(self)
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As DefaultTrainer's; then start the data where the checkpoint left it."""
+        super().resume_or_load(resume=resume)
+        self._trainer.data_loader = build_refseg_train_loader(
+            self.cfg,
+            seed=self.data_seed,
+            start_draw=self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH,
+        )
+
+    def build_hooks(self) -> list[HookBase | None]:
+        """DefaultTrainer's, but validation is on DATASETS.VAL and the best oIoU is kept."""
+        cfg = self.cfg
+        is_main = comm.is_main_process()
+        chosen: list[HookBase | None] = [hooks.IterationTimer(), hooks.LRScheduler()]
+        if cfg.DATASETS.VAL and cfg.TEST.EVAL_PERIOD > 0:
+            validate = hooks.EvalHook(cfg.TEST.EVAL_PERIOD, lambda: self.validate())
+            chosen.append(validate)
+            if is_main:
+                chosen.append(
+                    BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, BEST_METRIC)
+                )
+        if is_main:
+            # After the evaluation, so that a checkpoint knows the best score up to itself.
+            period = cfg.SOLVER.CHECKPOINT_PERIOD
+            chosen.append(hooks.PeriodicCheckpointer(self.checkpointer, period, max_to_keep=3))
+            chosen.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        return chosen
+
+    def validate(self) -> dict[str, Any]:
+        """Metrics on the first of DATASETS.VAL; the others are scored and logged."""
+        results = self.test(self.cfg, self.model, dataset_names=self.cfg.DATASETS.VAL)
+        self._last_eval_results = results
+        return results.get(self.cfg.DATASETS.VAL[0], {})
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        return build_model(cfg)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return optimizers.build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
+        return optimizers.build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+        return build_refseg_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> ReferringSegmentationEvaluator:
+        return ReferringSegmentationEvaluator(
+            dataset_name=dataset_name,
+            class_names=MetadataCatalog.get(dataset_name).thing_classes,
+            output_dir=cfg.OUTPUT_DIR,
+            empty_iou=cfg.TEST.EMPTY_IOU,
+            eval_resolution=cfg.TEST.EVAL_RESOLUTION,
+        )
+
+    @classmethod
+    def test(
+        cls, cfg: CfgNode, model: nn.Module, *, dataset_names: tuple[str, ...] | None = None
+    ) -> OrderedDict[str, Any]:
+        """Score a model.
+
+        Args:
+            dataset_names: DATASETS.TEST if not given.
+
+        Returns:
+            the evaluator's result by dataset; empty on other processes than the main one.
+        """
+        results: OrderedDict[str, Any] = OrderedDict()
+        was_training = model.training
+        for name in dataset_names or cfg.DATASETS.TEST:
+            loader = cls.build_test_loader(cfg, name)
+            result = inference_on_dataset(model, loader, cls.build_evaluator(cfg, name))
+            if comm.is_main_process():
+                results[name] = result
+                print_csv_format(result)
+        model.train(was_training)
+        return results
+
+
+class BestCheckpointer(hooks.BestCheckpointer):
+    """Detectron2's, remembering the best score over a resume."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_metric": self.best_metric, "best_iter": self.best_iter}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_metric = state_dict["best_metric"]
+        self.best_iter = state_dict["best_iter"]
+
+
+def distributed(model: nn.Module) -> nn.Module:
+    """The model wrapped for several processes; as it is for one.
+
+    Detectron2 0.6's own wrapper passes device ids, which fails for processes on a CPU.
+    """
+    if comm.get_world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    device_ids = [comm.get_local_rank()] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+
+
+def max_grad_norm(cfg: CfgNode) -> float | None:
+    """SOLVER.CLIP_GRADIENTS as a limit for the whole model's gradient norm.
+
+    Raises:
+        ValueError: another type of clipping is asked for.
+    """
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    if not clip.ENABLED:
+        return None
+    if clip.CLIP_TYPE != "full_model" or clip.NORM_TYPE != 2.0:
+        raise ValueError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r} with NORM_TYPE "
+            f"{clip.NORM_TYPE}; known: full_model with 2.0"
+        )
+    return clip.CLIP_VALUE

@@ -1,0 +1,102 @@
+"""One training iteration: mixed precision, clipping, determinism, and a stop at bad losses."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from torch import nn
+
+from ..structures import ModelInput
+
+
+class TrainingStep(SimpleTrainer):
+    """Detectron2's simple trainer with what CADFormer's recipes ask for."""
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        data_loader: Any,
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        autocast_dtype: torch.dtype | None,
+        max_grad_norm: float | None,
+        seed: int | None,
+    ):
+        """
+        Args:
+            model: returns a dict of losses in training.
+            data_loader: endless batches.
+            optimizer: of the model's parameters.
+            device: the model's.
+            autocast_dtype: of mixed precision; None: none.
+            max_grad_norm: the gradient's norm is clipped to it; None: not clipped.
+            seed: with one, iteration t of rank r draws its dropout from (seed, t, r), so that a
+                resumed run goes on as if it had not stopped. None: left to chance.
+        """
+        super().__init__(model, data_loader, optimizer)
+        self.device = device
+        self.autocast_dtype = autocast_dtype
+        self.max_grad_norm = max_grad_norm
+        self.seed = seed
+        # Half precision underflows without a scale; bfloat16 has float32's range.
+        self.grad_scaler = torch.amp.GradScaler(
+            device.type, enabled=autocast_dtype == torch.float16
+        )
+
+    def run_step(self) -> None:
+        """
+        Raises:
+            FloatingPointError: a loss is not finite; the message names the samples.
+        """
+        start = time.perf_counter()
+        batch = next(self._data_loader_iter)
+        data_time = time.perf_counter() - start
+        if self.seed is not None:
+            torch.manual_seed(step_seed(self.seed, iteration=self.iter, rank=comm.get_rank()))
+        self.optimizer.zero_grad()
+        with torch.autocast(
+            self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None
+        ):
+            losses = self.model(batch)
+        self.refuse_non_finite(losses, batch)
+        self.grad_scaler.scale(sum(losses.values())).backward()
+        self.after_backward()
+        self.grad_scaler.unscale_(self.optimizer)
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        self._write_metrics(losses, data_time)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def refuse_non_finite(self, losses: dict[str, torch.Tensor], batch: list[ModelInput]) -> None:
+        total = sum(losses.values())
+        if torch.isfinite(total):
+            return
+        values = {name: loss.item() for name, loss in losses.items()}
+        samples = "; ".join(
+            f"{sample['file_name']} (ref {sample['ref_id']}, sentence {sample['sent_id']})"
+            for sample in batch
+        )
+        raise FloatingPointError(
+            f"the loss became {values} at iteration {self.iter}, on {samples}. The last checkpoint "
+            "is from before; lower SOLVER.BASE_LR or look at these samples"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def step_seed(seed: int, *, iteration: int, rank: int) -> int:
+    """A seed for the random numbers of one iteration of one process."""
+    state = torch.tensor([seed, iteration, rank], dtype=torch.int64)
+    multipliers = torch.tensor([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D], dtype=torch.int64)
+    return int((state * multipliers).sum() & 0x7FFFFFFF)

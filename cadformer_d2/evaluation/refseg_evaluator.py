@@ -1,0 +1,216 @@
+"""The evaluator of referring segmentation in Detectron2's protocol."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import OrderedDict
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from pycocotools import mask as coco_mask
+from tabulate import tabulate
+from torch import Tensor
+
+from ..structures import ModelInput
+from .metrics import SampleScore, bootstrap_intervals, grouped, summarize
+
+logger = logging.getLogger(__name__)
+
+TASK = "referring_seg"
+GROUP_COLUMNS = ("mIoU", "oIoU", "Pr@0.5", "Pr@0.7", "Pr@0.9")
+
+
+class ReferringSegmentationEvaluator(DatasetEvaluator):
+    """Compares predicted masks with the run-length masks that rode along with the inputs.
+
+    Per sample it keeps counts, ids and the prediction run-length encoded; never a mask.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset_name: str,
+        class_names: list[str],
+        output_dir: str | None,
+        empty_iou: float,
+        eval_resolution: str,
+    ):
+        """
+        Args:
+            dataset_name: for the log and the file names.
+            class_names: of the contiguous category ids.
+            output_dir: where predictions and metrics are written; None: nowhere.
+            empty_iou: IoU of a sample whose mask and prediction are both empty, in [0, 1].
+            eval_resolution: what the test mapper was told; stated in the log.
+        """
+        self.dataset_name = dataset_name
+        self.class_names = class_names
+        self.output_dir = None if output_dir is None else Path(output_dir)
+        self.empty_iou = empty_iou
+        self.eval_resolution = eval_resolution
+        self.samples: list[dict[str, Any]] = []
+
+    def reset(self) -> None:
+        self.samples = []
+
+    def process(self, inputs: list[ModelInput], outputs: list[dict[str, Tensor]]) -> None:
+        """
+        Args:
+            inputs: the mapper's samples with ``gt_rle``.
+            outputs: {"sem_seg": (2, height, width)} each; the target is where channel 1 is larger.
+
+        Raises:
+            ValueError: a prediction and its ground truth have different sizes.
+        """
+        for sample, output in zip(inputs, outputs, strict=True):
+            background, target = output["sem_seg"]
+            predicted = (target > background).to("cpu", torch.uint8).numpy()
+            truth = sample["gt_rle"]
+            if list(predicted.shape) != list(truth["size"]):
+                raise ValueError(
+                    f"{sample['file_name']} (ref {sample['ref_id']}): the prediction is "
+                    f"{list(predicted.shape)} (height, width), the ground truth {truth['size']}"
+                )
+            self.samples.append(score_sample(sample, predicted))
+
+    def evaluate(self) -> OrderedDict[str, dict[str, float]]:
+        """
+        Returns:
+            {"referring_seg": metrics in percent} on the main process, {} on the others.
+
+        Raises:
+            ValueError: nothing was evaluated.
+        """
+        gathered = comm.gather(self.samples)
+        if not comm.is_main_process():
+            return OrderedDict()
+        samples = without_duplicates(list(chain(*gathered)))
+        if not samples:
+            raise ValueError(f"{self.dataset_name}: no sample was evaluated")
+        scores = [sample["score"] for sample in samples]
+        metrics = summarize(scores, empty_iou=self.empty_iou)
+        metrics |= bootstrap_intervals(scores, empty_iou=self.empty_iou)
+        groups = {
+            grouping: {
+                name: summarize(members, empty_iou=self.empty_iou) | {"samples": len(members)}
+                for name, members in by_name.items()
+            }
+            for grouping, by_name in grouped(scores, class_names=self.class_names).items()
+        }
+        for kind, values in groups.get("kind", {}).items():
+            metrics[f"mIoU_{kind}"] = values["mIoU"]
+        metrics["num_samples"] = float(len(samples))
+        self.log(metrics, groups)
+        self.write(metrics, groups, samples)
+        return OrderedDict({TASK: metrics})
+
+    def log(self, metrics: dict[str, float], groups: dict[str, dict[str, dict]]) -> None:
+        size = "the network's input size" if self.eval_resolution == "input" else "the image's size"
+        names = ("mIoU", "oIoU", "Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9")
+        logger.info(
+            "%s: %d samples, scored at %s, IoU of two empty masks %g\n%s\n"
+            "95 %% intervals: mIoU %.2f - %.2f, oIoU %.2f - %.2f",
+            self.dataset_name,
+            metrics["num_samples"],
+            size,
+            self.empty_iou,
+            tabulate([[metrics[name] for name in names]], names, floatfmt=".2f"),
+            *(metrics[f"{name}_{end}"] for name in ("mIoU", "oIoU") for end in ("low", "high")),
+        )
+        for grouping, by_name in groups.items():
+            rows = [
+                [name, values["samples"], *(values[column] for column in GROUP_COLUMNS)]
+                for name, values in sorted(by_name.items())
+            ]
+            header = [f"by {grouping}", "samples", *GROUP_COLUMNS]
+            logger.info("\n%s", tabulate(rows, header, floatfmt=".2f"))
+
+    def write(
+        self,
+        metrics: dict[str, float],
+        groups: dict[str, dict[str, dict]],
+        samples: list[dict[str, Any]],
+    ) -> None:
+        if self.output_dir is None:
+            return
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        header = {
+            "dataset": self.dataset_name,
+            "eval_resolution": self.eval_resolution,
+            "empty_iou": self.empty_iou,
+        }
+        predictions = [describe_sample(sample, self.empty_iou) for sample in samples]
+        names = {"metrics": metrics | {"groups": groups}, "predictions": {"samples": predictions}}
+        for name, content in names.items():
+            path = self.output_dir / f"{name}_{self.dataset_name}.json"
+            write_json(path, header | content)
+
+
+def score_sample(sample: ModelInput, predicted: np.ndarray) -> dict[str, Any]:
+    """Counts, ids and the encoded prediction of one sample."""
+    encoded = coco_mask.encode(np.asfortranarray(predicted))
+    truth = sample["gt_rle"]
+    target_area, predicted_area = int(coco_mask.area(truth)), int(coco_mask.area(encoded))
+    intersection = int(coco_mask.area(coco_mask.merge([truth, encoded], intersect=True)))
+    score = SampleScore(
+        image_id=sample["image_id"],
+        ref_id=sample["ref_id"],
+        sent_id=sample["sent_id"],
+        intersection=intersection,
+        union=target_area + predicted_area - intersection,
+        target_area=target_area,
+        image_area=predicted.size,
+        num_words=len(sample["expression"].split()),
+        category_id=sample["category_id"],
+        kind=sample.get("sentence_kind"),
+    )
+    return {
+        "score": score,
+        "file_name": sample["file_name"],
+        "expression": sample["expression"],
+        "prediction": encoded,
+        "target": truth,
+    }
+
+
+def without_duplicates(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Samples in the order of their ids; one that two processes scored counts once."""
+    by_id = {(s["score"].ref_id, s["score"].sent_id): s for s in samples}
+    return [by_id[key] for key in sorted(by_id)]
+
+
+def describe_sample(sample: dict[str, Any], empty_iou: float) -> dict[str, Any]:
+    """One entry of the predictions file."""
+    return {
+        **asdict(sample["score"]),
+        "iou": sample["score"].iou(empty_iou),
+        "file_name": sample["file_name"],
+        "expression": sample["expression"],
+        "prediction": as_json(sample["prediction"]),
+        "target": as_json(sample["target"]),
+    }
+
+
+def as_json(mask: dict[str, Any]) -> dict[str, Any]:
+    counts = mask["counts"]
+    counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": list(mask["size"]), "counts": counts}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write to a temporary name and rename, so that no half-written file is left."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_text(json.dumps(content))
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path} could not be written: {error}") from error

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Draw a sheet of an evaluation's predictions: image | ground truth | prediction.
+
+python tools/draw_predictions.py output/quickstart/predictions_synthrs_test.json --output sheet.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from detectron2.data.detection_utils import read_image
+from pycocotools import mask as coco_mask
+
+from cadformer_d2.visualization import Comparison, comparison_sheet
+
+matplotlib.use("Agg")
+
+
+def choose(samples: list[dict], order: str, number: int, seed: int) -> list[dict]:
+    """Samples to draw: at random, the best, the worst, or the first of the file."""
+    if order == "random":
+        chosen = np.random.default_rng(seed).choice(len(samples), min(number, len(samples)), False)
+        return [samples[index] for index in chosen]
+    if order in ("best", "worst"):
+        samples = sorted(samples, key=lambda sample: sample["iou"], reverse=order == "best")
+    return samples[:number]
+
+
+def read_comparison(sample: dict) -> Comparison:
+    """Image and masks of one entry, all at the resolution of scoring."""
+    truth = coco_mask.decode(sample["target"]).astype(bool)
+    image = np.ascontiguousarray(read_image(sample["file_name"], "RGB"))
+    if image.shape[:2] != truth.shape:
+        image = cv2.resize(image, truth.shape[::-1], interpolation=cv2.INTER_AREA)
+    prediction = coco_mask.decode(sample["prediction"]).astype(bool)
+    return Comparison(image, truth, prediction, sample["expression"], sample["iou"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("predictions", help="predictions_<dataset>.json of an evaluation")
+    parser.add_argument("--output", required=True, help="picture to write (.png or .pdf)")
+    parser.add_argument("--number", type=int, default=12, help="samples on the sheet")
+    parser.add_argument("--order", default="random", choices=("random", "best", "worst", "first"))
+    parser.add_argument("--seed", type=int, default=0, help="of the random choice")
+    arguments = parser.parse_args()
+    path = Path(arguments.predictions)
+    if not path.is_file():
+        raise SystemExit(f"draw_predictions: {path} is missing; an evaluation writes it")
+    samples = json.loads(path.read_text())["samples"]
+    chosen = choose(samples, arguments.order, arguments.number, arguments.seed)
+    sheet = comparison_sheet([read_comparison(sample) for sample in chosen])
+    sheet.savefig(arguments.output, dpi=110)
+    print(f"{len(chosen)} of {len(samples)} samples drawn: {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
