@@ -120,7 +120,14 @@ def read_checkpoint(filename: str | os.PathLike) -> dict[str, Any]:
         raise ValueError(f"{path}: .pkl files can run code when read; convert it to .pth first")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} is not a usable checkpoint: damaged, or holding more than tensors and plain "

@@ -33,7 +33,8 @@ def run(*command: str) -> None:
         SystemExit: the command failed; its own message has been printed.
     """
     print(f"\n$ python {shlex.join(command)}", flush=True)
-    status = subprocess.run([sys.executable, *command], cwd=ROOT).returncode
+    # Warnings of libraries about each other would bury what matters.
+    status = subprocess.run([sys.executable, "-W", "ignore", *command], cwd=ROOT).returncode
     if status:
         raise SystemExit(status)
 
@@ -81,7 +82,7 @@ def main() -> None:
     summary = summarize(evaluate(TEST), evaluate(SHUFFLED))
     predictions = str(OUTPUT / f"predictions_{TEST}.json")
     sheet = str(OUTPUT / "predictions.png")
-    run("tools/draw_predictions.py", predictions, "--dataset", TEST, "--output", sheet)
+    run("tools/draw_predictions.py", predictions, "--output", sheet)
     (OUTPUT / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(f"\n{OUTPUT / 'summary.json'}:\n{json.dumps(summary, indent=2)}\npictures: {sheet}")
 

@@ -158,5 +158,5 @@ def decoded(mask: RunLengthMask, size: tuple[int, int]) -> np.ndarray:
 
 def resized(array: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
     if array.shape[:2] == size:
-        return np.ascontiguousarray(array)
+        return array.copy()  # Pillow hands out read-only pixels, torch wants its own
     return cv2.resize(array, (size[1], size[0]), interpolation=interpolation)

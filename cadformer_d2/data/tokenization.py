@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import BertTokenizerFast  # type: ignore[attr-defined]
-from transformers.utils import logging as transformers_logging
-
-logger = logging.getLogger(__name__)
+from transformers.utils import cached_file
 
 # Vocabularies that come with the package, by the name INPUT.TOKENIZER gives them.
 PACKAGED_FOLDER = Path(__file__).parent / "vocabularies"
@@ -67,19 +64,26 @@ def load_tokenizer(vocabulary: str) -> BertTokenizerFast:
     path = packaged if packaged.is_file() else Path(vocabulary)
     if path.is_dir():
         path = path / "vocab.txt"
-    if path.is_file():
-        # In transformers 5 the keyword is `vocab`, before it was `vocab_file`; position is both.
-        return BertTokenizerFast(str(path), do_lower_case=True)
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # the message below says it better
+    if not path.is_file():
+        path = Path(cached_vocabulary(vocabulary))
+    # By position: the keyword is `vocab` in transformers 5 and was `vocab_file` before.
+    return BertTokenizerFast(str(path), do_lower_case=True)
+
+
+def cached_vocabulary(name: str) -> str:
+    """vocab.txt of a Hugging Face name, from the local cache.
+
+    Asked for by its file name: the library's own loader makes an empty tokenizer, without a word,
+    of a name it does not find.
+    """
     try:
-        return BertTokenizerFast.from_pretrained(vocabulary, local_files_only=True)
+        found = cached_file(name, "vocab.txt", local_files_only=True)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"INPUT.TOKENIZER is {vocabulary!r}, but its vocab.txt is neither a local file or "
-            "folder nor in the Hugging Face cache. It is published at "
-            f"https://huggingface.co/{vocabulary}: download it once (for example "
-            f"'hf download {vocabulary}') or name a folder that holds vocab.txt"
+            f"INPUT.TOKENIZER is {name!r}, but its vocab.txt is neither a local file or folder nor "
+            f"in the Hugging Face cache. It is published at https://huggingface.co/{name}: "
+            f"download it once (for example 'hf download {name}') or name a folder that holds "
+            "vocab.txt"
         ) from error
-    finally:
-        transformers_logging.set_verbosity(level)
+    assert found is not None, "cached_file raises where it finds nothing"
+    return found

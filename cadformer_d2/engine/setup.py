@@ -42,7 +42,7 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
     add_cadformer_config(cfg)
     if arguments.config_file:
         cfg.merge_from_file(arguments.config_file)
-    cfg.merge_from_list(arguments.opts)
+    merge_overrides(cfg, arguments.opts)
     refuse_missing_device(cfg)
     if arguments.eval_only:
         cfg = config_for_evaluation(cfg, overrides=arguments.opts)
@@ -53,6 +53,14 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="cadformer_d2")
     default_setup(cfg, arguments)
     return cfg
+
+
+def merge_overrides(cfg: CfgNode, overrides: list[str]) -> None:
+    """Apply KEY VALUE pairs; an unknown key is a ValueError, as which yacs' assertion is meant."""
+    try:
+        cfg.merge_from_list(overrides)
+    except AssertionError as error:
+        raise ValueError(str(error)) from error
 
 
 def refuse_missing_device(cfg: CfgNode) -> None:

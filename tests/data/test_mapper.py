@@ -1,0 +1,92 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_tiny_cfg
+from pycocotools import mask as coco_mask
+from refer_files import HEIGHT, WIDTH, ReferFiles
+
+from cadformer_d2.data.asking import ask_every_sentence
+from cadformer_d2.data.mapper import RefSegMapper
+from cadformer_d2.data.refer import load_refer_records
+
+
+@pytest.fixture
+def files(tmp_path):
+    return ReferFiles(tmp_path).write()
+
+
+@pytest.fixture
+def record(files):
+    return load_refer_records(files.annotations, files.images, split="train")[0]
+
+
+def mapper(*, is_train=True, **changes):
+    cfg = make_tiny_cfg()
+    cfg.merge_from_list([part for item in changes.items() for part in item])
+    return RefSegMapper(cfg, is_train=is_train)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_training_sample_has_the_contracts_shapes(record):
+    sample = mapper()(record, rng())
+    assert sample["image"].shape == (3, 64, 64) and sample["image"].dtype == torch.float32
+    assert sample["gt_mask"].shape == (64, 64) and sample["gt_mask"].dtype == torch.bool
+    assert sample["input_ids"].shape == sample["attention_mask"].shape
+    share = sample["gt_mask"].float().mean().item()
+    assert share == pytest.approx(100 / (HEIGHT * WIDTH), rel=0.15)
+
+
+def test_the_record_is_left_as_it_is(record):
+    before = copy.deepcopy(record)
+    mapper()(record, rng())
+    assert record == before
+
+
+def test_training_draws_among_the_sentences(record):
+    drawn = {mapper()(record, rng(seed))["expression"] for seed in range(20)}
+    assert drawn == set(record["expressions"])
+
+
+@pytest.mark.parametrize(("resolution", "size"), [("input", (64, 64)), ("native", (40, 60))])
+def test_resolution_of_scoring_is_decided_here(record, resolution, size):
+    (asked, _) = ask_every_sentence([record])
+    sample = mapper(is_train=False, **{"TEST.EVAL_RESOLUTION": resolution})(asked)
+    assert (sample["height"], sample["width"]) == size
+    assert tuple(sample["gt_rle"]["size"]) == size
+    assert coco_mask.area(sample["gt_rle"]) > 0
+
+
+def test_black_boxes_fall_on_a_fixed_fifth_and_leave_the_mask(record):
+    erasing = mapper(**{"INPUT.RANDOM_ERASE_BOXES": (5, 5)})
+    changed = 0
+    for ref_id in range(200):
+        sample = erasing({**record, "ref_id": ref_id}, rng())
+        again = erasing({**record, "ref_id": ref_id}, rng())
+        assert torch.equal(sample["image"], again["image"])
+        changed += bool((sample["image"] == 0).all(0).float().mean() > 0.1)
+        assert torch.equal(sample["gt_mask"], mapper()(record, rng())["gt_mask"])
+    assert 25 < changed < 55
+
+
+def test_a_truncated_jpeg_is_named(record):
+    with open(record["file_name"], "r+b") as file:
+        file.truncate(400)
+    with pytest.raises(ValueError, match=r"1\.jpg \(ref 1\) cannot be read as an image"):
+        mapper()(record, rng())
+
+
+def test_an_image_of_another_size_is_named(record):
+    record["height"] = 41
+    with pytest.raises(ValueError, match=r"1\.jpg \(ref 1\) is \(40, 60\) .* says \(41, 60\)"):
+        mapper()(record, rng())
+
+
+def test_an_expression_without_words_is_named(record):
+    record["expressions"] = ["\u200b"] * 2
+    with pytest.raises(ValueError, match=r"1\.jpg: ref 1, sentence \d: .* is empty"):
+        mapper()(record, rng())

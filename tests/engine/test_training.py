@@ -1,0 +1,166 @@
+import json
+
+import pytest
+import torch
+from conftest import make_tiny_cfg
+from detectron2.engine import launch
+from detectron2.modeling import build_model
+from refer_files import ReferFiles
+
+from cadformer_d2.data.catalog import register_datasets
+from cadformer_d2.engine.optimizer import build_lr_scheduler, build_optimizer
+from cadformer_d2.engine.setup import derive_iterations
+from cadformer_d2.engine.trainer import RefSegTrainer
+
+
+def training_cfg(tmp_path, *, name="run", **changes):
+    if not (tmp_path / "synthrs").exists():
+        ReferFiles(tmp_path).write()
+    register_datasets(tmp_path)
+    cfg = make_tiny_cfg()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.VAL = ("synthrs_train",), ("synthrs_val",)
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD = 6, 2, 2
+    cfg.OUTPUT_DIR = str(tmp_path / name)
+    cfg.merge_from_list([part for item in changes.items() for part in item])
+    return cfg
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+def train(cfg, *, resume=False, stop_before=None):
+    trainer = RefSegTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    step = trainer._trainer.run_step
+    losses = []
+
+    def run_step():
+        if trainer.iter == stop_before:
+            raise InterruptedRunError
+        step()
+        losses.append(trainer.storage.latest()["total_loss"][0])
+
+    trainer._trainer.run_step = run_step
+    trainer.train()
+    return trainer, losses
+
+
+def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(tmp_path):
+    _, whole = train(training_cfg(tmp_path, name="whole"))
+    cfg = training_cfg(tmp_path, name="cut")
+    with pytest.raises(InterruptedRunError):
+        train(cfg, stop_before=4)
+    resumed, losses = train(cfg, resume=True)
+    assert losses == whole[4:]
+    assert resumed.checkpointer.has_checkpoint()
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_does_not(tmp_path):
+    _, first = train(training_cfg(tmp_path, name="first"))
+    _, second = train(training_cfg(tmp_path, name="second"))
+    _, other = train(training_cfg(tmp_path, name="other", SEED=7))
+    assert first == second != other
+
+
+def test_the_best_checkpoint_is_kept_and_its_score_survives_a_resume(tmp_path):
+    cfg = training_cfg(tmp_path)
+    trainer, _ = train(cfg)
+    assert (tmp_path / "run" / "model_best.pth").is_file()
+    metrics = json.loads((tmp_path / "run" / "metrics_synthrs_val.json").read_text())
+    assert metrics["num_samples"] == 6
+    again = RefSegTrainer(cfg)
+    again.resume_or_load(resume=True)
+    hook = next(hook for hook in again._hooks if type(hook).__name__ == "BestCheckpointer")
+    assert hook.best_metric is not None
+
+
+def test_six_samples_can_be_learnt_by_heart(tmp_path):
+    cfg = training_cfg(
+        tmp_path,
+        **{"SOLVER.MAX_ITER": 60, "SOLVER.BASE_LR": 0.003, "SOLVER.CHECKPOINT_PERIOD": 1000}
+        | {"TEST.EVAL_PERIOD": 0, "SOLVER.IMS_PER_BATCH": 6, "MODEL.SWIN.DROP_PATH_RATE": 0.0},
+    )
+    _, losses = train(cfg)
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_a_loss_that_is_not_finite_names_the_samples_and_stops_before_the_step(tmp_path):
+    cfg = training_cfg(tmp_path)
+    trainer = RefSegTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    with torch.no_grad():
+        trainer.model.decoder.classifier.bias.fill_(float("nan"))
+    before = {name: p.clone() for name, p in trainer.model.named_parameters()}
+    with pytest.raises(FloatingPointError, match=r"iteration 0, on .*\.jpg \(ref \d, sentence \d+"):
+        trainer.train()
+    for name, parameter in trainer.model.named_parameters():
+        assert torch.equal(parameter.nan_to_num(), before[name].nan_to_num())
+
+
+def test_bfloat16_trains_on_a_cpu(tmp_path):
+    _, exact = train(training_cfg(tmp_path, name="fp32"))
+    _, mixed = train(training_cfg(tmp_path, name="bf16", **{"SOLVER.AMP.ENABLED": True}))
+    assert mixed != exact
+    assert mixed == pytest.approx(exact, rel=0.1)
+
+
+def train_here(folder, root):
+    register_datasets(root)
+    cfg = make_tiny_cfg()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.VAL = ("synthrs_train",), ("synthrs_val",)
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD = 2, 2, 2
+    cfg.OUTPUT_DIR = folder
+    train(cfg)
+
+
+def test_two_processes_train_and_score_what_one_does(tmp_path):
+    ReferFiles(tmp_path).write()
+    launch(train_here, 2, dist_url="auto", args=(str(tmp_path / "two"), str(tmp_path)))
+    metrics = json.loads((tmp_path / "two" / "metrics_synthrs_val.json").read_text())
+    assert metrics["num_samples"] == 6
+    assert (tmp_path / "two" / "model_final.pth").is_file()
+
+
+def test_every_trainable_parameter_is_in_exactly_one_group(tiny_cfg):
+    model = build_model(tiny_cfg)
+    optimizer = build_optimizer(tiny_cfg, model)
+    grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+
+
+def test_norms_biases_and_position_tables_do_not_decay(tiny_cfg):
+    model = build_model(tiny_cfg)
+    decay = {
+        id(p): group["weight_decay"]
+        for group in build_optimizer(tiny_cfg, model).param_groups
+        for p in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        is_free = name.endswith(("bias", "bias_table")) or "norm" in name.lower()
+        if is_free:
+            assert decay[id(parameter)] == 0, name
+        elif parameter.dim() > 1:
+            assert decay[id(parameter)] == 0.01, name
+
+
+def test_the_learning_rate_follows_the_polynomial_every_iteration(tiny_cfg):
+    tiny_cfg.SOLVER.MAX_ITER = 10
+    optimizer = build_optimizer(tiny_cfg, build_model(tiny_cfg))
+    scheduler = build_lr_scheduler(tiny_cfg, optimizer)
+    for iteration in range(10):
+        expected = 5e-5 * (1 - iteration / 10) ** 0.9
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_iterations_follow_epochs_and_a_number_given_wins(tiny_cfg):
+    derive_iterations(tiny_cfg, num_refs=12181)
+    assert tiny_cfg.SOLVER.MAX_ITER == 40 * 6090
+    assert tiny_cfg.SOLVER.CHECKPOINT_PERIOD == tiny_cfg.TEST.EVAL_PERIOD == 6090
+    tiny_cfg.SOLVER.MAX_ITER = 7
+    derive_iterations(tiny_cfg, num_refs=12181)
+    assert tiny_cfg.SOLVER.MAX_ITER == 7

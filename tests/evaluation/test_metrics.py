@@ -1,0 +1,89 @@
+"""Metrics against an example worked out on paper.
+
+Three samples of 2 x 2 pixels:
+    A  prediction 1 1 / 0 0   truth 1 0 / 0 0   intersection 1, union 2, IoU 0.5
+    B  prediction 1 1 / 1 0   truth 1 1 / 1 0   intersection 3, union 3, IoU 1.0
+    C  prediction 0 0 / 0 1   truth 1 1 / 1 0   intersection 0, union 4, IoU 0.0
+mIoU = (0.5 + 1 + 0) / 3 = 50 %; oIoU = (1 + 3 + 0) / (2 + 3 + 4) = 44.44 %;
+Pr@0.5 = 2 / 3 (0.5 counts), Pr@0.6 .. Pr@0.9 = 1 / 3.
+"""
+
+import pytest
+
+from cadformer_d2.evaluation.metrics import (
+    SampleScore,
+    bootstrap_intervals,
+    grouped,
+    summarize,
+)
+
+
+def score(intersection, union, *, sample=0, image=0, **changes):
+    values = {
+        "image_id": image,
+        "ref_id": sample,
+        "sent_id": sample,
+        "intersection": intersection,
+        "union": union,
+        "target_area": 3,
+        "image_area": 400,
+        "num_words": 5,
+        "category_id": 0,
+        "kind": None,
+    }
+    return SampleScore(**(values | changes))
+
+
+EXAMPLE = [score(1, 2), score(3, 3), score(0, 4)]
+
+
+def test_metrics_are_those_worked_out_by_hand():
+    metrics = summarize(EXAMPLE, empty_iou=0.0)
+    assert metrics["mIoU"] == pytest.approx(50)
+    assert metrics["oIoU"] == pytest.approx(400 / 9)
+    assert metrics["Pr@0.5"] == pytest.approx(200 / 3)
+    for threshold in (0.6, 0.7, 0.8, 0.9):
+        assert metrics[f"Pr@{threshold}"] == pytest.approx(100 / 3)
+
+
+@pytest.mark.parametrize(("empty_iou", "mean"), [(0.0, 50.0), (1.0, 100.0)])
+def test_two_empty_masks_are_worth_what_the_config_says(empty_iou, mean):
+    metrics = summarize([score(0, 0), score(3, 3)], empty_iou=empty_iou)
+    assert metrics["mIoU"] == pytest.approx(mean)
+    assert metrics["oIoU"] == pytest.approx(100)  # an empty union adds nothing to the sums
+
+
+def test_no_sample_is_an_error():
+    with pytest.raises(ValueError, match="no sample"):
+        summarize([], empty_iou=0.0)
+
+
+def test_interval_holds_the_metric_and_repeats():
+    scores = [score(k % 5, 5, sample=k, image=k) for k in range(200)]
+    interval = bootstrap_intervals(scores, empty_iou=0.0)
+    assert interval == bootstrap_intervals(scores, empty_iou=0.0)
+    assert interval["mIoU_low"] < 40 < interval["mIoU_high"]
+    assert 5 < interval["mIoU_high"] - interval["mIoU_low"] < 12  # 2 * 1.96 * 28.3 / sqrt(200)
+
+
+def test_sentences_about_one_image_stand_and_fall_together():
+    apart = [score(5 * (k % 2), 5, sample=k, image=k) for k in range(100)]
+    together = [score(5 * (k % 2), 5, sample=k, image=k % 4) for k in range(100)]
+    narrow, wide = (bootstrap_intervals(s, empty_iou=0.0) for s in (apart, together))
+    assert wide["mIoU_high"] - wide["mIoU_low"] > 2 * (narrow["mIoU_high"] - narrow["mIoU_low"])
+
+
+def test_groups_hold_every_sample_once():
+    scores = [
+        score(1, 2, target_area=3, num_words=5, kind="position"),
+        score(1, 2, target_area=5, num_words=6, category_id=1),
+        score(1, 2, target_area=100, num_words=30),
+    ]
+    groups = grouped(scores, class_names=["pool", "tank"])
+    sizes = {grouping: {k: len(v) for k, v in by.items()} for grouping, by in groups.items()}
+    assert sizes == {
+        "kind": {"position": 1},
+        "category": {"pool": 2, "tank": 1},
+        "size": {"under_1pct": 1, "1_to_5pct": 1, "over_5pct": 1},
+        "length": {"1_to_5_words": 1, "6_to_10_words": 1, "over_20_words": 1},
+    }

@@ -1,0 +1,117 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.engine import launch
+from pycocotools import mask as coco_mask
+
+from cadformer_d2.evaluation import ReferringSegmentationEvaluator
+
+
+def masks(sample):
+    rng = np.random.default_rng(sample)
+    return rng.random((9, 11)) > 0.5, rng.random((9, 11)) > 0.4
+
+
+def make_input(sample, truth):
+    return {
+        "file_name": f"{sample}.jpg",
+        "image_id": sample,
+        "ref_id": sample,
+        "sent_id": 10 + sample,
+        "category_id": 0,
+        "expression": "the pool",
+        "sentence_kind": "category",
+        "gt_rle": coco_mask.encode(np.asfortranarray(truth.astype(np.uint8))),
+    }
+
+
+def make_output(predicted):
+    target = torch.from_numpy(predicted).float()
+    return {"sem_seg": torch.stack([1 - target, target])}
+
+
+def evaluator(output_dir=None):
+    return ReferringSegmentationEvaluator(
+        dataset_name="pools",
+        class_names=["pool"],
+        output_dir=output_dir,
+        empty_iou=0.0,
+        eval_resolution="input",
+    )
+
+
+def scored(evaluator, samples):
+    evaluator.reset()
+    for sample in samples:
+        truth, predicted = masks(sample)
+        evaluator.process([make_input(sample, truth)], [make_output(predicted)])
+    return evaluator.evaluate()
+
+
+def test_counts_are_those_of_the_dense_masks():
+    metrics = scored(evaluator(), range(5))["referring_seg"]
+    pairs = [masks(sample) for sample in range(5)]
+    intersections = np.array([(t & p).sum() for t, p in pairs])
+    unions = np.array([(t | p).sum() for t, p in pairs])
+    assert metrics["mIoU"] == pytest.approx(100 * (intersections / unions).mean())
+    assert metrics["oIoU"] == pytest.approx(100 * intersections.sum() / unions.sum())
+    assert metrics["mIoU_category"] == pytest.approx(metrics["mIoU"])
+    assert metrics["num_samples"] == 5
+
+
+def test_predicting_the_truth_scores_100_and_nothing_scores_0():
+    for invert, expected in ((False, 100), (True, 0)):
+        scorer = evaluator()
+        scorer.reset()
+        for sample in range(3):
+            truth, _ = masks(sample)
+            predicted = np.zeros_like(truth) if invert else truth
+            scorer.process([make_input(sample, truth)], [make_output(predicted)])
+        metrics = scorer.evaluate()["referring_seg"]
+        assert metrics["mIoU"] == metrics["oIoU"] == metrics["Pr@0.9"] == expected
+
+
+def test_a_sample_scored_twice_counts_once():
+    assert scored(evaluator(), [0, 1, 1, 1]) == scored(evaluator(), [0, 1])
+
+
+def test_another_size_is_named():
+    truth, _ = masks(0)
+    with pytest.raises(
+        ValueError, match=r"0\.jpg \(ref 0\): the prediction is \[4, 4\].*\[9, 11\]"
+    ):
+        evaluator().process([make_input(0, truth)], [make_output(np.zeros((4, 4), bool))])
+
+
+def test_evaluating_nothing_is_an_error():
+    with pytest.raises(ValueError, match="pools: no sample was evaluated"):
+        scored(evaluator(), [])
+
+
+def test_every_prediction_is_on_disk(tmp_path):
+    scored(evaluator(tmp_path), range(3))
+    saved = json.loads((tmp_path / "predictions_pools.json").read_text())
+    assert saved["dataset"] == "pools" and len(saved["samples"]) == 3
+    truth, predicted = masks(1)
+    sample = saved["samples"][1]
+    np.testing.assert_array_equal(coco_mask.decode(sample["prediction"]), predicted)
+    assert sample["iou"] == pytest.approx((truth & predicted).sum() / (truth | predicted).sum())
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def score_share(folder):
+    from detectron2.utils import comm
+
+    rank = comm.get_rank()
+    # Sample 2 is scored by both, as a sampler that pads would have it.
+    result = scored(evaluator(folder), range(3) if rank == 0 else range(2, 5))
+    assert bool(result) == (rank == 0)
+
+
+def test_two_processes_give_the_metrics_of_one(tmp_path):
+    launch(score_share, 2, dist_url="auto", args=(str(tmp_path),))
+    shared = json.loads((tmp_path / "metrics_pools.json").read_text())
+    assert shared["mIoU"] == pytest.approx(scored(evaluator(), range(5))["referring_seg"]["mIoU"])
+    assert shared["num_samples"] == 5

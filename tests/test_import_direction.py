@@ -1,0 +1,38 @@
+"""Imports inside the package go one way; this is the whole law."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "cadformer_d2"
+ALLOWED = {
+    "structures": set(),
+    "config": set(),
+    "checkpoint": set(),
+    "version": set(),
+    "layers": {"structures"},
+    "data": {"structures"},
+    "evaluation": {"structures"},
+    "visualization": {"structures"},
+    "modeling": {"structures", "layers"},
+    "engine": {"structures", "config", "checkpoint", "data", "modeling", "evaluation"},
+    "__init__": {"modeling", "config", "version"},
+}
+
+
+def imported_parts(path):
+    """Top-level parts of the package that a file imports."""
+    depth = len(path.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from (name.split(".")[0] for name in names)
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            assert not (node.module or "").startswith("cadformer_d2"), f"{path}: import relatively"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
+def test_imports_go_one_way(path):
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert set(imported_parts(path)) <= ALLOWED[part] | {part}

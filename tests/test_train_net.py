@@ -1,0 +1,57 @@
+"""The command itself, as a user calls it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from refer_files import ReferFiles
+
+ROOT = Path(__file__).parent.parent
+SMALL = (
+    "MODEL.SWIN.EMBED_DIM 16 MODEL.SWIN.NUM_HEADS (1,2,4,8) MODEL.TEXT_ENCODER.HIDDEN_SIZE 32 "
+    "MODEL.DECODER.HIDDEN_DIM 24 DATALOADER.NUM_WORKERS 0 SOLVER.IMS_PER_BATCH 2 INPUT.SIZE (64,64)"
+).split()
+
+
+def train_net(root, *arguments):
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(root), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-W", "ignore", "train_net.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_train_then_evaluate_with_the_checkpoints_own_network(tmp_path):
+    ReferFiles(tmp_path).write()
+    output = tmp_path / "out"
+    schedule = ["SOLVER.MAX_ITER", "2", "SOLVER.WARMUP_ITERS", "0", "TEST.EVAL_PERIOD", "2"]
+    config = ("--config-file", "configs/quickstart.yaml")
+    trained = train_net(tmp_path, *config, *SMALL, *schedule, "OUTPUT_DIR", str(output))
+    assert trained.returncode == 0, trained.stderr[-2000:]
+    # Without SMALL: sizes come from the checkpoint, not from the config file.
+    weights = ("MODEL.WEIGHTS", str(output / "model_final.pth"), "OUTPUT_DIR", str(output))
+    evaluated = train_net(tmp_path, *config, "--eval-only", *weights)
+    assert evaluated.returncode == 0, evaluated.stderr[-2000:]
+    assert "synthrs_test: 6 samples, scored at the network's input size" in evaluated.stdout
+    assert json.loads((output / "metrics_synthrs_test.json").read_text())["num_samples"] == 6
+
+
+MISTAKES = {
+    "MODEL.DEVICE cuda": "error: MODEL.DEVICE is 'cuda', but this machine has no usable CUDA GPU",
+    "MODEL.DECODER.NAME TCDM": "error: MODEL.DECODER.NAME is 'TCDM'; known names: ",
+    "MODEL.DECODR.NAME TCMD": "error: Non-existent key: MODEL.DECODR.NAME",
+    "DATASETS.TRAIN ('rrsisd_train',)": "refs(unc).p is missing; datasets/README.md shows",
+    "--eval-only MODEL.WEIGHTS gone.pth": "error: checkpoint gone.pth is missing",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_clear_line(mistake, tmp_path):
+    ReferFiles(tmp_path).write()
+    config = ("--config-file", "configs/quickstart.yaml")
+    output = ("OUTPUT_DIR", str(tmp_path / "out"))
+    result = train_net(tmp_path, *config, *mistake.split(), *output)
+    assert result.returncode == 1
+    assert MISTAKES[mistake] in result.stderr
+    assert "Traceback" not in result.stderr

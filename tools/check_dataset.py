@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Verify a downloaded dataset before training on it.
+
+    python tools/check_dataset.py rrsisd
+    python tools/check_dataset.py rrsisd --root some/sample --subset
+
+Checks that the files are there, that the counts are the published ones, that every image opens and
+has the size its annotation says, and that every mask is non-empty and of that size; tells which
+share of the sentences a token limit cuts. Exits with 1 if anything is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+from cadformer_d2.data.asking import ask_every_sentence
+from cadformer_d2.data.catalog import DATASETS, SPLITS, DatasetInfo, dataset_root
+from cadformer_d2.data.mapper import read_image
+from cadformer_d2.data.tokenization import ExpressionTokenizer
+from cadformer_d2.structures import ReferRecord
+
+TOKEN_LIMITS = (20, 64)  # of the released code, and of this project
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=sorted(DATASETS))
+    parser.add_argument("--root", help="instead of DETECTRON2_DATASETS")
+    parser.add_argument(
+        "--subset", action="store_true", help="do not compare with published counts"
+    )
+    parser.add_argument(
+        "--tokenizer", default="bert-base-uncased", help="as INPUT.TOKENIZER; '' skips the shares"
+    )
+    return parser.parse_args()
+
+
+def load_split(info: DatasetInfo, root: str | None, split: str, subset: bool) -> tuple:
+    """Usable records of a split, and what is wrong with it."""
+    try:
+        records = info.load(dataset_root(root), split, True)
+    except (ValueError, FileNotFoundError) as error:
+        if subset and "no usable ref of split" in str(error):
+            return [], []
+        return [], [str(error)]
+    published = info.published_counts.get(split)
+    if not subset and published not in (None, len(records)):
+        return records, [f"{split}: {len(records)} usable refs, published are {published}"]
+    return records, []
+
+
+def image_defects(records: list[ReferRecord], split: str) -> list[str]:
+    """Images that do not open or have another size than their annotation says."""
+    defects = []
+    by_file = {record["file_name"]: record for record in records}
+    for record in tqdm(by_file.values(), desc=f"{split} images", unit="image"):
+        try:
+            read_image(record, "RGB")
+        except ValueError as error:
+            defects.append(str(error))
+    return defects
+
+
+def truncated_shares(records: list[ReferRecord], vocabulary: str) -> list[str]:
+    """Share of the sentences that each token limit cuts, as texts."""
+    if not vocabulary:
+        return ["-"] * len(TOKEN_LIMITS)
+    sentences = [record["expressions"][0] for record in ask_every_sentence(records)]
+    shares = []
+    for limit in TOKEN_LIMITS:
+        tokenizer = ExpressionTokenizer(vocabulary=vocabulary, max_tokens=limit)
+        cut = sum(tokenizer.is_truncated(sentence) for sentence in sentences)
+        shares.append(f"{cut / len(sentences):.1%}")
+    return shares
+
+
+class SkippedRecords(logging.Handler):
+    """Collects the reader's reports of records it could not use."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    info = DATASETS[arguments.name]
+    skipped = SkippedRecords()
+    logging.getLogger("cadformer_d2").addHandler(skipped)
+    defects: list[str] = []
+    rows = []
+    for split in SPLITS:
+        records, found = load_split(info, arguments.root, split, arguments.subset)
+        defects += found + image_defects(records, split)
+        if not records:
+            continue
+        try:
+            shares = truncated_shares(records, arguments.tokenizer)
+        except FileNotFoundError as error:
+            raise SystemExit(f"check_dataset: {error}; or pass --tokenizer ''") from error
+        images = len({record["file_name"] for record in records})
+        sentences = sum(len(record["expressions"]) for record in records)
+        rows.append([split, len(records), sentences, images, *shares])
+    defects += skipped.messages
+    header = ["split", "refs", "sentences", "images"]
+    print(tabulate(rows, [*header, *(f"cut at {limit} tokens" for limit in TOKEN_LIMITS)]))
+    for defect in defects:
+        print(f"DEFECT  {defect}")
+    if defects or not rows:
+        raise SystemExit(f"{arguments.name}: {max(1, len(defects))} defects")
+    print(f"{arguments.name}: no defects")
+
+
+if __name__ == "__main__":
+    main()
