@@ -55,6 +55,12 @@ class RefSegCheckpointer(DetectionCheckpointer):
         write_atomically(content, path)
         self.tag_last_checkpoint(path.name)
 
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As Detectron2's; a path that is no file is a FileNotFoundError naming it."""
+        if path:
+            refuse_missing_file(Path(path))
+        return super().load(path, *args, **kwargs)
+
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = read_checkpoint(filename)
         if is_swin_release(content):
@@ -103,6 +109,14 @@ def write_atomically(content: dict[str, Any], path: Path) -> None:
         ) from error
 
 
+def refuse_missing_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"checkpoint {path} is missing; MODEL.WEIGHTS names it. README.md says where published "
+            'weights come from; MODEL.WEIGHTS "" starts at random'
+        )
+
+
 def read_checkpoint(filename: str | os.PathLike) -> dict[str, Any]:
     """Read a file of tensors and plain values; code in it does not run.
 
@@ -111,11 +125,7 @@ def read_checkpoint(filename: str | os.PathLike) -> dict[str, Any]:
         ValueError: not a checkpoint, damaged, or holding more than tensors and plain values.
     """
     path = Path(filename)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"checkpoint {path} is missing; MODEL.WEIGHTS names it. README.md says where published "
-            'weights come from; MODEL.WEIGHTS "" starts at random'
-        )
+    refuse_missing_file(path)
     if path.suffix == ".pkl":
         raise ValueError(f"{path}: .pkl files can run code when read; convert it to .pth first")
     try:

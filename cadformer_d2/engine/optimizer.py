@@ -23,7 +23,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-        overrides={"relative_position_bias_table": {"weight_decay": cfg.SOLVER.WEIGHT_DECAY_NORM}},
+        # Detectron2 knows a bias by the name "bias"; attention layers of torch have another.
+        overrides={
+            "relative_position_bias_table": {"weight_decay": cfg.SOLVER.WEIGHT_DECAY_NORM},
+            "in_proj_bias": {"weight_decay": cfg.SOLVER.WEIGHT_DECAY_BIAS},
+        },
     )
     return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, fused=True)
 

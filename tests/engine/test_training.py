@@ -31,6 +31,7 @@ class InterruptedRunError(Exception):
 
 
 def train(cfg, *, resume=False, stop_before=None):
+    torch.manual_seed(0)  # the start of the weights, as default_setup does in train_net
     trainer = RefSegTrainer(cfg)
     trainer.resume_or_load(resume=resume)
     step = trainer._trainer.run_step
@@ -40,7 +41,7 @@ def train(cfg, *, resume=False, stop_before=None):
         if trainer.iter == stop_before:
             raise InterruptedRunError
         step()
-        losses.append(trainer.storage.latest()["total_loss"][0])
+        losses.append(trainer.storage.latest().get("total_loss", (None,))[0])
 
     trainer._trainer.run_step = run_step
     trainer.train()
