@@ -14,6 +14,7 @@ from ..structures import ReferRecord
 from .asking import ask_about_another, ask_every_sentence
 from .refer import load_refer_records
 from .refsegrs import load_refsegrs_records
+from .synthetic.scene import CATEGORIES  # RRSIS-HR's seven
 
 SHUFFLED_SUFFIX = "_shuffled"
 EVALUATOR_TYPE = "referring_seg"
@@ -39,15 +40,6 @@ RRSISD_CLASSES = (
     "bridge",
     "vehicle",
     "windmill",
-)
-RRSISHR_CLASSES = (
-    "baseball field",
-    "basketball court",
-    "ground track field",
-    "roundabout",
-    "swimming pool",
-    "storage tank",
-    "tennis court",
 )
 
 
@@ -87,9 +79,9 @@ DATASETS = {
     info.name: info
     for info in (
         DatasetInfo("rrsisd", RRSISD_CLASSES, {"train": 12181, "val": 1740, "test": 3481}),
-        DatasetInfo("rrsishr", RRSISHR_CLASSES, {"train": 2118, "val": 268, "test": 264}),
+        DatasetInfo("rrsishr", CATEGORIES, {"train": 2118, "val": 268, "test": 264}),
         RefSegRSInfo("refsegrs", ("target",), {"train": 2172, "val": 431, "test": 1817}),
-        DatasetInfo("synthrs", RRSISHR_CLASSES, {}),
+        DatasetInfo("synthrs", CATEGORIES, {}),
     )
 }
 SPLITS = ("train", "val", "test")
