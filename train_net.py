@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Train or evaluate CADFormer, in Detectron2's manner.
 
-python train_net.py --config-file configs/rrsisd.yaml --num-gpus 1
-python train_net.py --config-file configs/rrsisd.yaml --eval-only MODEL.WEIGHTS model.pth
+    python train_net.py --config-file configs/rrsisd.yaml --num-gpus 1
+    python train_net.py --config-file configs/rrsisd.yaml --eval-only MODEL.WEIGHTS model.pth
+
+Any key of the config may follow as KEY VALUE.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from .atomic_files import written_whole
+
 logger = logging.getLogger(__name__)
 
 CONFIG_KEY = "config"
@@ -25,20 +27,28 @@ class RefSegCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer with a config in every file, atomic writes and strict reading."""
 
     def __init__(
-        self, model: nn.Module, save_dir: str = "", *, config: CfgNode | None = None, **kwargs: Any
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        config: CfgNode | None = None,
+        is_resumable: bool = True,
+        **kwargs: Any,
     ):
         """
         Args:
             model: saved and loaded.
             save_dir: where checkpoints go.
             config: written into every checkpoint; needed for saving only.
+            is_resumable: whether ``--resume`` may go on from what this checkpointer saved last.
             kwargs: Detectron2's: ``save_to_disk`` and further objects with a state.
         """
         super().__init__(model, save_dir, **kwargs)
+        self.is_resumable = is_resumable
         self.config_text = None if config is None else config.dump()
 
     def save(self, name: str, **state: Any) -> None:
-        """Write ``<save_dir>/<name>.pth`` and point ``last_checkpoint`` to it.
+        """Write ``<save_dir>/<name>.pth``; where resumable, point ``last_checkpoint`` to it.
 
         Raises:
             OSError: the file could not be written, for example on a full disk. Checkpoints that
@@ -53,7 +63,8 @@ class RefSegCheckpointer(DetectionCheckpointer):
         path = Path(self.save_dir) / f"{name}.pth"
         self.logger.info("Saving checkpoint to %s", path)
         write_atomically(content, path)
-        self.tag_last_checkpoint(path.name)
+        if self.is_resumable:
+            self.tag_last_checkpoint(path.name)
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Detectron2's; a path that is no file is a FileNotFoundError naming it."""
@@ -89,22 +100,17 @@ class RefSegCheckpointer(DetectionCheckpointer):
 
 
 def write_atomically(content: dict[str, Any], path: Path) -> None:
-    """torch.save to a temporary name, then rename.
+    """torch.save, whole or not at all.
 
     Raises:
         OSError: with the file's name; nothing half-written is left.
     """
-    temporary = path.with_suffix(".unfinished")
     try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with written_whole(path) as temporary:
+            torch.save(content, temporary)
     except (OSError, RuntimeError) as error:  # torch reports some failed writes as RuntimeError
-        temporary.unlink(missing_ok=True)
         raise OSError(
-            f"{path} could not be written ({error}). Earlier checkpoints are untouched; "
+            f"checkpoint {path} could not be written ({error}). Earlier checkpoints are untouched; "
             "free some space and continue with --resume"
         ) from error
 

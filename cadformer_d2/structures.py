@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
-import numpy as np
 from torch import Tensor
 
 
@@ -18,6 +17,15 @@ class RunLengthMask(TypedDict):
 
     size: list[int]  # [height, width]
     counts: bytes | str | list[int]
+
+
+def json_mask(mask: RunLengthMask) -> dict[str, Any]:
+    """The mask as JSON can hold it: its counts as a string, not as bytes."""
+    counts = mask["counts"]
+    return {
+        "size": list(mask["size"]),
+        "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
+    }
 
 
 class Annotation(TypedDict):
@@ -101,7 +109,3 @@ class StageOutput:
     fused: Tensor  # F_i (B, N_i, C_i): to the decoder
     visual_update: Tensor | None  # added to V_i before patch merging; unread at the last stage
     text: TextFeatures  # L_{i+1}, for the next stage
-
-
-MappedSample = dict[str, Any]
-BoolMask = np.ndarray  # (height, width) bool

@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
 """Generate the synthrs dataset, or say that it is there.
 
-python datasets/prepare_synthrs.py
-python datasets/prepare_synthrs.py --root big --image-size 480 --style long --train 20000
+    python datasets/prepare_synthrs.py
+    python datasets/prepare_synthrs.py --root big --image-size 480 --style long --train 20000
+
+The same parameters always give the same files.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import pickle
 from collections import Counter
 from pathlib import Path
 
+from cadformer_d2.data.catalog import dataset_root
+from cadformer_d2.data.refer import read_annotation_files
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
 
 
@@ -22,7 +23,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", default=os.environ.get("DETECTRON2_DATASETS", "datasets"))
+    parser.add_argument("--root", default=dataset_root())
     for split in ("train", "val", "test"):
         parser.add_argument(f"--{split}", type=int, default=getattr(default, split), help="scenes")
     parser.add_argument("--image-size", type=int, default=default.image_size, help="pixels")
@@ -34,8 +35,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def describe(root: Path) -> str:
     """Counts of a generated dataset: targets, sentences and their kinds by split."""
-    refs = pickle.loads((root / "synthrs" / "refs(unc).p").read_bytes())
-    images = len(json.loads((root / "synthrs" / "instances.json").read_text())["images"])
+    refs, instances = read_annotation_files(root / "synthrs")
+    images = len(instances["images"])
     lines = [f"{root / 'synthrs'}: {images} images"]
     for split in ("train", "val", "test"):
         sentences = [s for ref in refs if ref["split"] == split for s in ref["sentences"]]

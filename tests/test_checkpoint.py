@@ -1,5 +1,6 @@
 import os
 import pickle
+import resource
 
 import pytest
 import torch
@@ -47,17 +48,18 @@ def test_a_checkpoint_carries_its_config_and_loads_again(model, tiny_cfg, tmp_pa
         assert torch.equal(weight, other.state_dict()[name])
 
 
-def test_a_full_disk_leaves_the_earlier_checkpoints(model, tiny_cfg, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_earlier_checkpoints(model, tiny_cfg, tmp_path):
     checkpointer = RefSegCheckpointer(model, str(tmp_path), config=tiny_cfg)
     checkpointer.save("model_0")
-
-    def full(content, file):
-        file.write(b"half of it")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match=r"model_1\.pth could not be written .*No space left"):
-        checkpointer.save("model_1")
+    # The system refuses to let a file grow past half a checkpoint, as it would on a full disk.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    half = (tmp_path / "model_0.pth").stat().st_size // 2
+    resource.setrlimit(resource.RLIMIT_FSIZE, (half, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"model_1\.pth could not be written .*--resume"):
+            checkpointer.save("model_1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model_0.pth"]
     assert (tmp_path / "last_checkpoint").read_text() == "model_0.pth"
 

@@ -7,13 +7,14 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "cadformer_d2"
 ALLOWED = {
+    "atomic_files": set(),
     "structures": set(),
     "config": set(),
-    "checkpoint": set(),
+    "checkpoint": {"atomic_files"},
     "version": set(),
     "layers": {"structures"},
     "data": {"structures"},
-    "evaluation": {"structures"},
+    "evaluation": {"structures", "atomic_files"},
     "visualization": {"structures"},
     "modeling": {"structures", "layers"},
     "engine": {"structures", "config", "checkpoint", "data", "modeling", "evaluation"},

@@ -29,6 +29,7 @@ def test_train_then_evaluate_with_the_checkpoints_own_network(tmp_path):
     config = ("--config-file", "configs/quickstart.yaml")
     trained = train_net(tmp_path, *config, *SMALL, *schedule, "OUTPUT_DIR", str(output))
     assert trained.returncode == 0, trained.stderr[-2000:]
+    assert "3 refs at 2 a batch: 2 iterations an epoch" in (output / "log.txt").read_text()
     # Without SMALL: sizes come from the checkpoint, not from the config file.
     weights = ("MODEL.WEIGHTS", str(output / "model_final.pth"), "OUTPUT_DIR", str(output))
     evaluated = train_net(tmp_path, *config, "--eval-only", *weights)
@@ -43,6 +44,7 @@ MISTAKES = {
     "MODEL.DECODR.NAME TCMD": "error: Non-existent key: MODEL.DECODR.NAME",
     "DATASETS.TRAIN ('rrsisd_train',)": "refs(unc).p is missing; datasets/README.md shows",
     "--eval-only MODEL.WEIGHTS gone.pth": "error: checkpoint gone.pth is missing",
+    "SOLVER.BASE_LR fast": "error: Type mismatch (<class 'float'> vs. <class 'str'>)",
 }
 
 
@@ -54,4 +56,33 @@ def test_a_mistake_ends_in_one_clear_line(mistake, tmp_path):
     result = train_net(tmp_path, *config, *mistake.split(), *output)
     assert result.returncode == 1
     assert MISTAKES[mistake] in result.stderr
-    assert "Traceback" not in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+
+
+def test_the_traceback_of_a_mistake_is_in_the_log_file(tmp_path):
+    files = ReferFiles(tmp_path).write()
+    (files.images / "1.jpg").write_bytes(b"not an image")
+    output = tmp_path / "out"
+    config = ("--config-file", "configs/quickstart.yaml", *SMALL)
+    result = train_net(tmp_path, *config, "OUTPUT_DIR", str(output))
+    assert result.returncode == 1
+    assert "1.jpg (ref 1) cannot be read as an image" in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+    assert "Traceback" in (output / "log.txt").read_text()
+
+
+def test_lenient_mode_trains_on_what_is_usable_and_says_what_it_skipped(tmp_path):
+    files = ReferFiles(tmp_path)
+    files.instances["annotations"].pop(0)  # of ref 1, a training ref
+    files.write()
+    output = tmp_path / "out"
+    config = ("--config-file", "configs/quickstart.yaml", *SMALL)
+    schedule = ("SOLVER.MAX_ITER", "1", "SOLVER.WARMUP_ITERS", "0", "TEST.EVAL_PERIOD", "0")
+    arguments = (*config, *schedule, "OUTPUT_DIR", str(output))
+    strict = train_net(tmp_path, *arguments)
+    assert strict.returncode == 1
+    assert "ref 1 points to annotation 1, which instances.json lacks" in strict.stderr
+    lenient = train_net(tmp_path, *arguments, "DATASETS.LENIENT", "True")
+    assert lenient.returncode == 0, lenient.stderr[-2000:]
+    assert "skipped 1 records, refs without annotation" in lenient.stdout
+    assert "2 refs at 2 a batch" in lenient.stdout

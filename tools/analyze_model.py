@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Print what a config builds: parameters and FLOPs by component, one forward pass, one step.
 
-    python tools/analyze_model.py --config-file configs/rrsisd.yaml MODEL.TEXT_ENCODER.WEIGHTS ""
+    python tools/analyze_model.py --config-file configs/rrsisd.yaml
 
 Weights do not matter here: the model starts at random and nothing is read from disk.
 """
@@ -13,13 +13,13 @@ import time
 from collections import Counter
 
 import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from fvcore.nn import FlopCountAnalysis
 from tabulate import tabulate
 from torch import nn
 
-from cadformer_d2 import add_cadformer_config
+from cadformer_d2.engine.setup import load_config
 from cadformer_d2.structures import ModelInput
 
 
@@ -30,15 +30,9 @@ def parse_config() -> tuple[CfgNode, argparse.Namespace]:
     parser.add_argument("--batch-size", type=int, default=2, help="of the training step")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
     arguments = parser.parse_args()
-    cfg = get_cfg()
-    add_cadformer_config(cfg)
-    if arguments.config_file:
-        cfg.merge_from_file(arguments.config_file)
-    cfg.MODEL.TEXT_ENCODER.WEIGHTS = ""
-    if not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    cfg.merge_from_list(arguments.opts)
-    return cfg, arguments
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    start = ["MODEL.TEXT_ENCODER.WEIGHTS", "", "MODEL.DEVICE", device]
+    return load_config(arguments.config_file, [*start, *arguments.opts]), arguments
 
 
 def random_sample(cfg: CfgNode, num_tokens: int) -> ModelInput:

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Draw a sheet of an evaluation's predictions: image | ground truth | prediction.
+r"""Draw a sheet of an evaluation's predictions: image | ground truth | prediction.
 
-python tools/draw_predictions.py output/quickstart/predictions_synthrs_test.json --output sheet.png
+    python tools/draw_predictions.py output/quickstart/predictions_synthrs_test.json \
+        --output sheet.png
+
+The sentence and the IoU stand under each.
 """
 
 from __future__ import annotations

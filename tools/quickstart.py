@@ -39,14 +39,26 @@ def run(*command: str) -> None:
         raise SystemExit(status)
 
 
-def train() -> None:
-    """Train unless a finished run is there; the wall time is kept beside the weights."""
-    if TRAIN_TIME.exists():
+def train() -> float:
+    """Train, or go on with an interrupted run; nothing happens where a finished one is there.
+
+    Returns:
+        seconds of wall time, those before an interruption included.
+    """
+    spent = json.loads(TRAIN_TIME.read_text()) if TRAIN_TIME.exists() else {"seconds": 0.0}
+    if spent.get("finished"):
         print(f"{TRAIN_TIME} exists: the trained model is reused.")
-        return
+        return spent["seconds"]
+    OUTPUT.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    run("train_net.py", "--config-file", CONFIG, "--resume")
-    TRAIN_TIME.write_text(json.dumps({"train_seconds": round(time.perf_counter() - start, 1)}))
+    finished = False
+    try:
+        run("train_net.py", "--config-file", CONFIG, "--resume")
+        finished = True
+    finally:
+        seconds = round(spent["seconds"] + time.perf_counter() - start, 1)
+        TRAIN_TIME.write_text(json.dumps({"seconds": seconds, "finished": finished}))
+    return seconds
 
 
 def evaluate(dataset: str) -> dict[str, float]:
@@ -58,7 +70,9 @@ def evaluate(dataset: str) -> dict[str, float]:
     return json.loads(metrics.read_text())
 
 
-def summarize(test: dict[str, float], shuffled: dict[str, float]) -> dict[str, object]:
+def summarize(
+    test: dict[str, float], shuffled: dict[str, float], *, train_seconds: float
+) -> dict[str, object]:
     """The numbers of summary.json."""
     thresholds = {f"pr{percent}": test[f"Pr@0.{percent // 10}"] for percent in range(50, 100, 10)}
     return {
@@ -69,7 +83,7 @@ def summarize(test: dict[str, float], shuffled: dict[str, float]) -> dict[str, o
             kind: test[f"mIoU_{kind}"] for kind in ("category", "position", "relation")
         },
         "mIoU_shuffled": shuffled["mIoU"],
-        "train_seconds": json.loads(TRAIN_TIME.read_text())["train_seconds"],
+        "train_seconds": train_seconds,
         "num_samples": test["num_samples"],
     }
 
@@ -78,8 +92,8 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     os.chdir(ROOT)
     run("datasets/prepare_synthrs.py")
-    train()
-    summary = summarize(evaluate(TEST), evaluate(SHUFFLED))
+    train_seconds = train()
+    summary = summarize(evaluate(TEST), evaluate(SHUFFLED), train_seconds=train_seconds)
     predictions = str(OUTPUT / f"predictions_{TEST}.json")
     sheet = str(OUTPUT / "predictions.png")
     run("tools/draw_predictions.py", predictions, "--output", sheet)

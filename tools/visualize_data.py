@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Draw what the mapper feeds the model: pixels at the network's size, the mask, the word pieces.
 
-python tools/visualize_data.py --config-file configs/quickstart.yaml --output data.png
+    python tools/visualize_data.py --config-file configs/quickstart.yaml --output data.png
+
+What training sees first is drawn first.
 """
 
 from __future__ import annotations
@@ -11,12 +13,11 @@ import argparse
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from detectron2.config import get_cfg
 
-from cadformer_d2 import add_cadformer_config
 from cadformer_d2.data.catalog import register_datasets
-from cadformer_d2.data.loading import RefSegTrainingSet, training_records
-from cadformer_d2.data.mapper import RefSegMapper
+from cadformer_d2.data.loading import build_training_set
+from cadformer_d2.data.tokenization import ExpressionTokenizer
+from cadformer_d2.engine.setup import load_config
 from cadformer_d2.structures import ModelInput
 from cadformer_d2.visualization import TRUTH_COLOUR, draw_mask
 
@@ -25,9 +26,9 @@ matplotlib.use("Agg")
 COLUMNS = 4
 
 
-def describe(sample: ModelInput, mapper: RefSegMapper) -> str:
+def describe(sample: ModelInput, tokenizer: ExpressionTokenizer) -> str:
     """Ids and the word pieces that are left of the sentence."""
-    pieces = mapper.tokenizer.tokenizer.convert_ids_to_tokens(sample["input_ids"].tolist())
+    pieces = tokenizer.tokenizer.convert_ids_to_tokens(sample["input_ids"].tolist())
     lines, line = [f"ref {sample['ref_id']}, sentence {sample['sent_id']}"], ""
     for piece in pieces:
         if len(line) + len(piece) > 44:
@@ -53,13 +54,9 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=12, help="training samples to draw")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
     arguments = parser.parse_args()
-    cfg = get_cfg()
-    add_cadformer_config(cfg)
-    cfg.merge_from_file(arguments.config_file)
-    cfg.merge_from_list(arguments.opts)
+    cfg = load_config(arguments.config_file, arguments.opts)
     register_datasets(lenient=cfg.DATASETS.LENIENT)
-    mapper = RefSegMapper(cfg, is_train=True)
-    samples = RefSegTrainingSet(records=training_records(cfg), mapper=mapper, seed=max(cfg.SEED, 0))
+    samples = build_training_set(cfg, seed=max(cfg.SEED, 0))
     rows = -(-arguments.number // COLUMNS)
     figure, axes = plt.subplots(rows, COLUMNS, figsize=(4 * COLUMNS, 4.8 * rows), squeeze=False)
     for axis in axes.flat:
@@ -67,7 +64,7 @@ def main() -> None:
     for draw_number, axis in zip(range(arguments.number), axes.flat, strict=False):
         sample = samples[draw_number]
         axis.imshow(draw(sample, cfg.INPUT.FORMAT))
-        axis.set_title(describe(sample, mapper), fontsize=8, parse_math=False)
+        axis.set_title(describe(sample, samples.mapper.tokenizer), fontsize=8, parse_math=False)
     figure.tight_layout()
     figure.savefig(arguments.output, dpi=90)
     print(f"{arguments.number} training samples drawn: {arguments.output}")

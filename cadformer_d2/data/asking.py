@@ -32,8 +32,16 @@ def ask_sentence(record: ReferRecord, position: int) -> ReferRecord:
     return asked
 
 
+def ask_about(target: ReferRecord, other: ReferRecord) -> ReferRecord:
+    """A target's record with the first sentence of another."""
+    kept = ("category_id", "annotations", "ref_id")
+    return {**ask_sentence(other, 0), **{key: target[key] for key in kept}}
+
+
 def ask_about_another(records: list[ReferRecord]) -> list[ReferRecord]:
     """Each target with a sentence about another target of its image, still with its own mask.
+
+    The sentence comes with its own id and kind; the ref stays the target's.
 
     A model that reads the sentence scores low on these: it segments the other target. Targets that
     are alone in their image are left out, and their number is logged.
@@ -51,11 +59,9 @@ def ask_about_another(records: list[ReferRecord]) -> list[ReferRecord]:
     for record in records:
         by_image[record["image_id"]].append(record)
     shuffled = []
-    for record in records:
-        together = by_image[record["image_id"]]
-        other = together[(together.index(record) + 1) % len(together)]
-        if other is not record:
-            shuffled.append({**ask_sentence(record, 0), "expressions": other["expressions"][:1]})
+    for together in by_image.values():
+        if len(together) > 1:
+            shuffled += map(ask_about, together, together[1:] + together[:1])
     if not shuffled:
         raise ValueError("no image has two targets, so none can be asked about another of them")
     alone = len(records) - len(shuffled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from .refer import load_refer_records
 from .refsegrs import load_refsegrs_records
 from .synthetic.scene import CATEGORIES  # RRSIS-HR's seven
 
-SHUFFLED_SUFFIX = "_shuffled"
 EVALUATOR_TYPE = "referring_seg"
+Asker = Callable[[list[ReferRecord]], list[ReferRecord]]
+# Endings of the names under which a split is asked otherwise than usual.
+ASKING: dict[str, Asker] = {"_sentences": ask_every_sentence, "_shuffled": ask_about_another}
 
 RRSISD_CLASSES = (
     "airplane",
@@ -60,7 +63,11 @@ class DatasetInfo:
     def load(self, root: Path, split: str, lenient: bool) -> list[ReferRecord]:
         """One record per ref of a split."""
         return load_refer_records(
-            self.annotations(root), self.images(root), split=split, lenient=lenient
+            self.annotations(root),
+            self.images(root),
+            split=split,
+            num_categories=len(self.classes),
+            lenient=lenient,
         )
 
 
@@ -108,15 +115,12 @@ def register_datasets(root: str | os.PathLike | None = None, *, lenient: bool = 
     """
     folder = dataset_root(root)
     names = []
-    for info in DATASETS.values():
-        for split in SPLITS:
-            load = partial(info.load, folder, split, lenient)
-            every = partial(load_and, load, ask_every_sentence)
-            usual = load if split == "train" else every
-            variants = {"": usual, "_sentences": every}
-            variants[SHUFFLED_SUFFIX] = partial(load_and, load, ask_about_another)
-            for suffix, loader in variants.items():
-                names.append(register(info, split, suffix, loader, folder))
+    for info, split in itertools.product(DATASETS.values(), SPLITS):
+        load = partial(info.load, folder, split, lenient)
+        for suffix, ask in ASKING.items():
+            names.append(register(info, split, suffix, partial(asked, load, ask), folder))
+        usual = load if split == "train" else partial(asked, load, ask_every_sentence)
+        names.append(register(info, split, "", usual, folder))
     return names
 
 
@@ -143,10 +147,7 @@ def register(
     return name
 
 
-def load_and(
-    load: Callable[[], list[ReferRecord]],
-    ask: Callable[[list[ReferRecord]], list[ReferRecord]],
-) -> list[ReferRecord]:
+def asked(load: Callable[[], list[ReferRecord]], ask: Asker) -> list[ReferRecord]:
     return ask(load())
 
 

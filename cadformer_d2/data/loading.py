@@ -40,9 +40,9 @@ class DrawSampler(Sampler):
 class RefSegTrainingSet(Dataset):
     """Sample number d of a training run, for any d, without a state.
 
-    Draw d belongs to epoch d // N, whose order is a permutation seeded with (seed, epoch); every
-    random choice about the sample comes from a generator seeded with (seed, d). So neither the
-    number of workers or processes nor an interruption changes what the model sees.
+    Draw d is place d % N of epoch d // N, whose order is a permutation seeded with (seed, epoch);
+    every random choice about the sample comes from a generator seeded with (seed, epoch, place).
+    So neither the number of workers or processes nor an interruption changes what the model sees.
     """
 
     def __init__(
@@ -88,19 +88,29 @@ def training_records(cfg: CfgNode) -> list[ReferRecord]:
     return [record for name in cfg.DATASETS.TRAIN for record in dataset_records(name)]
 
 
-def build_refseg_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> DataLoader:
-    """Endless batches of training samples for this process.
+def build_training_set(cfg: CfgNode, *, seed: int) -> RefSegTrainingSet:
+    """DATASETS.TRAIN, mapped; logs the share of sentences that INPUT.MAX_TOKENS cuts.
 
     Args:
         seed: of order and random choices; the same in all processes.
+    """
+    records = training_records(cfg)
+    mapper = RefSegMapper(cfg, is_train=True)
+    log_truncation(records, mapper)
+    return RefSegTrainingSet(records=records, mapper=mapper, seed=seed)
+
+
+def build_refseg_train_loader(
+    cfg: CfgNode, training_set: RefSegTrainingSet, *, start_draw: int = 0
+) -> DataLoader:
+    """Endless batches of training samples for this process.
+
+    Args:
         start_draw: samples seen before, by all processes together; for a resumed run.
 
     Raises:
         ValueError: SOLVER.IMS_PER_BATCH is not a multiple of the number of processes.
     """
-    records = training_records(cfg)
-    mapper = RefSegMapper(cfg, is_train=True)
-    log_truncation(records, mapper)
     world_size = comm.get_world_size()
     if cfg.SOLVER.IMS_PER_BATCH % world_size:
         raise ValueError(
@@ -108,7 +118,7 @@ def build_refseg_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -
             "cannot share evenly; choose a multiple"
         )
     return DataLoader(
-        RefSegTrainingSet(records=records, mapper=mapper, seed=seed),
+        training_set,
         sampler=DrawSampler(start=start_draw, rank=comm.get_rank(), world_size=world_size),
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         num_workers=cfg.DATALOADER.NUM_WORKERS,

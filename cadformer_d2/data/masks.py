@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
-from ..structures import RunLengthMask
+from ..structures import Annotation, RunLengthMask
 
 
 def united_mask(segmentation: Any, *, height: int, width: int) -> RunLengthMask:
@@ -75,6 +76,17 @@ def run_total(counts: bytes) -> int:
         if runs[-1] < 0:
             raise ValueError("it has a run of negative length")
     return sum(runs)
+
+
+def annotation_of(mask: RunLengthMask, *, category_id: int) -> Annotation:
+    """A mask as Detectron2's annotation, with the box that encloses it."""
+    return {
+        "segmentation": mask,
+        "bbox": mask_box_xyxy(mask),
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "category_id": category_id,
+        "iscrowd": 0,
+    }
 
 
 def mask_box_xyxy(mask: RunLengthMask) -> list[float]:

@@ -7,11 +7,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
 from ..structures import ReferRecord, RunLengthMask
-from .masks import mask_box_xyxy, united_mask
+from .masks import annotation_of, united_mask
 from .plain_files import read_json, read_plain_pickle
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,12 @@ class DefectReport:
 
 
 def load_refer_records(
-    annotations: Path, images: Path, *, split: str, lenient: bool = False
+    annotations: Path,
+    images: Path,
+    *,
+    split: str,
+    num_categories: int | None = None,
+    lenient: bool = False,
 ) -> list[ReferRecord]:
     """Records of one split, one per ref with all its sentences.
 
@@ -63,6 +67,8 @@ def load_refer_records(
         annotations: folder with ``refs(unc).p`` and ``instances.json``.
         images: folder of the image files.
         split: as the refs name it.
+        num_categories: what the dataset is known to have; a file with more is refused, since its
+            indices would name other classes. None: not checked.
         lenient: skip and count unusable records instead of raising.
 
     Raises:
@@ -70,6 +76,12 @@ def load_refer_records(
         ValueError: the files are damaged, an unusable record was met, or the split has no refs.
     """
     refs, instances = read_annotation_files(annotations)
+    found = len(instances["categories"])
+    if num_categories is not None and found > num_categories:
+        raise ValueError(
+            f"{annotations / INSTANCES_FILE}: has {found} categories, {annotations.name} is known "
+            f"to have {num_categories}; is it another dataset?"
+        )
     report = DefectReport(lenient=lenient)
     reader = RecordReader(annotations, images, instances, report)
     records: dict[int, ReferRecord] = {}
@@ -82,10 +94,10 @@ def load_refer_records(
             records[ref["ref_id"]] = record
     report.log(f"{annotations.name} {split}")
     if not records:
-        found = sorted({str(ref["split"]) for ref in refs})
+        splits = sorted({str(ref["split"]) for ref in refs})
         raise ValueError(
             f"{annotations / REFS_FILE}: no usable ref of split {split!r}; "
-            f"it has {', '.join(found)}"
+            f"it has {', '.join(splits)}"
         )
     return list(records.values())
 
@@ -188,15 +200,7 @@ class RecordReader:
             "sent_ids": [sentence["sent_id"] for sentence in sentences],
             "expressions": [sentence["sent"] for sentence in sentences],
             "category_id": category_id,
-            "annotations": [
-                {
-                    "segmentation": mask,
-                    "bbox": mask_box_xyxy(mask),
-                    "bbox_mode": BoxMode.XYXY_ABS,
-                    "category_id": category_id,
-                    "iscrowd": 0,
-                }
-            ],
+            "annotations": [annotation_of(mask, category_id=category_id)],
         }
         if all("kind" in sentence for sentence in sentences):
             record["sentence_kinds"] = [sentence["kind"] for sentence in sentences]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import cv2
 import numpy as np
-from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
 from ..structures import ReferRecord
-from .masks import mask_box_xyxy
+from .masks import annotation_of
 from .refer import DefectReport
-
-logger = logging.getLogger(__name__)
 
 MASK_THRESHOLD = 127  # grey values above it are the target
 
@@ -63,7 +59,6 @@ def read_record(root: Path, name: str, expression: str, number: int) -> ReferRec
     target = np.asfortranarray(grey > MASK_THRESHOLD)
     if not target.any():
         raise ValueError(f"{mask_file} is empty")
-    mask = coco_mask.encode(target)
     return {
         "file_name": str(image),
         "height": grey.shape[0],
@@ -74,13 +69,5 @@ def read_record(root: Path, name: str, expression: str, number: int) -> ReferRec
         "sent_ids": [number],
         "expressions": [expression],
         "category_id": 0,
-        "annotations": [
-            {
-                "segmentation": mask,
-                "bbox": mask_box_xyxy(mask),
-                "bbox_mode": BoxMode.XYXY_ABS,
-                "category_id": 0,
-                "iscrowd": 0,
-            }
-        ],
+        "annotations": [annotation_of(coco_mask.encode(target), category_id=0)],
     }

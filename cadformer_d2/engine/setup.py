@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -16,7 +16,6 @@ from detectron2.utils.logger import setup_logger
 from ..checkpoint import checkpoint_config
 from ..config import add_cadformer_config
 from ..data.catalog import register_datasets
-from ..data.loading import training_records
 
 logger = logging.getLogger(__name__)
 
@@ -38,29 +37,46 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
         ValueError: keys or values that cannot be.
         FileNotFoundError: a file the config names is missing.
     """
-    cfg = get_cfg()
-    add_cadformer_config(cfg)
-    if arguments.config_file:
-        cfg.merge_from_file(arguments.config_file)
-    merge_overrides(cfg, arguments.opts)
+    cfg = load_config(arguments.config_file, arguments.opts)
+    # Detectron2 starts its own log later, in default_setup, and none for other packages.
+    ours = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="cadformer_d2")
+    keep_tracebacks_in_the_file(ours)
     refuse_missing_device(cfg)
     if arguments.eval_only:
         cfg = config_for_evaluation(cfg, overrides=arguments.opts)
     register_datasets(lenient=cfg.DATASETS.LENIENT)
-    if not arguments.eval_only:
-        derive_iterations(cfg, num_refs=len(training_records(cfg)))
     cfg.freeze()
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="cadformer_d2")
     default_setup(cfg, arguments)
+    keep_tracebacks_in_the_file(logging.getLogger("detectron2"))
     return cfg
 
 
-def merge_overrides(cfg: CfgNode, overrides: list[str]) -> None:
-    """Apply KEY VALUE pairs; an unknown key is a ValueError, as which yacs' assertion is meant."""
+def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
+    """The defaults, then a config file ("" for none), then KEY VALUE pairs.
+
+    Raises:
+        ValueError: an unknown key, or a value of another type than the key's.
+        FileNotFoundError: no such file.
+    """
+    cfg = get_cfg()
+    add_cadformer_config(cfg)
     try:
-        cfg.merge_from_list(overrides)
-    except AssertionError as error:
-        raise ValueError(str(error)) from error
+        if config_file:
+            cfg.merge_from_file(config_file)
+        cfg.merge_from_list(list(overrides))
+    except (AssertionError, KeyError) as error:  # how yacs reports what a user mistyped
+        raise ValueError(str(error.args[0])) from error
+    return cfg
+
+
+def keep_tracebacks_in_the_file(log: logging.Logger) -> None:
+    """Leave tracebacks out of what a logger writes to the terminal.
+
+    Of an error that is not the user's, Python itself prints the traceback.
+    """
+    for handler in log.handlers:
+        if getattr(handler, "stream", None) is sys.stdout:
+            handler.addFilter(lambda record: not record.exc_info)
 
 
 def refuse_missing_device(cfg: CfgNode) -> None:
@@ -116,30 +132,12 @@ def differing_keys(first: CfgNode, second: CfgNode, prefix: str = "") -> Iterato
             yield f"{prefix}{key}", value, other
 
 
-def derive_iterations(cfg: CfgNode, *, num_refs: int) -> None:
-    """Fill in what is -1: MAX_ITER from NUM_EPOCHS; checkpoints and evaluation once an epoch."""
-    per_epoch = max(1, round(num_refs / cfg.SOLVER.IMS_PER_BATCH))
-    if cfg.SOLVER.MAX_ITER == -1:
-        cfg.SOLVER.MAX_ITER = cfg.SOLVER.NUM_EPOCHS * per_epoch
-    if cfg.SOLVER.CHECKPOINT_PERIOD == -1:
-        cfg.SOLVER.CHECKPOINT_PERIOD = per_epoch
-    if cfg.TEST.EVAL_PERIOD == -1:
-        cfg.TEST.EVAL_PERIOD = per_epoch
-    logger.info(
-        "%d refs at %d a batch: %d iterations an epoch, %d in all",
-        num_refs,
-        cfg.SOLVER.IMS_PER_BATCH,
-        per_epoch,
-        cfg.SOLVER.MAX_ITER,
-    )
-
-
 def report_user_errors(
     main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace
 ) -> None:
     """Run a command; end with one clear line, not a traceback, where the user can help.
 
-    The traceback goes to the log at debug level. Errors of our own making (assertions and the
+    The traceback goes to the log file. Errors of our own making (assertions and the
     like) are not caught.
     """
     try:

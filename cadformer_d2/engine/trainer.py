@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections import OrderedDict
 from typing import Any
@@ -18,24 +19,36 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from ..checkpoint import RefSegCheckpointer
-from ..data.loading import build_refseg_test_loader, build_refseg_train_loader
+from ..data.loading import (
+    build_refseg_test_loader,
+    build_refseg_train_loader,
+    build_training_set,
+)
 from ..evaluation import ReferringSegmentationEvaluator
 from . import optimizer as optimizers
 from .training_step import TrainingStep
+
+logger = logging.getLogger(__name__)
 
 BEST_METRIC = "referring_seg/oIoU"
 AUTOCAST_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class RefSegTrainer(DefaultTrainer):
-    """Trains, evaluates on DATASETS.VAL, and keeps the checkpoint with the best oIoU there."""
+    """Trains, evaluates on DATASETS.VAL, and keeps the weights with the best oIoU there.
+
+    ``model_best.pth`` holds weights and config, for evaluation; the numbered checkpoints and
+    ``model_final.pth`` hold the optimiser as well, and --resume goes on from the last of them.
+    """
 
     def __init__(self, cfg: CfgNode):
         # TrainerBase's own start: DefaultTrainer's would build its SimpleTrainer and checkpointer.
         super(DefaultTrainer, self).__init__()
-        self.cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         # With SEED < 0 all processes share one drawn seed for the order of the data.
-        self.data_seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        data_seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        self.training_set = build_training_set(cfg, seed=data_seed)
+        cfg = with_iterations(cfg, num_refs=len(self.training_set))
+        self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = TrainingStep(
@@ -62,7 +75,7 @@ class RefSegTrainer(DefaultTrainer):
         super().resume_or_load(resume=resume)
         self._trainer.data_loader = build_refseg_train_loader(
             self.cfg,
-            seed=self.data_seed,
+            self.training_set,
             start_draw=self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH,
         )
 
@@ -75,9 +88,10 @@ class RefSegTrainer(DefaultTrainer):
             validate = hooks.EvalHook(cfg.TEST.EVAL_PERIOD, lambda: self.validate())
             chosen.append(validate)
             if is_main:
-                chosen.append(
-                    BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, BEST_METRIC)
+                best = RefSegCheckpointer(
+                    self.model, cfg.OUTPUT_DIR, config=cfg, is_resumable=False
                 )
+                chosen.append(BestCheckpointer(cfg.TEST.EVAL_PERIOD, best, BEST_METRIC))
         if is_main:
             # After the evaluation, so that a checkpoint knows the best score up to itself.
             period = cfg.SOLVER.CHECKPOINT_PERIOD
@@ -150,6 +164,32 @@ class BestCheckpointer(hooks.BestCheckpointer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_metric = state_dict["best_metric"]
         self.best_iter = state_dict["best_iter"]
+
+
+def with_iterations(cfg: CfgNode, *, num_refs: int) -> CfgNode:
+    """The config with what was -1 filled in: MAX_ITER from NUM_EPOCHS, periods of one epoch.
+
+    Args:
+        num_refs: in the training set.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    per_epoch = max(1, round(num_refs / cfg.SOLVER.IMS_PER_BATCH))
+    if cfg.SOLVER.MAX_ITER == -1:
+        cfg.SOLVER.MAX_ITER = cfg.SOLVER.NUM_EPOCHS * per_epoch
+    if cfg.SOLVER.CHECKPOINT_PERIOD == -1:
+        cfg.SOLVER.CHECKPOINT_PERIOD = per_epoch
+    if cfg.TEST.EVAL_PERIOD == -1:
+        cfg.TEST.EVAL_PERIOD = per_epoch
+    logger.info(
+        "%d refs at %d a batch: %d iterations an epoch, %d in all",
+        num_refs,
+        cfg.SOLVER.IMS_PER_BATCH,
+        per_epoch,
+        cfg.SOLVER.MAX_ITER,
+    )
+    cfg.freeze()
+    return cfg
 
 
 def distributed(model: nn.Module) -> nn.Module:

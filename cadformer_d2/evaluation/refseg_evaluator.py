@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import OrderedDict
 from dataclasses import asdict
 from itertools import chain
@@ -19,7 +18,8 @@ from pycocotools import mask as coco_mask
 from tabulate import tabulate
 from torch import Tensor
 
-from ..structures import ModelInput
+from ..atomic_files import written_whole
+from ..structures import ModelInput, json_mask
 from .metrics import SampleScore, bootstrap_intervals, grouped, summarize
 
 logger = logging.getLogger(__name__)
@@ -150,8 +150,8 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
         predictions = [describe_sample(sample, self.empty_iou) for sample in samples]
         names = {"metrics": metrics | {"groups": groups}, "predictions": {"samples": predictions}}
         for name, content in names.items():
-            path = self.output_dir / f"{name}_{self.dataset_name}.json"
-            write_json(path, header | content)
+            with written_whole(self.output_dir / f"{name}_{self.dataset_name}.json") as path:
+                path.write_text(json.dumps(header | content))
 
 
 def score_sample(sample: ModelInput, predicted: np.ndarray) -> dict[str, Any]:
@@ -194,23 +194,6 @@ def describe_sample(sample: dict[str, Any], empty_iou: float) -> dict[str, Any]:
         "iou": sample["score"].iou(empty_iou),
         "file_name": sample["file_name"],
         "expression": sample["expression"],
-        "prediction": as_json(sample["prediction"]),
-        "target": as_json(sample["target"]),
+        "prediction": json_mask(sample["prediction"]),
+        "target": json_mask(sample["target"]),
     }
-
-
-def as_json(mask: dict[str, Any]) -> dict[str, Any]:
-    counts = mask["counts"]
-    counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
-    return {"size": list(mask["size"]), "counts": counts}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write to a temporary name and rename, so that no half-written file is left."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text(json.dumps(content))
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"{path} could not be written: {error}") from error

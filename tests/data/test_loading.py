@@ -8,6 +8,7 @@ from cadformer_d2.data.loading import (
     DrawSampler,
     build_refseg_test_loader,
     build_refseg_train_loader,
+    build_training_set,
 )
 
 
@@ -23,7 +24,8 @@ def cfg(tmp_path):
 
 def draws(cfg, number, **options):
     """(ref, sentence) of the first samples a training would see."""
-    batches = iter(build_refseg_train_loader(cfg, seed=3, **options))
+    training_set = build_training_set(cfg, seed=3)
+    batches = iter(build_refseg_train_loader(cfg, training_set, **options))
     samples = []
     while len(samples) < number:
         samples += next(batches)
@@ -55,7 +57,7 @@ def test_processes_share_the_draws_of_one():
 def test_a_batch_that_processes_cannot_share_is_refused(cfg, monkeypatch):
     monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 3)
     with pytest.raises(ValueError, match="IMS_PER_BATCH is 2, which 3 processes cannot share"):
-        build_refseg_train_loader(cfg, seed=0)
+        build_refseg_train_loader(cfg, build_training_set(cfg, seed=0))
 
 
 def test_evaluation_keeps_the_order_and_the_batch_size(cfg):

@@ -163,6 +163,12 @@ def test_an_empty_split_says_which_splits_there_are(files):
         load(files.write(), split="val")
 
 
+def test_a_file_with_more_categories_than_the_dataset_has_is_refused(files):
+    with pytest.raises(ValueError, match="has 2 categories, synthrs is known to have 1"):
+        load(files.write(), num_categories=1)
+    assert len(load(files, num_categories=2)) == 3
+
+
 def test_evaluation_asks_every_sentence_once(files):
     records = ask_every_sentence(load(files.write(), split="test"))
     assert [record["sent_id"] for record in records] == [4, 5, 10, 11, 16, 17]
@@ -180,3 +186,9 @@ def test_shuffling_asks_about_another_target_of_the_same_image(files):
         (expression,) = shuffled["expressions"]
         assert expression != f"target {shuffled['ref_id']}"
         assert image_of[expression] == shuffled["image_id"]
+        assert expression == f"target {sentence_owner(files, shuffled['sent_id'])}"
+
+
+def sentence_owner(files, sent_id):
+    """The ref whose sentence it is."""
+    return next(ref["ref_id"] for ref in files.refs if sent_id in ref["sent_ids"])

@@ -9,8 +9,7 @@ from refer_files import ReferFiles
 
 from cadformer_d2.data.catalog import register_datasets
 from cadformer_d2.engine.optimizer import build_lr_scheduler, build_optimizer
-from cadformer_d2.engine.setup import derive_iterations
-from cadformer_d2.engine.trainer import RefSegTrainer
+from cadformer_d2.engine.trainer import RefSegTrainer, with_iterations
 
 
 def training_cfg(tmp_path, *, name="run", **changes):
@@ -71,8 +70,11 @@ def test_the_best_checkpoint_is_kept_and_its_score_survives_a_resume(tmp_path):
     assert (tmp_path / "run" / "model_best.pth").is_file()
     metrics = json.loads((tmp_path / "run" / "metrics_synthrs_val.json").read_text())
     assert metrics["num_samples"] == 6
+    # A resumed run goes on from the last state, which the best need not be.
+    assert (tmp_path / "run" / "last_checkpoint").read_text() == "model_final.pth"
     again = RefSegTrainer(cfg)
     again.resume_or_load(resume=True)
+    assert again.start_iter == 6
     hook = next(hook for hook in again._hooks if type(hook).__name__ == "BestCheckpointer")
     assert hook.best_metric is not None
 
@@ -159,9 +161,8 @@ def test_the_learning_rate_follows_the_polynomial_every_iteration(tiny_cfg):
 
 
 def test_iterations_follow_epochs_and_a_number_given_wins(tiny_cfg):
-    derive_iterations(tiny_cfg, num_refs=12181)
-    assert tiny_cfg.SOLVER.MAX_ITER == 40 * 6090
-    assert tiny_cfg.SOLVER.CHECKPOINT_PERIOD == tiny_cfg.TEST.EVAL_PERIOD == 6090
+    derived = with_iterations(tiny_cfg, num_refs=12181)
+    assert derived.SOLVER.MAX_ITER == 40 * 6090
+    assert derived.SOLVER.CHECKPOINT_PERIOD == derived.TEST.EVAL_PERIOD == 6090
     tiny_cfg.SOLVER.MAX_ITER = 7
-    derive_iterations(tiny_cfg, num_refs=12181)
-    assert tiny_cfg.SOLVER.MAX_ITER == 7
+    assert with_iterations(tiny_cfg, num_refs=12181).SOLVER.MAX_ITER == 7

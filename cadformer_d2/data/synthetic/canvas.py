@@ -66,5 +66,10 @@ def rounded(width: float, height: float, radius: float) -> np.ndarray:
 def placed(target: SceneObject, points: np.ndarray) -> np.ndarray:
     """From the object's frame (half length 1 along x, half width 1 along y) to the picture."""
     scaled = points * np.array([target.length / 2, target.width / 2])
-    cos, sin = np.cos(target.angle), np.sin(target.angle)
-    return scaled @ np.array([[cos, sin], [-sin, cos]]) + np.array([target.x, target.y])
+    return turned(scaled, target.angle) + np.array([target.x, target.y])
+
+
+def turned(points: np.ndarray, angle: float) -> np.ndarray:
+    """Points (n, 2) rotated around the origin, from x towards y for positive radians."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return points @ np.array([[cos, sin], [-sin, cos]])

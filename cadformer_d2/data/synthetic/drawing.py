@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .canvas import Canvas, ellipse, rectangle
+from .canvas import Canvas, ellipse, rectangle, turned
 from .objects import DRAW, SHADOW, footprint, vary
 from .scene import Scene, SceneObject
 
@@ -133,11 +133,6 @@ def is_clear(scene: Scene, centre: np.ndarray, radius: float) -> bool:
         np.hypot(*(centre - (target.x, target.y))) > target.radius + radius
         for target in scene.objects
     )
-
-
-def turned(points: np.ndarray, angle: float) -> np.ndarray:
-    cos, sin = np.cos(angle), np.sin(angle)
-    return points @ np.array([[cos, sin], [-sin, cos]])
 
 
 def add_sensor_noise(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ...structures import RunLengthMask, json_mask
+from ..masks import mask_box_xyxy
 from .drawing import draw_scene
 from .expressions import choose_descriptions
 from .phrasing import words_of, write_sentence
@@ -200,15 +202,14 @@ def append_scene(
         )
 
 
-def annotation(ann_id: int, image_id: int, category_id: int, mask: dict) -> dict[str, Any]:
+def annotation(ann_id: int, image_id: int, category_id: int, mask: RunLengthMask) -> dict[str, Any]:
     """One entry of instances.json as in RRSIS-D: a list of one RLE, a box x1, y1, x2, y2."""
-    x, y, width, height = coco_mask.toBbox(mask).tolist()
     return {
         "id": ann_id,
         "image_id": image_id,
         "category_id": category_id,
-        "segmentation": [{"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")}],
-        "bbox": [x, y, x + width, y + height],
+        "segmentation": [json_mask(mask)],
+        "bbox": mask_box_xyxy(mask),
         "area": float(coco_mask.area(mask)),
         "iscrowd": 0,
     }

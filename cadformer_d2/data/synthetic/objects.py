@@ -56,18 +56,10 @@ def draw_basketball_court(canvas: Canvas, target: SceneObject, rng: np.random.Ge
 def draw_ground_track_field(canvas: Canvas, target: SceneObject, rng: np.random.Generator) -> None:
     track = pick([(176, 82, 66), (190, 98, 80), (160, 74, 70)], rng)
     grass = pick([(84, 138, 70), (102, 148, 78)], rng)
-
-    def oval(shrink: float) -> np.ndarray:
-        half_length, half_width = 1 - shrink * target.width / target.length, 1 - shrink
-        straight = 1 - target.width / target.length
-        bend = half_length - straight
-        right = ellipse(bend, half_width, start=-90, stop=90) + np.array([straight, 0])
-        return np.concatenate([right, -right])
-
-    canvas.polygon(placed(target, oval(0)), track)
+    canvas.polygon(placed(target, oval(target)), track)
     for shrink in (0.09, 0.18):
-        canvas.outline(placed(target, oval(shrink)), WHITE, 0.004)
-    canvas.polygon(placed(target, oval(0.28)), grass)
+        canvas.outline(placed(target, oval(target, shrink)), WHITE, 0.004)
+    canvas.polygon(placed(target, oval(target, 0.28)), grass)
     canvas.outline(placed(target, rectangle(0.5, 0.58)), WHITE, 0.005)
     canvas.outline(placed(target, np.array([[0, -0.58], [0, 0.58]])), WHITE, 0.005)
     canvas.outline(placed(target, ellipse(0.11, 0.2)), WHITE, 0.006)
@@ -76,12 +68,10 @@ def draw_ground_track_field(canvas: Canvas, target: SceneObject, rng: np.random.
 def draw_baseball_field(canvas: Canvas, target: SceneObject, rng: np.random.Generator) -> None:
     grass = pick([(92, 146, 72), (110, 156, 86)], rng)
     soil = pick([(188, 146, 102), (176, 128, 88)], rng)
-    home = np.array([[-0.78, 0.0]])
-    fan = np.concatenate([home, ellipse(1.62, 1.62, start=-44, stop=44) + home])
-    canvas.polygon(placed(target, fan), grass)
-    canvas.outline(placed(target, fan), vary(soil, rng), 0.012)
-    infield = np.concatenate([home, ellipse(0.98, 0.98, start=-45, stop=45) + home])
-    canvas.polygon(placed(target, infield), soil)
+    outfield = fan(radius=1.62, half_angle=44)
+    canvas.polygon(placed(target, outfield), grass)
+    canvas.outline(placed(target, outfield), vary(soil, rng), 0.012)
+    canvas.polygon(placed(target, fan(radius=0.98, half_angle=45)), soil)
     diamond = np.array([[-0.62, 0], [-0.22, -0.38], [0.14, 0], [-0.22, 0.38]])
     canvas.polygon(placed(target, diamond), grass)
     canvas.polygon(placed(target, ellipse(0.09, 0.09) + np.array([-0.22, 0])), soil)
@@ -103,12 +93,12 @@ def draw_swimming_pool(canvas: Canvas, target: SceneObject, rng: np.random.Gener
     water = pick([(70, 190, 214), (84, 204, 220), (60, 168, 206)], rng)
     canvas.polygon(placed(target, rounded(1.0, 1.0, 0.3)), deck)
     if rng.random() < 0.5:
-        basin = rounded(0.78, 0.68, 0.2)
+        basin = [rounded(0.78, 0.68, 0.2)]
     else:
         lobes = [(0.46, 0.62, -0.3, 0.0), (0.44, 0.52, 0.32, 0.08)]
-        basin = np.concatenate([ellipse(w, h) + np.array([x, y]) for w, h, x, y in lobes])
-        canvas.polygon(placed(target, rectangle(0.3, 0.5)), water)
-    for part in np.split(basin, 2) if len(basin) == 96 else [basin]:
+        basin = [rectangle(0.3, 0.5)]
+        basin += [ellipse(width, height) + np.array([x, y]) for width, height, x, y in lobes]
+    for part in basin:
         canvas.polygon(placed(target, part), water)
     canvas.polygon(placed(target, ellipse(0.24, 0.2) + np.array([-0.3, -0.1])), vary(water, rng, 6))
 
@@ -122,6 +112,22 @@ def draw_storage_tank(canvas: Canvas, target: SceneObject, rng: np.random.Genera
         placed(target, np.array([[0, 0], [0.86, 0]])), tuple(0.7 * c for c in roof), 0.008
     )
     canvas.polygon(placed(target, ellipse(0.1, 0.1)), tuple(0.66 * c for c in roof))
+
+
+def fan(*, radius: float, half_angle: float) -> np.ndarray:
+    """A baseball field's sector around the home plate, ``half_angle`` in degrees."""
+    home = np.array([[-0.78, 0.0]])
+    return np.concatenate(
+        [home, ellipse(radius, radius, start=-half_angle, stop=half_angle) + home]
+    )
+
+
+def oval(target: SceneObject, shrink: float = 0.0) -> np.ndarray:
+    """A running track: two half circles and two straights, ``shrink`` half widths further in."""
+    straight = 1 - target.width / target.length
+    bend = (1 - shrink) * target.width / target.length
+    right = ellipse(bend, 1 - shrink, start=-90, stop=90) + np.array([straight, 0])
+    return np.concatenate([right, -right])
 
 
 DRAW: dict[str, Callable[[Canvas, SceneObject, np.random.Generator], None]] = {
@@ -138,12 +144,9 @@ DRAW: dict[str, Callable[[Canvas, SceneObject, np.random.Generator], None]] = {
 def footprint(target: SceneObject) -> np.ndarray:
     """The object's outline in the picture, points (n, 2): its mask."""
     if target.category == "baseball field":
-        home = np.array([[-0.78, 0.0]])
-        shape = np.concatenate([home, ellipse(1.62, 1.62, start=-44, stop=44) + home])
+        shape = fan(radius=1.62, half_angle=44)
     elif target.category == "ground track field":
-        straight = 1 - target.width / target.length
-        bend = ellipse(1 - straight, 1.0, start=-90, stop=90) + np.array([straight, 0])
-        shape = np.concatenate([bend, -bend])
+        shape = oval(target)
     elif target.category == "swimming pool":
         shape = rounded(1.0, 1.0, 0.3)
     elif target.category in ("roundabout", "storage tank"):
