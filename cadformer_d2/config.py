@@ -33,6 +33,11 @@ def _add_data_keys(cfg: CfgNode) -> None:
     # WordPiece vocabulary: a Hugging Face name, a folder holding vocab.txt, a vocab.txt file, or
     # "synthrs" (the small vocabulary shipped with the generator).
     cfg.INPUT.TOKENIZER = "bert-base-uncased"
+    # Whether words are told apart as naming the object or its place; FIANet's alignment reads it.
+    cfg.INPUT.TOKEN_ROLES = False
+    # Whether [CLS] and [SEP] count as words of both roles. Off: FIANet as published, whose branch
+    # for the object is exactly zero where a single token names it.
+    cfg.INPUT.ROLE_SPECIAL_TOKENS = False
     # (fewest, most) black 32 x 32 boxes drawn on the image of one fifth of the training refs, in
     # image pixels. (0, 0): off, the paper. The authors' released code uses (20, 60).
     cfg.INPUT.RANDOM_ERASE_BOXES = (0, 0)
@@ -92,18 +97,21 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.NECK = CfgNode()
     # "" (the paper) or the name of a registered neck.
     cfg.MODEL.NECK.NAME = ""
+    # Blocks of the TMEM neck (FIANet: 3 on RRSIS-D, 1 on RefSegRS).
+    cfg.MODEL.NECK.NUM_BLOCKS = 3
 
     decoder = cfg.MODEL.DECODER = CfgNode()
     decoder.NAME = "TCMD"
-    # Channels of the decoder.
+    # Channels of the decoder (768 in TCMD; 512, half of stage 4's, in LAVT's line).
     decoder.HIDDEN_DIM = 768
-    # Attention heads of TCMD's Transformer layers.
+    # Attention heads of the Transformer layers.
     decoder.NUM_HEADS = 8
     # Hidden width of the Transformer layers' feed-forward part.
     decoder.FFN_DIM = 2048
     # Dropout of the Transformer layers.
     decoder.DROPOUT = 0.1
-    # Rotated kernels per adaptive rotated convolution (n in arXiv 2303.07820; 1 in CADFormer).
+    # Rotated kernels per adaptive rotated convolution of TCMD and OAD (n in arXiv 2303.07820; 1 in
+    # CADFormer and RMSIN).
     decoder.NUM_KERNELS = 1
 
     loss = cfg.MODEL.LOSS = CfgNode()

@@ -64,6 +64,8 @@ class ModelInput(TypedDict):
     image: Tensor  # (3, H, W) float32 in [0, 255], channel order of INPUT.FORMAT
     input_ids: Tensor  # (T,) int64, word pieces with [CLS] and [SEP], not padded
     attention_mask: Tensor  # (T,) int64, all ones: padding is made per batch
+    is_object: NotRequired[Tensor]  # (T,) bool, True on words for the object; INPUT.TOKEN_ROLES
+    is_position: NotRequired[Tensor]  # (T,) bool, True on words for the place
     expression: str
     height: int  # resolution at which the prediction is scored and returned, pixels
     width: int
@@ -86,9 +88,12 @@ class TextFeatures:
     """
 
     tokens: Tensor  # (B, T, C) float
-    is_token: (
-        Tensor  # (B, T) bool: True on a real token, [CLS] and [SEP] included; False on padding
-    )
+    # (B, T) bool: True on a real token, [CLS] and [SEP] included; False on padding.
+    is_token: Tensor
+    # The same sentence read with the words for the object alone, and with those for the place
+    # alone, where INPUT.TOKEN_ROLES asks for it (FIANet). A sentence may have no such word.
+    object_words: TextFeatures | None = None
+    position_words: TextFeatures | None = None
 
     def __post_init__(self) -> None:
         if self.tokens.dim() != 3 or self.is_token.shape != self.tokens.shape[:2]:

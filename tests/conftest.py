@@ -45,6 +45,8 @@ def make_sample(*, seed=0, size=(64, 64), num_tokens=7, native_size=None, is_tra
         "image": torch.rand(3, *size, generator=generator) * 255,
         "input_ids": torch.randint(5, VOCABULARY_SIZE, (num_tokens,), generator=generator),
         "attention_mask": torch.ones(num_tokens, dtype=torch.int64),
+        "is_object": torch.arange(num_tokens) < num_tokens // 2,
+        "is_position": torch.arange(num_tokens) > 0,
         "expression": "the thing",
         "height": height,
         "width": width,

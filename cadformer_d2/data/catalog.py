@@ -46,6 +46,27 @@ RRSISD_CLASSES = (
 )
 
 
+# What RefSegRS's sentences speak of; its files have no categories.
+REFSEGRS_THINGS = (
+    "road",
+    "vehicle",
+    "car",
+    "van",
+    "building",
+    "truck",
+    "trailer",
+    "bus",
+    "road marking",
+    "bikeway",
+    "sidewalk",
+    "tree",
+    "low vegetation",
+    "impervious surface",
+)
+# Every name for an object that a sentence of these datasets may use.
+OBJECT_NAMES = tuple(sorted({*RRSISD_CLASSES, *CATEGORIES, *REFSEGRS_THINGS}))
+
+
 @dataclass(frozen=True)
 class DatasetInfo:
     """A dataset on disk. Counts are refs by split as published; none for generated data."""

@@ -13,6 +13,8 @@ from pycocotools import mask as coco_mask
 
 from ..structures import ModelInput, ReferRecord, RunLengthMask
 from .augmentation import erase_boxes, is_erased
+from .catalog import OBJECT_NAMES
+from .sentence_roles import SentenceRoleParser
 from .tokenization import ExpressionTokenizer
 
 EVAL_RESOLUTIONS = ("input", "native")
@@ -24,7 +26,7 @@ class RefSegMapper:
     1. Read the image; its size must be the record's.
     2. In training, draw one of the ref's sentences and, if so configured, black boxes.
     3. Resize the image to the network's size (bilinear, aspect ratio not kept).
-    4. Tokenize the sentence.
+    4. Tokenize the sentence and, if so configured, tell the roles of its words.
     5. Training: the mask at the network's size (nearest). Evaluation: the mask, run-length encoded,
        at the resolution of scoring, which ``height`` and ``width`` state.
     """
@@ -39,6 +41,7 @@ class RefSegMapper:
         size: tuple[int, int],
         erase_box_range: tuple[int, int],
         eval_resolution: str,
+        role_parser: SentenceRoleParser | None = None,
     ):
         """
         Args:
@@ -48,6 +51,7 @@ class RefSegMapper:
             size: (height, width) of the network's input, pixels.
             erase_box_range: (fewest, most) black boxes on a fixed fifth of the training refs.
             eval_resolution: "input": score at ``size``; "native": at the image's own size.
+            role_parser: tells words for the object from words for its place; None: not told.
 
         Raises:
             ValueError: another resolution.
@@ -60,20 +64,23 @@ class RefSegMapper:
         self.tokenizer = tokenizer
         self.image_format = image_format
         self.size = tuple(size)
+        self.role_parser = role_parser
         self.erase_box_range = tuple(erase_box_range)
         self.eval_resolution = eval_resolution
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, is_train: bool) -> dict[str, Any]:
+        tokenizer = ExpressionTokenizer(
+            vocabulary=cfg.INPUT.TOKENIZER, max_tokens=cfg.INPUT.MAX_TOKENS
+        )
         return {
             "is_train": is_train,
-            "tokenizer": ExpressionTokenizer(
-                vocabulary=cfg.INPUT.TOKENIZER, max_tokens=cfg.INPUT.MAX_TOKENS
-            ),
+            "tokenizer": tokenizer,
             "image_format": cfg.INPUT.FORMAT,
             "size": cfg.INPUT.SIZE,
             "erase_box_range": cfg.INPUT.RANDOM_ERASE_BOXES,
             "eval_resolution": cfg.TEST.EVAL_RESOLUTION,
+            "role_parser": build_role_parser(cfg, tokenizer),
         }
 
     def __call__(self, record: ReferRecord, rng: np.random.Generator | None = None) -> ModelInput:
@@ -95,11 +102,12 @@ class RefSegMapper:
                 image = erase_boxes(image, num_boxes=self.erase_box_range, rng=rng)
         image = resized(image, self.size, cv2.INTER_LINEAR)
         input_ids = self.tokenize(record, position)
+        expression = record["expressions"][position]
         sample: ModelInput = {
             "image": torch.from_numpy(image).permute(2, 0, 1).contiguous().float(),
             "input_ids": input_ids,
             "attention_mask": torch.ones_like(input_ids),
-            "expression": record["expressions"][position],
+            "expression": expression,
             "height": record["height"],
             "width": record["width"],
             "file_name": record["file_name"],
@@ -108,6 +116,8 @@ class RefSegMapper:
             "sent_id": record["sent_ids"][position],
             "category_id": record["category_id"],
         }
+        if self.role_parser is not None:
+            sample["is_object"], sample["is_position"] = self.role_parser(expression)
         if "sentence_kinds" in record:
             sample["sentence_kind"] = record["sentence_kinds"][position]
         mask = record["annotations"][0]["segmentation"]
@@ -128,6 +138,17 @@ class RefSegMapper:
                 f"{record['file_name']}: ref {record['ref_id']}, sentence "
                 f"{record['sent_ids'][position]}: {error}"
             ) from error
+
+
+def build_role_parser(cfg: CfgNode, tokenizer: ExpressionTokenizer) -> SentenceRoleParser | None:
+    """The parser that INPUT.TOKEN_ROLES asks for, or None."""
+    if not cfg.INPUT.TOKEN_ROLES:
+        return None
+    return SentenceRoleParser(
+        tokenizer=tokenizer,
+        names=OBJECT_NAMES,
+        adds_special_tokens=cfg.INPUT.ROLE_SPECIAL_TOKENS,
+    )
 
 
 def read_image(record: ReferRecord, image_format: str) -> np.ndarray:

@@ -49,6 +49,16 @@ class ExpressionTokenizer:
             raise ValueError(f"the expression {expression!r} is empty; nothing can be looked for")
         return torch.tensor([self.cls_id, *pieces[: self.max_tokens - 2], self.sep_id])
 
+    def token_spans(self, expression: str) -> list[tuple[int, int]]:
+        """Characters (start, end) each token of ``self(expression)`` stands for.
+
+        [CLS] and [SEP] stand for none: (0, 0).
+        """
+        encoded = self.tokenizer(
+            expression, add_special_tokens=False, verbose=False, return_offsets_mapping=True
+        )
+        return [(0, 0), *encoded["offset_mapping"][: self.max_tokens - 2], (0, 0)]
+
     def is_truncated(self, expression: str) -> bool:
         """Whether the expression loses its end."""
         return len(self.word_pieces(expression)) > self.max_tokens - 2

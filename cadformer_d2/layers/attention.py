@@ -81,12 +81,15 @@ class PixelWordAttention(CrossAttention):
             text: L (B, T, C_l); padded tokens get no attention weight.
 
         Returns:
-            InstanceNorm(W_o(softmax(Q K^T / sqrt(dim)) U)) (B, N, dim). Zero when only one token
-            is real: attention is then constant over positions, and the norm removes constants.
+            InstanceNorm(W_o(softmax(Q K^T / sqrt(dim)) U)) (B, N, dim). Zero where at most one
+            token is real: attention is then constant over positions, which the norm removes.
         """
         query = normalize_over_positions(self.query(visual))
+        # A sentence without any real token (a role that no word plays) has nothing to look at.
+        has_token = text.is_token.any(dim=1, keepdim=True)  # (B, 1)
+        value = self.value(text.tokens) * has_token[..., None]
         attended = self.attend(
-            query, self.key(text.tokens), self.value(text.tokens), is_key=text.is_token
+            query, self.key(text.tokens), value, is_key=text.is_token | ~has_token
         )
         return normalize_over_positions(self.output(attended))
 

@@ -42,7 +42,7 @@ class CADFormer(nn.Module):
     ):
         """
         Args:
-            text_encoder: (input_ids, attention_mask) -> TextFeatures.
+            text_encoder: called with the samples' fields that its ``reads`` names, padded.
             backbone: (image, text) -> (pyramid, text).
             neck: (pyramid, text) -> pyramid, or None.
             decoder: (pyramid, text) -> logits at a quarter of the input size.
@@ -113,11 +113,11 @@ class CADFormer(nn.Module):
 
     def encode_text(self, batch: list[ModelInput]) -> TextFeatures:
         """L_1 of the batch's expressions, padded to the longest of them."""
-        input_ids, attention_mask = (
+        fields = (
             pad_sequence([sample[key] for sample in batch], batch_first=True).to(self.device)
-            for key in ("input_ids", "attention_mask")
-        )  # (B, T); BERT's [PAD] is 0
-        return self.text_encoder(input_ids, attention_mask)
+            for key in self.text_encoder.reads
+        )  # (B, T) each; BERT's [PAD] is 0
+        return self.text_encoder(*fields)
 
     def stack_targets(self, batch: list[ModelInput]) -> Tensor:
         """Target masks (B, H, W) bool."""

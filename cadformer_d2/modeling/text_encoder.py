@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
@@ -16,11 +18,12 @@ from .registry import component_class
 logger = logging.getLogger(__name__)
 
 BERT_BASE_LAYERS = 12
+ROLES = ("is_object", "is_position")  # fields of a sample, by the role of words
 
 TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
 TEXT_ENCODER_REGISTRY.__doc__ = """
-Called as ``cls(cfg)``; ``forward(input_ids, attention_mask)`` of (B, T) int64 each returns
-TextFeatures.
+Called as ``cls(cfg)``; an attribute ``reads`` names the fields of the samples that ``forward``
+is given, padded to (B, T); it returns TextFeatures.
 """
 
 
@@ -45,6 +48,7 @@ class BertTextEncoder(nn.Module):
         ffn_dim: int,
         dropout: float,
         weights: str = "",
+        reads_roles: bool = False,
     ):
         """
         Args:
@@ -54,12 +58,14 @@ class BertTextEncoder(nn.Module):
                 embeddings with their LayerNorm), as in the authors' released code.
             num_heads, ffn_dim, dropout: of each layer.
             weights: a Hugging Face name or a local folder; "" starts at random.
+            reads_roles: whether the sentence is read again with the words of each role alone.
 
         Raises:
             FileNotFoundError: ``weights`` is not on this machine.
             ValueError: ``weights`` has other sizes, or holds no BERT.
         """
         super().__init__()
+        self.reads = ("input_ids", "attention_mask", *(ROLES if reads_roles else ()))
         config = BertConfig(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -86,16 +92,33 @@ class BertTextEncoder(nn.Module):
             "ffn_dim": text.FFN_DIM,
             "dropout": text.DROPOUT,
             "weights": text.WEIGHTS,
+            "reads_roles": cfg.INPUT.TOKEN_ROLES,
         }
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextFeatures:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, *roles: Tensor) -> TextFeatures:
         """
         Args:
             input_ids: (B, T) int64 in [0, vocab_size).
             attention_mask: (B, T), 1 on real tokens, 0 on padding.
+            roles: none, or (B, T) bool for the words of the object and for those of the place. The
+                sentence is then read two times more, each time with these words alone.
         """
-        hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return TextFeatures(tokens=hidden, is_token=attention_mask.bool())
+        readings = [
+            TextFeatures(tokens=self.read(input_ids, mask, attention_mask), is_token=mask)
+            for mask in (attention_mask.bool(), *roles)
+        ]
+        if not roles:
+            return readings[0]
+        whole, object_words, position_words = readings
+        return replace(whole, object_words=object_words, position_words=position_words)
+
+    def read(self, input_ids: Tensor, mask: Tensor, attention_mask: Tensor) -> Tensor:
+        """BERT's last hidden states (B, T, C) with attention to the tokens of a mask.
+
+        A sentence without any such token is read whole: nobody looks at the result.
+        """
+        visible = torch.where(mask.any(dim=1, keepdim=True), mask, attention_mask.bool())
+        return self.bert(input_ids=input_ids, attention_mask=visible.long()).last_hidden_state
 
 
 def load_pretrained_bert(weights: str, config: BertConfig) -> BertModel:

@@ -24,6 +24,8 @@ def build(role, name):
     torch.manual_seed(0)
     cfg = make_tiny_cfg()
     cfg.MODEL[role].NAME = name
+    if role == "ALIGNMENT" and name in ALIGNMENT_REGISTRY:
+        cfg.INPUT.TOKEN_ROLES = ALIGNMENT_REGISTRY.get(name).reads_roles
     return build_model(cfg)
 
 

@@ -1,6 +1,9 @@
 """How a backbone stage and the sentence inform each other."""
 
 from .build import AlignmentSpec, build_alignment
+from .fiam import FIAM
+from .iim import IIM
+from .pwam import PWAM
 from .smgam import SMGAM
 
-__all__ = ["SMGAM", "AlignmentSpec", "build_alignment"]
+__all__ = ["FIAM", "IIM", "PWAM", "SMGAM", "AlignmentSpec", "build_alignment"]

@@ -13,7 +13,8 @@ from ..registry import component_class
 ALIGNMENT_REGISTRY = Registry("ALIGNMENT")
 ALIGNMENT_REGISTRY.__doc__ = """
 Called as ``cls(cfg, spec)`` with an AlignmentSpec, once per backbone stage;
-``forward(visual, text)`` of (B, N_i, C_i) and TextFeatures returns a StageOutput.
+``forward(visual, text, map_size)`` of (B, N_i, C_i), TextFeatures and (h_i, w_i) returns a
+StageOutput. A class attribute ``reads_roles`` says whether the words' roles are used.
 """
 
 
@@ -29,6 +30,17 @@ class AlignmentSpec:
 
 
 def build_alignment(cfg: CfgNode, spec: AlignmentSpec) -> nn.Module:
-    """The alignment named by MODEL.ALIGNMENT.NAME for one stage."""
+    """The alignment named by MODEL.ALIGNMENT.NAME for one stage.
+
+    Raises:
+        ValueError: an unknown name, or INPUT.TOKEN_ROLES is not what the alignment needs.
+    """
     name = cfg.MODEL.ALIGNMENT.NAME
-    return component_class(ALIGNMENT_REGISTRY, name, key="MODEL.ALIGNMENT.NAME")(cfg, spec)
+    alignment = component_class(ALIGNMENT_REGISTRY, name, key="MODEL.ALIGNMENT.NAME")
+    if alignment.reads_roles != cfg.INPUT.TOKEN_ROLES:
+        need = "needs" if alignment.reads_roles else "does not read"
+        raise ValueError(
+            f"MODEL.ALIGNMENT.NAME {name} {need} the roles of words, and INPUT.TOKEN_ROLES is "
+            f"{cfg.INPUT.TOKEN_ROLES}; set it to {alignment.reads_roles}"
+        )
+    return alignment(cfg, spec)

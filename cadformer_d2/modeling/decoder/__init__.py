@@ -1,6 +1,8 @@
 """From the pyramid and the sentence to logits."""
 
 from .build import build_decoder, decoder_reads_text
+from .lgce import LGCEDecoder
 from .tcmd import TCMD
+from .top_down import OAD, SimpleDecoding
 
-__all__ = ["TCMD", "build_decoder", "decoder_reads_text"]
+__all__ = ["OAD", "TCMD", "LGCEDecoder", "SimpleDecoding", "build_decoder", "decoder_reads_text"]

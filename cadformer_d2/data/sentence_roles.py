@@ -1,0 +1,88 @@
+"""Which words of an expression name the object, and which its place (FIANet's decomposition).
+
+FIANet tags parts of speech with NLTK, whose data must be downloaded, and counts words where the
+network counts word pieces. Here closed lists of words do it, and character positions carry the
+result to the word pieces; so a sentence typed by a user needs no download either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from .tokenization import ExpressionTokenizer
+
+PREPOSITIONS = (
+    "on|in|at|to|near|by|beside|above|below|under|over|behind|between|among|along|around|inside|"
+    "outside|within|from|next to|close to|adjacent to|in front of"
+)
+DETERMINERS = "the|a|an|this|that|its|their"
+# Words that say where by themselves, after a preposition.
+PLACES = (
+    "left|right|top|bottom|upper|lower|middle|center|centre|central|corner|side|edge|end|half|part|"
+    "north|south|east|west|northern|southern|eastern|western|northeast|northwest|southeast|"
+    "southwest"
+)
+# Words between the determiner and the place: "in the far upper left corner".
+MOST_MODIFIERS = 3
+
+Span = tuple[int, int]  # characters: first, one past the last
+
+
+def object_spans(expression: str, names: Iterable[str]) -> list[Span]:
+    """Where names of categories stand, as whole words, the longest first; a plural s may follow."""
+    ordered = sorted(names, key=len, reverse=True)
+    pattern = rf"\b(?:{'|'.join(map(re.escape, ordered))})(?:e?s)?\b"
+    return [match.span() for match in re.finditer(pattern, expression, re.IGNORECASE)]
+
+
+def position_spans(expression: str, names: Iterable[str]) -> list[Span]:
+    """Prepositional phrases that end in a word for a place or in another object's name."""
+    ends = "|".join([PLACES, *(re.escape(name) + "(?:e?s)?" for name in names)])
+    pattern = (
+        rf"\b(?:{PREPOSITIONS})\s+(?:(?:{DETERMINERS})\s+)?"
+        rf"(?:[\w-]+\s+){{0,{MOST_MODIFIERS}}}?(?:{ends})\b(?:\s+(?:{PLACES})\b)*"
+    )
+    return [match.span() for match in re.finditer(pattern, expression, re.IGNORECASE)]
+
+
+class SentenceRoleParser:
+    """Expression -> (T,) bool masks over its tokens: the object's words, the place's words."""
+
+    def __init__(
+        self, *, tokenizer: ExpressionTokenizer, names: Iterable[str], adds_special_tokens: bool
+    ):
+        """
+        Args:
+            tokenizer: the one whose tokens the masks are for.
+            names: of categories.
+            adds_special_tokens: whether [CLS] and [SEP] belong to both roles.
+        """
+        self.tokenizer = tokenizer
+        self.names = tuple(names)
+        self.adds_special_tokens = adds_special_tokens
+
+    def __call__(self, expression: str) -> tuple[Tensor, Tensor]:
+        """
+        Returns:
+            is_object (T,), all False where no category is named; is_position (T,), all True where
+            no place is (the whole sentence then serves, as in FIANet).
+        """
+        spans = self.tokenizer.token_spans(expression)
+        is_object = self.marked(spans, object_spans(expression, self.names))
+        is_position = self.marked(spans, position_spans(expression, self.names))
+        if not is_position.any():
+            is_position = torch.ones_like(is_position)
+        if self.adds_special_tokens:
+            for mask in (is_object, is_position):
+                mask[0] = mask[-1] = True
+        return is_object, is_position
+
+    def marked(self, tokens: list[Span], phrases: list[Span]) -> Tensor:
+        """(T,) bool: tokens that stand for characters of a phrase."""
+        return torch.tensor(
+            [any(start < last and end > first for first, last in phrases) for start, end in tokens]
+        )

@@ -1,0 +1,102 @@
+"""PWAM, LAVT's pixel-word attention with its language gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from torch import Tensor, nn
+
+from ...layers.attention import PixelWordAttention
+from ...layers.gate import LanguageGate
+from ...structures import StageOutput, TextFeatures
+from .build import ALIGNMENT_REGISTRY, AlignmentSpec
+
+
+def projection(dim: int, dropout: float) -> nn.Sequential:
+    """A 1x1 map over channels with GELU and dropout."""
+    return nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout))
+
+
+class LGVLA(nn.Module):
+    """Language-guided vision-language alignment, equations 1-5; PWAM in the papers before.
+
+    F = P_out(P(V) * O), O = PixelWordAttention(V, L).
+    """
+
+    def __init__(self, *, visual_dim: int, text_dim: int, num_heads: int, dropout: float):
+        """
+        Args:
+            visual_dim: C_i, channels of this stage.
+            text_dim: C_l, channels of the text.
+            num_heads: attention heads.
+            dropout: after each projection, in [0, 1).
+        """
+        super().__init__()
+        self.visual_projection = projection(visual_dim, dropout)
+        self.attention = PixelWordAttention(
+            query_dim=visual_dim, memory_dim=text_dim, dim=visual_dim, num_heads=num_heads
+        )
+        self.output_projection = projection(visual_dim, dropout)
+
+    def forward(self, visual: Tensor, text: TextFeatures) -> Tensor:
+        """From V (B, N, C_i) and L to the language-guided visual feature F (B, N, C_i)."""
+        return self.output_projection(self.visual_projection(visual) * self.attention(visual, text))
+
+
+@ALIGNMENT_REGISTRY.register()
+class PWAM(nn.Module):
+    """One-way alignment of LAVT (arXiv 2112.02244), also LGCE's; the other alignments extend it.
+
+    F_i to neck and decoder; V_i + gate(F_i) * F_i to the next stage; the text stays as it is.
+    """
+
+    reads_roles = False
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        visual_dim: int,
+        text_dim: int,
+        num_heads: int,
+        dropout: float,
+        updates_visual: bool,
+    ):
+        """
+        Args:
+            visual_dim: C_i.
+            text_dim: C_l.
+            num_heads: attention heads.
+            dropout: after each projection, in [0, 1).
+            updates_visual: whether a next stage reads the visual update.
+        """
+        super().__init__()
+        self.lgvla = LGVLA(
+            visual_dim=visual_dim, text_dim=text_dim, num_heads=num_heads, dropout=dropout
+        )
+        self.visual_gate = LanguageGate(dim=visual_dim) if updates_visual else None
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, spec: AlignmentSpec) -> dict[str, Any]:
+        return {
+            "visual_dim": spec.visual_dim,
+            "text_dim": spec.text_dim,
+            "num_heads": cfg.MODEL.ALIGNMENT.NUM_HEADS[spec.stage],
+            "dropout": cfg.MODEL.ALIGNMENT.DROPOUT,
+            "updates_visual": spec.feeds_next_stage,
+        }
+
+    def forward(self, visual: Tensor, text: TextFeatures, map_size: tuple[int, int]) -> StageOutput:
+        """
+        Args:
+            visual: V_i (B, N_i, C_i), output of the stage's blocks.
+            text: L_i.
+            map_size: (h_i, w_i) of the stage, N_i = h_i * w_i.
+        """
+        fused = self.lgvla(visual, text)
+        return StageOutput(
+            fused=fused,
+            visual_update=None if self.visual_gate is None else self.visual_gate(fused) * fused,
+            text=text,
+        )

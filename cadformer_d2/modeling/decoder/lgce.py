@@ -1,0 +1,40 @@
+"""LGCE's decoder as one component, for comparing decoders with the rest kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from torch import Tensor
+
+from ...structures import TextFeatures
+from ..neck.lgce import LGCE
+from .build import DECODER_REGISTRY
+from .top_down import SimpleDecoding
+
+
+@DECODER_REGISTRY.register()
+class LGCEDecoder(SimpleDecoding):
+    """LGCE's neck (arXiv 2306.08625) followed by the plain head."""
+
+    reads_text = True
+
+    @configurable
+    def __init__(self, *, input_shape: dict[str, ShapeSpec], hidden_dim: int, text_dim: int):
+        """
+        Args:
+            input_shape, hidden_dim: as TopDownDecoder.
+            text_dim: C_l.
+        """
+        super().__init__(input_shape=input_shape, hidden_dim=hidden_dim)
+        self.enhancement = LGCE(input_shape=input_shape, text_dim=text_dim)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        shared = super().from_config(cfg, input_shape)
+        return {**shared, "text_dim": cfg.MODEL.TEXT_ENCODER.HIDDEN_SIZE}
+
+    def forward(self, pyramid: dict[str, Tensor], text: TextFeatures) -> Tensor:
+        """As TopDownDecoder."""
+        return super().forward(self.enhancement(pyramid, text), text)

@@ -1,0 +1,124 @@
+"""The top-down decoder of LAVT's line; RMSIN's OAD and the paper's TCMD extend it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from torch import Tensor, nn
+
+from ...layers.rotated_conv import AdaptiveRotatedConv2d
+from ...structures import TextFeatures
+from .build import DECODER_REGISTRY
+
+
+class TopDownDecoder(nn.Module):
+    """D_4 = F_4. For i = 3, 2, 1: upsample D_{i+1} to stage i, join with F_i, fuse, refine.
+
+    Fusing is [3x3 conv, BN, ReLU, another 3x3 convolution, BN, ReLU]; subclasses say which one
+    comes second, and how to refine. A 1x1 convolution of D_1 gives the logits.
+    """
+
+    reads_text = False
+
+    def __init__(
+        self,
+        *,
+        input_shape: dict[str, ShapeSpec],
+        hidden_dim: int,
+        second_convolution: Callable[[int], nn.Module],
+    ):
+        """
+        Args:
+            input_shape: the backbone's maps by name, finest first.
+            hidden_dim: channels of D_3, D_2 and D_1.
+            second_convolution: from a number of channels to a 3x3 convolution that keeps it.
+        """
+        super().__init__()
+        self.in_features = list(input_shape)
+        channels = [spec.channels for spec in input_shape.values()]
+        # Coarse to fine: stages 3, 2, 1.
+        coarse_channels = [channels[-1]] + [hidden_dim] * (len(channels) - 2)
+        self.fusions = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(coarse + skip, hidden_dim, 3, padding=1, bias=False),
+                nn.BatchNorm2d(hidden_dim),
+                nn.ReLU(inplace=True),
+                second_convolution(hidden_dim),
+                nn.BatchNorm2d(hidden_dim),
+                nn.ReLU(inplace=True),
+            )
+            for coarse, skip in zip(coarse_channels, channels[-2::-1], strict=True)
+        )
+        self.classifier = nn.Conv2d(hidden_dim, 2, 1)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        return {"input_shape": input_shape, "hidden_dim": cfg.MODEL.DECODER.HIDDEN_DIM}
+
+    def forward(self, pyramid: dict[str, Tensor], text: TextFeatures) -> Tensor:
+        """
+        Args:
+            pyramid: F_1..F_4, (B, C_i, h_i, w_i) each.
+            text: as it left the backbone.
+
+        Returns:
+            logits (B, 2, h_1, w_1): background, target.
+        """
+        fine_to_coarse = [pyramid[name] for name in self.in_features]
+        decoded = fine_to_coarse[-1]  # D_4
+        for level, fuse in enumerate(self.fusions):
+            skip = fine_to_coarse[-2 - level]
+            decoded = F.interpolate(
+                decoded, size=skip.shape[-2:], mode="bilinear", align_corners=True
+            )
+            decoded = fuse(torch.cat([decoded, skip], dim=1))  # (B, hidden_dim, h_i, w_i)
+            decoded = self.refine(level, decoded, text)
+        return self.classifier(decoded)
+
+    def refine(self, level: int, decoded: Tensor, text: TextFeatures) -> Tensor:
+        """What follows the convolutions of a level, from 0 at stage 3: nothing here."""
+        return decoded
+
+
+@DECODER_REGISTRY.register()
+class SimpleDecoding(TopDownDecoder):
+    """LAVT's head (arXiv 2112.02244), also FIANet's: ordinary convolutions, no text."""
+
+    @configurable
+    def __init__(self, *, input_shape: dict[str, ShapeSpec], hidden_dim: int):
+        """Args: as TopDownDecoder."""
+        super().__init__(
+            input_shape=input_shape,
+            hidden_dim=hidden_dim,
+            second_convolution=lambda dim: nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+        )
+
+
+@DECODER_REGISTRY.register()
+class OAD(TopDownDecoder):
+    """RMSIN's oriented-aware decoder (arXiv 2312.12470): adaptive rotated convolutions, no text."""
+
+    @configurable
+    def __init__(self, *, input_shape: dict[str, ShapeSpec], hidden_dim: int, num_kernels: int):
+        """
+        Args:
+            input_shape, hidden_dim: as TopDownDecoder.
+            num_kernels: base kernels of each adaptive rotated convolution.
+        """
+        super().__init__(
+            input_shape=input_shape,
+            hidden_dim=hidden_dim,
+            second_convolution=lambda dim: AdaptiveRotatedConv2d(
+                in_channels=dim, out_channels=dim, num_kernels=num_kernels
+            ),
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        shared = super().from_config(cfg, input_shape)
+        return {**shared, "num_kernels": cfg.MODEL.DECODER.NUM_KERNELS}
