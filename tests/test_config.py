@@ -2,7 +2,9 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import make_sample
 from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
 
 from cadformer_d2.config import add_cadformer_config
 
@@ -45,6 +47,25 @@ def test_every_config_file_loads(path):
     cfg = get_cfg()
     add_cadformer_config(cfg)
     cfg.merge_from_file(str(path))
+
+
+SMALL = (
+    "MODEL.DEVICE cpu MODEL.TEXT_ENCODER.WEIGHTS '' MODEL.TEXT_ENCODER.HIDDEN_SIZE 32 "
+    "MODEL.TEXT_ENCODER.NUM_HEADS 2 MODEL.TEXT_ENCODER.FFN_DIM 64 MODEL.TEXT_ENCODER.NUM_LAYERS 1 "
+    "MODEL.TEXT_ENCODER.VOCAB_SIZE 320 MODEL.SWIN.EMBED_DIM 16 MODEL.SWIN.DEPTHS (1,1,1,1) "
+    "MODEL.SWIN.NUM_HEADS (1,2,4,8) MODEL.DECODER.HIDDEN_DIM 24 MODEL.DECODER.NUM_HEADS 2 "
+    "MODEL.DECODER.FFN_DIM 48 INPUT.SIZE (64,64)"
+).split()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_components_of_every_config_file_fit_together(path):
+    cfg = get_cfg()
+    add_cadformer_config(cfg)
+    cfg.merge_from_file(str(path))
+    cfg.merge_from_list(SMALL)
+    losses = build_model(cfg).train()([make_sample(seed=0), make_sample(seed=1)])
+    assert sum(losses.values()).isfinite()
 
 
 def test_a_misspelt_key_is_refused():

@@ -23,7 +23,7 @@ DETERMINERS = "the|a|an|this|that|its|their"
 # Words that say where by themselves, after a preposition.
 PLACES = (
     "left|right|top|bottom|upper|lower|middle|center|centre|central|corner|side|edge|end|half|part|"
-    "north|south|east|west|northern|southern|eastern|western|northeast|northwest|southeast|"
+    "row|column|north|south|east|west|northern|southern|eastern|western|northeast|northwest|southeast|"
     "southwest"
 )
 # Words between the determiner and the place: "in the far upper left corner".
