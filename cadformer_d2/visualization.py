@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
+from detectron2.data.detection_utils import read_image
 from detectron2.utils.visualizer import Visualizer
 from matplotlib.figure import Figure
+from pycocotools import mask as coco_mask
 
 TRUTH_COLOUR = (0.10, 0.85, 0.25)
 PREDICTION_COLOUR = (0.95, 0.15, 0.25)
@@ -18,14 +23,21 @@ CAPTION_WIDTH = 62  # characters of a caption's line under three pictures
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """What one model answered."""
+
+    mask: np.ndarray  # (H, W) bool
+    iou: float  # in [0, 1]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One row of a sheet."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     truth: np.ndarray  # (H, W) bool
-    prediction: np.ndarray  # (H, W) bool
     expression: str
-    iou: float  # in [0, 1]
+    predictions: Mapping[str, Prediction]  # by title, one column each
 
 
 def draw_mask(
@@ -57,10 +69,29 @@ def draw_mask(
     return visualizer.output.get_image()
 
 
-def comparison_sheet(comparisons: list[Comparison], *, columns: int = 2) -> Figure:
-    """Blocks of image | ground truth | prediction, with sentence and IoU under each.
+def read_comparison(entries: Mapping[str, dict[str, Any]]) -> Comparison:
+    """Image, masks and sentence of one sample, at the resolution of scoring.
 
     Args:
+        entries: by title, the sample's entry in the predictions file of each model.
+    """
+    sample = next(iter(entries.values()))
+    truth = coco_mask.decode(sample["target"]).astype(bool)
+    image = np.ascontiguousarray(read_image(sample["file_name"], "RGB"))
+    if image.shape[:2] != truth.shape:
+        image = cv2.resize(image, truth.shape[::-1], interpolation=cv2.INTER_AREA)
+    predictions = {
+        title: Prediction(coco_mask.decode(entry["prediction"]).astype(bool), entry["iou"])
+        for title, entry in entries.items()
+    }
+    return Comparison(image, truth, sample["expression"], predictions)
+
+
+def comparison_sheet(comparisons: Sequence[Comparison], *, columns: int = 2) -> Figure:
+    """Blocks of image | ground truth | predictions, with sentence and IoU under each.
+
+    Args:
+        comparisons: one or more, with the same predictions' titles.
         columns: blocks side by side.
 
     Returns:
@@ -69,7 +100,8 @@ def comparison_sheet(comparisons: list[Comparison], *, columns: int = 2) -> Figu
     rows = -(-len(comparisons) // columns)
     captions = [caption(comparison) for comparison in comparisons]
     deepest = max(text.count("\n") + 1 for text in captions)
-    figure = plt.figure(figsize=(6.6 * columns, rows * (2.25 + 0.17 * deepest)))
+    pictures = 2 + len(comparisons[0].predictions)
+    figure = plt.figure(figsize=(2.2 * pictures * columns, rows * (2.25 + 0.17 * deepest)))
     blocks = figure.subfigures(rows, columns, squeeze=False).flatten()
     for block, comparison, text in zip(blocks, comparisons, captions, strict=False):
         draw_block(block, comparison, text, caption_lines=deepest)
@@ -77,14 +109,15 @@ def comparison_sheet(comparisons: list[Comparison], *, columns: int = 2) -> Figu
 
 
 def draw_block(block: Figure, comparison: Comparison, text: str, *, caption_lines: int) -> None:
-    """Three pictures and their caption."""
+    """The pictures of one comparison and their caption."""
     pictures = {
         "image": draw_mask(comparison.image, np.zeros_like(comparison.truth), colour=TRUTH_COLOUR),
         "ground truth": draw_mask(comparison.image, comparison.truth, colour=TRUTH_COLOUR),
-        "prediction": draw_mask(comparison.image, comparison.prediction, colour=PREDICTION_COLOUR),
     }
+    for title, prediction in comparison.predictions.items():
+        pictures[title] = draw_mask(comparison.image, prediction.mask, colour=PREDICTION_COLOUR)
     caption_share = 0.17 * caption_lines / (2.25 + 0.17 * caption_lines)
-    axes = block.subplots(1, 3)
+    axes = block.subplots(1, len(pictures))
     block.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=caption_share, wspace=0.03)
     for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
         axis.imshow(picture)
@@ -95,6 +128,11 @@ def draw_block(block: Figure, comparison: Comparison, text: str, *, caption_line
 
 
 def caption(comparison: Comparison) -> str:
-    """The sentence, wrapped, and the IoU."""
-    lines = textwrap.wrap(comparison.expression, CAPTION_WIDTH) or [""]
-    return "\n".join([*lines, f"IoU {comparison.iou:.2f}"])
+    """The sentence and the IoU, wrapped to the width of the pictures."""
+    width = CAPTION_WIDTH * (2 + len(comparison.predictions)) // 3
+    ious = {title: f"{prediction.iou:.2f}" for title, prediction in comparison.predictions.items()}
+    if len(ious) == 1:
+        scores = f"IoU {next(iter(ious.values()))}"
+    else:
+        scores = "IoU " + ", ".join(f"{title} {iou}" for title, iou in ious.items())
+    return "\n".join([*textwrap.wrap(comparison.expression, width), *textwrap.wrap(scores, width)])

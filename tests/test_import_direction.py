@@ -16,6 +16,7 @@ ALLOWED = {
     "data": {"structures"},
     "evaluation": {"structures", "atomic_files"},
     "visualization": {"structures"},
+    "model_cost": {"structures"},
     "modeling": {"structures", "layers"},
     "engine": {"structures", "config", "checkpoint", "data", "modeling", "evaluation"},
     "__init__": {"modeling", "config", "version"},

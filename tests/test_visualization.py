@@ -2,7 +2,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from cadformer_d2.visualization import Comparison, caption, comparison_sheet, draw_mask
+from cadformer_d2.visualization import Comparison, Prediction, caption, comparison_sheet, draw_mask
 
 matplotlib.use("Agg")
 
@@ -31,8 +31,19 @@ def test_a_mask_of_another_size_is_refused():
 def test_long_and_foreign_sentences_are_drawn_whole():
     sentence = "the réservoir costs $5 and $6 " * 8
     empty = np.zeros((40, 60), bool)
-    comparison = Comparison(grey(), empty, empty, sentence, 0.5)
+    comparison = Comparison(grey(), empty, sentence, {"prediction": Prediction(empty, 0.5)})
     assert "".join(caption(comparison).split()) == "".join(sentence.split()) + "IoU0.50"
     figure = comparison_sheet([comparison] * 3)
     figure.canvas.draw()
     matplotlib.pyplot.close(figure)
+
+
+def test_several_predictions_stand_side_by_side_with_their_ious():
+    empty = np.zeros((40, 60), bool)
+    predictions = {"lavt": Prediction(empty, 0.25), "ours": Prediction(empty, 0.75)}
+    comparison = Comparison(grey(), empty, "the tank", predictions)
+    assert caption(comparison) == "the tank\nIoU lavt 0.25, ours 0.75"
+    figure = comparison_sheet([comparison], columns=1)
+    titles = [axis.get_title() for axis in figure.subfigs[0].axes]
+    matplotlib.pyplot.close(figure)
+    assert titles == ["image", "ground truth", "lavt", "ours"]

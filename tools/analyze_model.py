@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from fvcore.nn import FlopCountAnalysis
 from tabulate import tabulate
 from torch import nn
 
 from cadformer_d2.engine.setup import load_config
+from cadformer_d2.model_cost import count_flops, count_parameters, random_sample
 from cadformer_d2.structures import ModelInput
 
 
@@ -33,59 +32,6 @@ def parse_config() -> tuple[CfgNode, argparse.Namespace]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     start = ["MODEL.TEXT_ENCODER.WEIGHTS", "", "MODEL.DEVICE", device]
     return load_config(arguments.config_file, [*start, *arguments.opts]), arguments
-
-
-def random_sample(cfg: CfgNode, num_tokens: int) -> ModelInput:
-    """A sample of noise at the configured input size."""
-    height, width = cfg.INPUT.SIZE
-    return {
-        "image": torch.rand(3, height, width) * 255,
-        "input_ids": torch.randint(5, cfg.MODEL.TEXT_ENCODER.VOCAB_SIZE, (num_tokens,)),
-        "attention_mask": torch.ones(num_tokens, dtype=torch.int64),
-        "height": height,
-        "width": width,
-        "gt_mask": torch.rand(height, width) > 0.9,
-    }
-
-
-def component_of(name: str) -> str:
-    """Component a module or parameter belongs to: the backbone's alignments stand apart."""
-    head, _, rest = name.partition(".")
-    return "alignment" if head == "backbone" and rest.startswith("alignments") else head
-
-
-def is_alignment_stage(name: str) -> bool:
-    return name.startswith("backbone.alignments.") and name.count(".") == 2
-
-
-def count_parameters(model: nn.Module) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for name, parameter in model.named_parameters():
-        counts[component_of(name)] += parameter.numel()
-    return counts
-
-
-def scaled_attention_flops(inputs: list, outputs: list) -> int:
-    """Multiply-adds of fused attention, which fvcore does not know: Q K^T and A U."""
-    (*batch, queries, dim), (*_, keys, _) = (value.type().sizes() for value in inputs[:2])
-    return int(torch.tensor(batch).prod()) * queries * keys * dim * 2
-
-
-def count_flops(model: nn.Module, sample: ModelInput) -> Counter[str]:
-    """Multiply-adds of one forward pass by component (fvcore's convention)."""
-    analysis = FlopCountAnalysis(model.eval(), ([sample],))
-    analysis.set_op_handle("aten::scaled_dot_product_attention", scaled_attention_flops)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    counts: Counter[str] = Counter()
-    by_module = analysis.by_module()
-    for name in dict(model.named_children()):
-        counts[name] += by_module[name]
-    alignments = sum(
-        by_module[name] for name, _ in model.named_modules() if is_alignment_stage(name)
-    )
-    counts["alignment"] = alignments
-    counts["backbone"] -= alignments
-    return counts
 
 
 def timed_forward(model: nn.Module, sample: ModelInput) -> float:

@@ -13,13 +13,10 @@ import argparse
 import json
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
-from detectron2.data.detection_utils import read_image
-from pycocotools import mask as coco_mask
 
-from cadformer_d2.visualization import Comparison, comparison_sheet
+from cadformer_d2.visualization import comparison_sheet, read_comparison
 
 matplotlib.use("Agg")
 
@@ -32,16 +29,6 @@ def choose(samples: list[dict], order: str, number: int, seed: int) -> list[dict
     if order in ("best", "worst"):
         samples = sorted(samples, key=lambda sample: sample["iou"], reverse=order == "best")
     return samples[:number]
-
-
-def read_comparison(sample: dict) -> Comparison:
-    """Image and masks of one entry, all at the resolution of scoring."""
-    truth = coco_mask.decode(sample["target"]).astype(bool)
-    image = np.ascontiguousarray(read_image(sample["file_name"], "RGB"))
-    if image.shape[:2] != truth.shape:
-        image = cv2.resize(image, truth.shape[::-1], interpolation=cv2.INTER_AREA)
-    prediction = coco_mask.decode(sample["prediction"]).astype(bool)
-    return Comparison(image, truth, prediction, sample["expression"], sample["iou"])
 
 
 def main() -> None:
@@ -59,7 +46,7 @@ def main() -> None:
         raise SystemExit(f"draw_predictions: {path} is missing; an evaluation writes it")
     samples = json.loads(path.read_text())["samples"]
     chosen = choose(samples, arguments.order, arguments.number, arguments.seed)
-    sheet = comparison_sheet([read_comparison(sample) for sample in chosen])
+    sheet = comparison_sheet([read_comparison({"prediction": sample}) for sample in chosen])
     sheet.savefig(arguments.output, dpi=110)
     print(f"{len(chosen)} of {len(samples)} samples drawn: {arguments.output}")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Callable
+from typing import cast
 
 from ..structures import ReferRecord
 
@@ -30,6 +32,43 @@ def ask_sentence(record: ReferRecord, position: int) -> ReferRecord:
     if "sentence_kinds" in record:
         asked["sentence_kinds"] = [record["sentence_kinds"][position]]
     return asked
+
+
+def ask_without(
+    records: list[ReferRecord], *, find: Callable[[str], list[tuple[int, int]]]
+) -> list[ReferRecord]:
+    """Every sentence with some of its words taken away: what does a model need them for?
+
+    Args:
+        records: one per ref.
+        find: characters (first, one past the last) of the words to take away.
+
+    Returns:
+        one record per sentence that has such words and others; the number left out is logged.
+    """
+    changed = []
+    asked = ask_every_sentence(records)
+    for record in asked:
+        (expression,) = record["expressions"]
+        rest = without_spans(expression, find(expression))
+        if rest not in ("", expression):
+            changed.append(cast(ReferRecord, {**record, "expressions": [rest]}))
+    logger.info(
+        "%d of %d sentences have no such words, or no others: left out",
+        len(asked) - len(changed),
+        len(asked),
+    )
+    return changed
+
+
+def without_spans(text: str, spans: list[tuple[int, int]]) -> str:
+    """The text without the characters of some spans, with single spaces."""
+    kept = [
+        character
+        for position, character in enumerate(text)
+        if not any(first <= position < last for first, last in spans)
+    ]
+    return " ".join("".join(kept).split())
 
 
 def ask_about(target: ReferRecord, other: ReferRecord) -> ReferRecord:

@@ -12,15 +12,14 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..structures import ReferRecord
-from .asking import ask_about_another, ask_every_sentence
+from .asking import ask_about_another, ask_every_sentence, ask_without
 from .refer import load_refer_records
 from .refsegrs import load_refsegrs_records
+from .sentence_roles import object_spans, position_spans
 from .synthetic.scene import CATEGORIES  # RRSIS-HR's seven
 
 EVALUATOR_TYPE = "referring_seg"
 Asker = Callable[[list[ReferRecord]], list[ReferRecord]]
-# Endings of the names under which a split is asked otherwise than usual.
-ASKING: dict[str, Asker] = {"_sentences": ask_every_sentence, "_shuffled": ask_about_another}
 
 RRSISD_CLASSES = (
     "airplane",
@@ -65,6 +64,14 @@ REFSEGRS_THINGS = (
 )
 # Every name for an object that a sentence of these datasets may use.
 OBJECT_NAMES = tuple(sorted({*RRSISD_CLASSES, *CATEGORIES, *REFSEGRS_THINGS}))
+
+# Endings of the names under which a split is asked otherwise than usual.
+ASKING: dict[str, Asker] = {
+    "_sentences": ask_every_sentence,
+    "_shuffled": ask_about_another,
+    "_no_places": partial(ask_without, find=partial(position_spans, names=OBJECT_NAMES)),
+    "_no_categories": partial(ask_without, find=partial(object_spans, names=OBJECT_NAMES)),
+}
 
 
 @dataclass(frozen=True)
@@ -124,8 +131,9 @@ def register_datasets(root: str | os.PathLike | None = None, *, lenient: bool = 
     """Register every known dataset; a second call replaces what the first registered.
 
     ``<name>_train`` gives one record per ref; ``<name>_val`` and ``<name>_test`` one per sentence;
-    ``<name>_<split>_sentences`` asks every sentence of any split, and ``<name>_<split>_shuffled``
-    asks each target with a sentence about another target of its image.
+    ``<name>_<split>_sentences`` asks every sentence of any split, ``<name>_<split>_shuffled`` asks
+    each target with a sentence about another target of its image, and ``<name>_<split>_no_places``
+    and ``<name>_<split>_no_categories`` ask every sentence without such words.
 
     Args:
         root: see ``dataset_root``.

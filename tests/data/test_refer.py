@@ -1,15 +1,18 @@
 import logging
 import os
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 from refer_files import HEIGHT, WIDTH, ReferFiles, rle, square
 
-from cadformer_d2.data.asking import ask_about_another, ask_every_sentence
+from cadformer_d2.data.asking import ask_about_another, ask_every_sentence, ask_without
+from cadformer_d2.data.catalog import OBJECT_NAMES
 from cadformer_d2.data.masks import run_total, united_mask
 from cadformer_d2.data.refer import load_refer_records
+from cadformer_d2.data.sentence_roles import position_spans
 
 
 @pytest.fixture
@@ -187,6 +190,14 @@ def test_shuffling_asks_about_another_target_of_the_same_image(files):
         assert expression != f"target {shuffled['ref_id']}"
         assert image_of[expression] == shuffled["image_id"]
         assert expression == f"target {sentence_owner(files, shuffled['sent_id'])}"
+
+
+def test_words_for_places_can_be_taken_out_of_every_sentence(files):
+    records = load(files.write(), split="test")
+    changed = ask_without(records, find=partial(position_spans, names=OBJECT_NAMES))
+    # "the storage tank" names no place and is left out.
+    assert {record["expressions"][0] for record in changed} == {"the roundabout"}
+    assert [record["sent_id"] for record in changed] == [5, 11, 17]
 
 
 def sentence_owner(files, sent_id):

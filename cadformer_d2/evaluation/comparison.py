@@ -1,0 +1,104 @@
+"""Comparing methods on the same samples: means over seeds, intervals, paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+NUM_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class SampleIous:
+    """IoU of every sample of a test set, of one model or averaged over a method's seeds."""
+
+    keys: list[tuple[int, int]]  # (ref_id, sent_id) of each sample
+    image_ids: np.ndarray  # (samples,)
+    iou: np.ndarray  # (samples,) in [0, 1]
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """mIoU of a method minus that of a reference, in points, with what chance could do to it."""
+
+    mean: float
+    low: float  # 95 % interval
+    high: float
+    p_value: float  # two-sided, of no difference
+
+
+def mean_over_seeds(seeds: Sequence[SampleIous]) -> SampleIous:
+    """Each sample's IoU averaged over the models of one method.
+
+    Raises:
+        ValueError: the models were scored on different samples.
+    """
+    first, *others = seeds
+    for other in others:
+        refuse_other_samples(first, other)
+    return SampleIous(first.keys, first.image_ids, np.mean([s.iou for s in seeds], axis=0))
+
+
+def refuse_other_samples(first: SampleIous, second: SampleIous) -> None:
+    if first.keys != second.keys:
+        differing = set(first.keys) ^ set(second.keys)
+        raise ValueError(
+            f"the samples differ, so they cannot be paired: {len(first.keys)} and "
+            f"{len(second.keys)}, of which {len(differing)} are in one only"
+        )
+
+
+def resampled_means(values: np.ndarray, image_ids: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Means of ``values`` over resampled test sets, images drawn with replacement.
+
+    Sentences about one image stand and fall together; drawing them apart would make intervals too
+    narrow.
+
+    Args:
+        values: (samples,).
+        image_ids: (samples,).
+
+    Returns:
+        (NUM_RESAMPLES,).
+    """
+    _, image_index = np.unique(image_ids, return_inverse=True)
+    count = np.bincount(image_index)
+    total = np.bincount(image_index, values)
+    draws = np.random.default_rng(seed).integers(len(count), size=(NUM_RESAMPLES, len(count)))
+    return total[draws].sum(1) / count[draws].sum(1)
+
+
+def interval(scores: SampleIous) -> tuple[float, float]:
+    """95 % interval of mIoU in percent, over draws of test images."""
+    low, high = 100 * np.percentile(resampled_means(scores.iou, scores.image_ids), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def paired_difference(method: SampleIous, reference: SampleIous) -> PairedDifference:
+    """Difference in mIoU on shared samples, where what makes an image hard for both cancels out.
+
+    Interval and p-value are about another draw of test images; the spread over training seeds is
+    not in them.
+
+    Raises:
+        ValueError: the two were scored on different samples.
+    """
+    refuse_other_samples(method, reference)
+    difference = method.iou - reference.iou
+    resampled = resampled_means(difference, method.image_ids)
+    low, high = 100 * np.percentile(resampled, [2.5, 97.5])
+    # Twice the smaller tail; so many draws cannot tell less than one of them.
+    tail = min((resampled <= 0).mean(), (resampled >= 0).mean())
+    p_value = min(1.0, max(2 * float(tail), 1 / NUM_RESAMPLES))
+    return PairedDifference(100 * float(difference.mean()), float(low), float(high), p_value)
+
+
+def most_disputed(methods: Sequence[SampleIous], *, number: int) -> list[tuple[int, int]]:
+    """Keys of the samples on which the methods' IoUs differ most, at most one of an image."""
+    spread = np.std([method.iou for method in methods], axis=0)
+    chosen: dict[int, tuple[int, int]] = {}  # by image
+    for index in np.argsort(-spread, kind="stable"):
+        chosen.setdefault(int(methods[0].image_ids[index]), methods[0].keys[index])
+    return list(chosen.values())[:number]

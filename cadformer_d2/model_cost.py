@@ -1,0 +1,76 @@
+"""What a model costs: parameters and multiply-adds by component."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from fvcore.nn import FlopCountAnalysis
+from torch import nn
+
+from .structures import ModelInput
+
+
+def random_sample(cfg: CfgNode, num_tokens: int) -> ModelInput:
+    """A sample of noise at the configured input size, for measuring.
+
+    Args:
+        num_tokens: word pieces of its sentence.
+    """
+    height, width = cfg.INPUT.SIZE
+    return {
+        "image": torch.rand(3, height, width) * 255,
+        "input_ids": torch.randint(5, cfg.MODEL.TEXT_ENCODER.VOCAB_SIZE, (num_tokens,)),
+        "attention_mask": torch.ones(num_tokens, dtype=torch.int64),
+        "is_object": torch.arange(num_tokens) < num_tokens // 2,
+        "is_position": torch.ones(num_tokens, dtype=torch.bool),
+        "expression": "",
+        "height": height,
+        "width": width,
+        "file_name": "",
+        "image_id": 0,
+        "ref_id": 0,
+        "sent_id": 0,
+        "category_id": 0,
+        "gt_mask": torch.rand(height, width) > 0.9,
+    }
+
+
+def count_parameters(model: nn.Module) -> Counter[str]:
+    """Parameters by component; the backbone's alignments stand apart."""
+    counts: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        counts[component_of(name)] += parameter.numel()
+    return counts
+
+
+def count_flops(model: nn.Module, sample: ModelInput) -> Counter[str]:
+    """Multiply-adds of one forward pass in evaluation by component (fvcore's convention)."""
+    analysis = FlopCountAnalysis(model.eval(), ([sample],))
+    analysis.set_op_handle("aten::scaled_dot_product_attention", scaled_attention_flops)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    by_module = analysis.by_module()
+    counts = Counter({name: by_module[name] for name, _ in model.named_children()})
+    for name, _ in model.named_modules():
+        if is_alignment_stage(name):
+            counts["alignment"] += by_module[name]
+            counts["backbone"] -= by_module[name]
+    return counts
+
+
+def component_of(name: str) -> str:
+    """Component a module or parameter belongs to."""
+    head, _, rest = name.partition(".")
+    return "alignment" if head == "backbone" and rest.startswith("alignments") else head
+
+
+def is_alignment_stage(name: str) -> bool:
+    return name.startswith("backbone.alignments.") and name.count(".") == 2
+
+
+def scaled_attention_flops(inputs: list[Any], outputs: list[Any]) -> int:
+    """Multiply-adds of fused attention, which fvcore does not know: Q K^T and A U."""
+    (*batch, queries, dim), (*_, keys, _) = (value.type().sizes() for value in inputs[:2])
+    return int(torch.tensor(batch).prod()) * queries * keys * dim * 2

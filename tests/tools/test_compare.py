@@ -1,0 +1,107 @@
+"""The comparison command, as a user calls it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from refer_files import ReferFiles, square
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = (
+    "MODEL.SWIN.EMBED_DIM 16 MODEL.SWIN.NUM_HEADS (1,2,4,8) MODEL.TEXT_ENCODER.HIDDEN_SIZE 32 "
+    "MODEL.DECODER.HIDDEN_DIM 24 SOLVER.IMS_PER_BATCH 2 INPUT.SIZE (64,64) "
+    "SOLVER.MAX_ITER 2 SOLVER.WARMUP_ITERS 0"
+).split()
+METHODS = ("configs/rrsisd.yaml", "configs/baselines/fianet_rrsisd.yaml")
+
+
+def compare(root, output, *arguments, opts=()):
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(root)}
+    command = [sys.executable, "-W", "ignore", "tools/compare.py", *arguments]
+    common = ("--common", "configs/synthrs_comparison.yaml", "--output", str(output))
+    return subprocess.run(
+        [*command, *common, *SMALL, *opts],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a comparison of two methods over two seeds, and what it printed."""
+    root = tmp_path_factory.mktemp("data")
+    files = ReferFiles(root)
+    files.add_target(1, "test", square(20, 20))  # so that its image can be asked about another
+    files.write()
+    output = root / "out"
+    result = compare(
+        root, output, "--config-files", *METHODS, "--seeds", "1", "2", "--disputed", "2",
+        "--diagnostics",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:] + result.stdout[-3000:]
+    return root, output, result.stdout
+
+
+def test_the_table_has_a_row_for_each_method(finished):
+    _, output, shown = finished
+    table = (output / "table.md").read_text()
+    header, _, first, second = table.splitlines()
+    assert first.startswith("| rrsisd ") and second.startswith("| fianet_rrsisd ")
+    for column in ("mIoU 95 %", "mIoU minus rrsisd", "parameters (M)", "GFLOPs", "training (s)"):
+        assert column in header
+    assert table in shown
+    assert "place words removed" in (output / "groups.md").read_text()
+    assert (output / "disputed.png").stat().st_size > 10_000
+
+
+def test_a_comparison_called_again_trains_nothing_and_gives_the_same_table(finished):
+    root, output, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in output.rglob("model_final.pth")}
+    table = (output / "table.csv").read_text()
+    (output / "table.csv").unlink()
+    again = compare(root, output, "--config-files", *METHODS, "--seeds", "1", "2", "--diagnostics")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert {p: p.stat().st_mtime_ns for p in output.rglob("model_final.pth")} == before
+    assert (output / "table.csv").read_text() == table
+
+
+def test_other_settings_do_not_reuse_the_finished_runs(finished):
+    root, output, _ = finished
+    result = compare(
+        root, output, "--config-files", *METHODS, "--seeds", "1", opts=("SOLVER.BASE_LR", "0.1")
+    )
+    assert result.returncode == 1
+    assert "holds a run with other settings" in result.stderr
+
+
+def test_a_failing_run_is_reported_and_the_others_go_on(finished, tmp_path):
+    root, _, _ = finished
+    broken = tmp_path / "broken.yaml"
+    base = ROOT / "configs" / "rrsisd.yaml"
+    broken.write_text(f'_BASE_: "{base}"\nMODEL: {{DECODER: {{NAME: "TCDM"}}}}\n')
+    result = compare(root, tmp_path / "out", "--config-files", str(broken), METHODS[0])
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "broken/seed1: FAILED; " in result.stdout
+    assert "| rrsisd " in result.stdout
+    assert "known names: " in (tmp_path / "out" / "broken" / "seed1" / "output.txt").read_text()
+
+
+def test_trained_checkpoints_can_be_compared(finished, tmp_path):
+    root, output, _ = finished
+    names = ("rrsisd", "fianet_rrsisd")
+    given = [f"{name}={output / name / 'seed1' / 'model_final.pth'}" for name in names]
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(root)}
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "tools/compare.py", "--checkpoints", *given]
+        + ["--output", str(tmp_path / "given")],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "| fianet_rrsisd " in result.stdout

@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""Train and score several configs over several seeds, and write one table.
+
+    python tools/compare.py --config-files configs/rrsisd.yaml configs/baselines/lavt_rrsisd.yaml \
+        --seeds 1 2 3 --output output/compare
+    python tools/compare.py --checkpoints ours=a.pth ours=b.pth lavt=c.pth --dataset rrsisd_test
+
+The first method is the reference of the paired differences. A killed comparison goes on where it
+was when called again; a run that fails is reported, and the others go on. Settings for all
+methods, such as one budget, come from --common FILE.yaml and from KEY VALUE pairs at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import runs
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from cadformer_d2.atomic_files import written_whole
+from cadformer_d2.checkpoint import checkpoint_config
+from cadformer_d2.engine.setup import load_config
+from cadformer_d2.evaluation.comparison import SampleIous, mean_over_seeds, most_disputed
+from cadformer_d2.evaluation.comparison_table import (
+    MethodResult,
+    group_rows,
+    main_rows,
+    rendered,
+)
+from cadformer_d2.model_cost import count_flops, count_parameters, random_sample
+from cadformer_d2.visualization import comparison_sheet, read_comparison
+
+matplotlib.use("Agg")
+
+PUBLISHED = runs.ROOT / "docs" / "published_numbers.csv"
+NUM_TOKENS = 20  # of the sentence that GFLOPs are counted for
+# Variants of a test set whose sentences were changed, and what they are called in the table.
+DIAGNOSTICS = {
+    "shuffled": "sentence of another target",
+    "no_places": "place words removed",
+    "no_categories": "category words removed",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model of the comparison."""
+
+    method: str
+    folder: Path
+    cfg: CfgNode
+    weights: Path | None  # given; None: to be trained
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A model's results."""
+
+    run: Run
+    train_seconds: float | None
+    metrics: dict[str, Any]
+    samples: list[dict[str, Any]]  # entries of the predictions file
+    diagnostics: dict[str, float]  # name of the column -> mIoU
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config-files", nargs="+", metavar="FILE", help="methods to train")
+    source.add_argument(
+        "--checkpoints", nargs="+", metavar="NAME=FILE", help="trained models; a name may repeat"
+    )
+    parser.add_argument("--common", default="", metavar="FILE", help="config put over every method")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--dataset", help="scored instead of each config's first DATASETS.TEST")
+    parser.add_argument("--output", default="output/compare", help="folder of runs and tables")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side, sharing the cores")
+    parser.add_argument("--diagnostics", action="store_true", help="score changed sentences too")
+    parser.add_argument("--disputed", type=int, default=6, help="samples on the sheet; 0: no sheet")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE for every method")
+    return parser.parse_args()
+
+
+def planned_runs(arguments: argparse.Namespace) -> list[Run]:
+    """All runs: every method with the first seed, then with the next, and so on.
+
+    Raises:
+        ValueError: a config is wrong, two methods have one name, or a name lacks its file.
+    """
+    output = Path(arguments.output)
+    planned = []
+    if arguments.checkpoints:
+        for number, entry in enumerate(arguments.checkpoints):
+            name, _, file = entry.partition("=")
+            if not file:
+                raise ValueError(f"--checkpoints {entry}: expected NAME=FILE")
+            cfg = CfgNode.load_cfg(checkpoint_config(file))
+            cfg.merge_from_list(arguments.opts)
+            planned.append(Run(name, output / name / f"model{number}", cfg, Path(file)))
+        return planned
+    names = [Path(file).stem for file in arguments.config_files]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two methods have the same file name: {', '.join(sorted(names))}")
+    for seed in arguments.seeds:
+        for name, file in zip(names, arguments.config_files, strict=True):
+            folder = output / name / f"seed{seed}"
+            cfg = load_config(file)
+            if arguments.common:
+                cfg.merge_from_file(arguments.common)
+            cfg.merge_from_list([*arguments.opts, "SEED", seed, "OUTPUT_DIR", str(folder)])
+            planned.append(Run(name, folder, cfg, None))
+    return planned
+
+
+def write_config(run: Run) -> Path:
+    """The run's config as a file, the same as that of an interrupted run it goes on with.
+
+    Raises:
+        ValueError: the folder holds a run with other settings.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    path, text = run.folder / "asked.yaml", run.cfg.dump()
+    if path.exists() and path.read_text() != text:
+        raise ValueError(
+            f"{run.folder} holds a run with other settings ({path}); choose another --output, or "
+            "delete that folder"
+        )
+    with written_whole(path) as temporary:
+        temporary.write_text(text)
+    return path
+
+
+def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
+    """Train the run unless that is done, and score it."""
+    dataset = arguments.dataset or run.cfg.DATASETS.TEST[0]
+    threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
+    config = write_config(run)
+    options: dict[str, Any] = {
+        "log": run.folder / "output.txt",
+        "environment": {"OMP_NUM_THREADS": threads},
+    }
+    seconds = None
+    weights = run.weights
+    if weights is None:
+        seconds = runs.train(config, run.folder, **options)
+        weights = runs.best_weights(run.folder)
+    changed = DIAGNOSTICS if arguments.diagnostics else {}
+    datasets = [dataset, *(f"{dataset}_{variant}" for variant in changed)]
+    metrics, *others = runs.evaluate(config, weights, datasets, run.folder, **options)
+    predictions = json.loads((run.folder / f"predictions_{dataset}.json").read_text())["samples"]
+    diagnostics = {
+        column: found["mIoU"] for column, found in zip(changed.values(), others, strict=True)
+    }
+    return ScoredRun(run, seconds, metrics, predictions, diagnostics)
+
+
+def score_all(planned: Sequence[Run], arguments: argparse.Namespace) -> list[ScoredRun]:
+    """Score every run; those that fail are reported and left out."""
+    scored = []
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        futures = [pool.submit(score, run, arguments) for run in planned]
+        try:
+            for number, (run, future) in enumerate(zip(planned, futures, strict=True), start=1):
+                progress = f"[{number}/{len(planned)}] {run.folder}"
+                try:
+                    scored.append(future.result())
+                    print(f"{progress}: mIoU {scored[-1].metrics['mIoU']:.2f}", flush=True)
+                except subprocess.CalledProcessError:
+                    print(f"{progress}: FAILED; {run.folder / 'output.txt'} says why", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return scored
+
+
+def sample_ious(samples: Sequence[Mapping[str, Any]]) -> SampleIous:
+    return SampleIous(
+        keys=[(sample["ref_id"], sample["sent_id"]) for sample in samples],
+        image_ids=np.array([sample["image_id"] for sample in samples]),
+        iou=np.array([sample["iou"] for sample in samples]),
+    )
+
+
+def model_cost(cfg: CfgNode) -> dict[str, float]:
+    """Millions of parameters and GFLOPs of the config's model."""
+    cfg = cfg.clone()
+    cfg.MODEL.TEXT_ENCODER.WEIGHTS, cfg.MODEL.DEVICE = "", "cpu"
+    model = build_model(cfg)
+    flops = count_flops(model, random_sample(cfg, NUM_TOKENS))
+    return {
+        "parameters (M)": count_parameters(model).total() / 1e6,
+        "GFLOPs": flops.total() / 1e9,
+    }
+
+
+def published_numbers(method: str, dataset: str) -> dict[str, float]:
+    """What a paper reports for a config of that name on a dataset, by metric."""
+    with PUBLISHED.open(newline="") as file:
+        return {
+            row["metric"]: float(row["percent"])
+            for row in csv.DictReader(file)
+            if (row["config"], row["dataset"]) == (method, dataset)
+        }
+
+
+def method_results(scored: Sequence[ScoredRun]) -> list[MethodResult]:
+    """The runs gathered by method, in the order of their first run."""
+    by_method: dict[str, list[ScoredRun]] = defaultdict(list)
+    for one in scored:
+        by_method[one.run.method].append(one)
+    results = []
+    for name, seeds in by_method.items():
+        cost = model_cost(seeds[0].run.cfg)
+        times = [seed.train_seconds for seed in seeds if seed.train_seconds is not None]
+        if times:
+            cost["training (s)"] = float(np.mean(times))
+        columns = seeds[0].diagnostics
+        results.append(
+            MethodResult(
+                name=name,
+                metrics=[seed.metrics for seed in seeds],
+                samples=[sample_ious(seed.samples) for seed in seeds],
+                cost=cost,
+                published=published_numbers(name, seeds[0].metrics["dataset"]),
+                diagnostics={name: [seed.diagnostics[name] for seed in seeds] for name in columns},
+            )
+        )
+    return results
+
+
+def write_tables(results: Sequence[MethodResult], output: Path) -> str:
+    """Write table.md, table.csv and table.tex, and groups.*; returns the Markdown of both."""
+    shown = []
+    for name, rows in (("table", main_rows(results)), ("groups", group_rows(results))):
+        for form, suffix in (("markdown", "md"), ("csv", "csv"), ("latex", "tex")):
+            with written_whole(output / f"{name}.{suffix}") as path:
+                path.write_text(rendered(rows, form))
+        shown.append(rendered(rows, "markdown"))
+    return "\n".join(shown)
+
+
+def draw_disputed(
+    scored: Sequence[ScoredRun], results: Sequence[MethodResult], number: int, path: Path
+) -> None:
+    """A sheet of the samples on which the methods' first seeds disagree most."""
+    first: dict[str, dict[tuple[int, int], dict]] = {}
+    for one in scored:
+        entries = {(s["ref_id"], s["sent_id"]): s for s in one.samples}
+        first.setdefault(one.run.method, entries)
+    keys = most_disputed([mean_over_seeds(result.samples) for result in results], number=number)
+    comparisons = [
+        read_comparison({method: entries[key] for method, entries in first.items()}) for key in keys
+    ]
+    comparison_sheet(comparisons, columns=1).savefig(path, dpi=80)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    output = Path(arguments.output)
+    try:
+        scored = score_all(planned_runs(arguments), arguments)
+        if not scored:
+            raise SystemExit("compare: no run succeeded")
+        results = method_results(scored)
+        print("\n" + write_tables(results, output))
+        if arguments.disputed and len(results) > 1:
+            sheet = output / "disputed.png"
+            draw_disputed(scored, results, number=arguments.disputed, path=sheet)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"compare: {error}") from error
+    print(f"tables and pictures: {output}")
+
+
+if __name__ == "__main__":
+    main()

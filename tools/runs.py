@@ -1,0 +1,108 @@
+"""Calls of the project's own commands that may be interrupted, and are not repeated once done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+TRAIN_TIME = "train_seconds.json"
+
+
+def call(
+    *command: str, log: Path | None = None, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run one of the project's commands from its root.
+
+    Args:
+        command: a script and its arguments, relative to the root.
+        log: file that its output is added to; None: the terminal, with the
+            command itself.
+        environment: variables to set for it.
+
+    Raises:
+        subprocess.CalledProcessError: the command failed.
+    """
+    # Warnings of libraries about each other would bury what matters.
+    whole = [sys.executable, "-W", "ignore", *command]
+    variables = {**os.environ, **(environment or {})}
+    if log is None:
+        print(f"\n$ python {shlex.join(command)}", flush=True)
+        subprocess.run(whole, cwd=ROOT, env=variables, check=True)
+        return
+    with log.open("a") as file:
+        subprocess.run(whole, cwd=ROOT, env=variables, check=True, stdout=file, stderr=file)
+
+
+def train(config_file: Path, folder: Path, **options: Any) -> float:
+    """Train a config, or go on with its interrupted run; nothing is done where one is finished.
+
+    Args:
+        config_file: whose OUTPUT_DIR is ``folder``.
+        options: of ``call``.
+
+    Returns:
+        seconds of wall time, those before interruptions included (not those before a kill -9).
+
+    Raises:
+        subprocess.CalledProcessError: training failed.
+    """
+    record = folder / TRAIN_TIME
+    spent = json.loads(record.read_text()) if record.exists() else {"seconds": 0.0}
+    if spent.get("finished"):
+        return spent["seconds"]
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    finished = False
+    try:
+        call("train_net.py", "--config-file", str(config_file), "--resume", **options)
+        finished = True
+    finally:
+        seconds = round(spent["seconds"] + time.perf_counter() - start, 1)
+        record.write_text(json.dumps({"seconds": seconds, "finished": finished}))
+    return seconds
+
+
+def best_weights(folder: Path) -> Path:
+    """The checkpoint with the best validation score, or the last where nothing was validated."""
+    best = folder / "model_best.pth"
+    return best if best.is_file() else folder / "model_final.pth"
+
+
+def evaluate(
+    config_file: Path, weights: Path, datasets: Sequence[str], folder: Path, **options: Any
+) -> list[dict[str, Any]]:
+    """Metrics of a checkpoint on each dataset; scored again only where the checkpoint is newer.
+
+    Args:
+        config_file: for what the checkpoint does not say, such as TEST.
+        folder: where metrics and predictions go.
+        options: of ``call``.
+
+    Returns:
+        the contents of ``metrics_<dataset>.json``.
+
+    Raises:
+        subprocess.CalledProcessError: evaluation failed.
+    """
+    files = {name: folder / f"metrics_{name}.json" for name in datasets}
+    trained = weights.stat().st_mtime
+    missing = [
+        n for n, file in files.items() if not file.exists() or file.stat().st_mtime < trained
+    ]
+    if missing:
+        call(
+            *("train_net.py", "--config-file", str(config_file), "--eval-only"),
+            *("MODEL.WEIGHTS", str(weights)),
+            *("DATASETS.TEST", str(tuple(missing))),
+            *("OUTPUT_DIR", str(folder)),
+            **options,
+        )
+    return [json.loads(file.read_text()) for file in files.values()]
