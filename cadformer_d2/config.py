@@ -38,6 +38,10 @@ def _add_data_keys(cfg: CfgNode) -> None:
     # Whether [CLS] and [SEP] count as words of both roles. Off: FIANet as published, whose branch
     # for the object is exactly zero where a single token names it.
     cfg.INPUT.ROLE_SPECIAL_TOKENS = False
+    # Changes of the training picture, with the words for directions changed in the sentence:
+    # "horizontal_flip", "vertical_flip", "quarter_turns". Empty: off, the paper. A sentence that
+    # cannot be changed safely keeps its picture as it is.
+    cfg.INPUT.ORIENTATIONS = ()
     # (fewest, most) black 32 x 32 boxes drawn on the image of one fifth of the training refs, in
     # image pixels. (0, 0): off, the paper. The authors' released code uses (20, 60).
     cfg.INPUT.RANDOM_ERASE_BOXES = (0, 0)

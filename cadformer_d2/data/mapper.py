@@ -11,9 +11,10 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils
 from pycocotools import mask as coco_mask
 
-from ..structures import ModelInput, ReferRecord, RunLengthMask
+from ..structures import ModelInput, ReferRecord
 from .augmentation import erase_boxes, is_erased
 from .catalog import OBJECT_NAMES
+from .orientation import Orientation, allowed_orientations
 from .sentence_roles import SentenceRoleParser
 from .tokenization import ExpressionTokenizer
 
@@ -24,7 +25,8 @@ class RefSegMapper:
     """Reads one sample.
 
     1. Read the image; its size must be the record's.
-    2. In training, draw one of the ref's sentences and, if so configured, black boxes.
+    2. In training, draw one of the ref's sentences and, if so configured, black boxes, and another
+       orientation of the picture with the words for directions changed to suit.
     3. Resize the image to the network's size (bilinear, aspect ratio not kept).
     4. Tokenize the sentence and, if so configured, tell the roles of its words.
     5. Training: the mask at the network's size (nearest). Evaluation: the mask, run-length encoded,
@@ -42,6 +44,7 @@ class RefSegMapper:
         erase_box_range: tuple[int, int],
         eval_resolution: str,
         role_parser: SentenceRoleParser | None = None,
+        orientations: tuple[str, ...] = (),
     ):
         """
         Args:
@@ -52,9 +55,10 @@ class RefSegMapper:
             erase_box_range: (fewest, most) black boxes on a fixed fifth of the training refs.
             eval_resolution: "input": score at ``size``; "native": at the image's own size.
             role_parser: tells words for the object from words for its place; None: not told.
+            orientations: changes of the picture that training may draw, by name.
 
         Raises:
-            ValueError: another resolution.
+            ValueError: another resolution, or an unknown orientation.
         """
         if eval_resolution not in EVAL_RESOLUTIONS:
             raise ValueError(
@@ -65,6 +69,7 @@ class RefSegMapper:
         self.image_format = image_format
         self.size = tuple(size)
         self.role_parser = role_parser
+        self.orientations = allowed_orientations(tuple(orientations))
         self.erase_box_range = tuple(erase_box_range)
         self.eval_resolution = eval_resolution
 
@@ -81,6 +86,7 @@ class RefSegMapper:
             "erase_box_range": cfg.INPUT.RANDOM_ERASE_BOXES,
             "eval_resolution": cfg.TEST.EVAL_RESOLUTION,
             "role_parser": build_role_parser(cfg, tokenizer),
+            "orientations": cfg.INPUT.ORIENTATIONS,
         }
 
     def __call__(self, record: ReferRecord, rng: np.random.Generator | None = None) -> ModelInput:
@@ -100,9 +106,11 @@ class RefSegMapper:
             position = int(rng.integers(len(record["expressions"])))
             if self.erase_box_range[1] and is_erased(record["ref_id"]):
                 image = erase_boxes(image, num_boxes=self.erase_box_range, rng=rng)
-        image = resized(image, self.size, cv2.INTER_LINEAR)
-        input_ids = self.tokenize(record, position)
-        expression = record["expressions"][position]
+        expression, orientation = record["expressions"][position], Orientation()
+        if len(self.orientations) > 1 and rng is not None:
+            expression, orientation = self.reoriented(expression, rng)
+        image = resized(orientation.image(image), self.size, cv2.INTER_LINEAR)
+        input_ids = self.tokenize(record, position, expression)
         sample: ModelInput = {
             "image": torch.from_numpy(image).permute(2, 0, 1).contiguous().float(),
             "input_ids": input_ids,
@@ -122,17 +130,30 @@ class RefSegMapper:
             sample["sentence_kind"] = record["sentence_kinds"][position]
         mask = record["annotations"][0]["segmentation"]
         if self.is_train:
-            sample["gt_mask"] = torch.from_numpy(decoded(mask, self.size)).bool()
+            target = resized(
+                orientation.image(coco_mask.decode(mask)), self.size, cv2.INTER_NEAREST
+            )
+            sample["gt_mask"] = torch.from_numpy(target).bool()
         elif self.eval_resolution == "native":
             sample["gt_rle"] = mask
         else:
             sample["height"], sample["width"] = self.size
-            sample["gt_rle"] = coco_mask.encode(np.asfortranarray(decoded(mask, self.size)))
+            target = resized(coco_mask.decode(mask), self.size, cv2.INTER_NEAREST)
+            sample["gt_rle"] = coco_mask.encode(np.asfortranarray(target))
         return sample
 
-    def tokenize(self, record: ReferRecord, position: int) -> torch.Tensor:
+    def reoriented(self, expression: str, rng: np.random.Generator) -> tuple[str, Orientation]:
+        """One of the allowed orientations and the sentence about it.
+
+        Where the sentence cannot be changed safely, both stay as they are.
+        """
+        orientation = self.orientations[rng.integers(len(self.orientations))]
+        changed = orientation.sentence(expression)
+        return (expression, Orientation()) if changed is None else (changed, orientation)
+
+    def tokenize(self, record: ReferRecord, position: int, expression: str) -> torch.Tensor:
         try:
-            return self.tokenizer(record["expressions"][position])
+            return self.tokenizer(expression)
         except ValueError as error:
             raise ValueError(
                 f"{record['file_name']}: ref {record['ref_id']}, sentence "
@@ -170,11 +191,6 @@ def read_image(record: ReferRecord, image_format: str) -> np.ndarray:
             f"(height, width), its annotation says {wanted}"
         )
     return image
-
-
-def decoded(mask: RunLengthMask, size: tuple[int, int]) -> np.ndarray:
-    """A run-length mask as (height, width) uint8 of 0 and 1, resized by nearest neighbour."""
-    return resized(coco_mask.decode(mask), size, cv2.INTER_NEAREST)
 
 
 def resized(array: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:

@@ -90,3 +90,26 @@ def test_an_expression_without_words_is_named(record):
     record["expressions"] = ["\u200b"] * 2
     with pytest.raises(ValueError, match=r"1\.jpg: ref 1, sentence \d: .* is empty"):
         mapper()(record, rng())
+
+
+def test_another_orientation_moves_picture_mask_and_sentence_together(tmp_path):
+    files = ReferFiles(tmp_path, num_images=1)
+    for ref in files.refs:
+        for sentence in ref["sentences"]:
+            sentence["sent"] = "the roundabout on the left"
+    files.write()
+    (record,) = load_refer_records(files.annotations, files.images, split="train")
+    cfg = make_tiny_cfg()
+    cfg.INPUT.SIZE = (HEIGHT, WIDTH)
+    plain = RefSegMapper(cfg, is_train=True)(record, np.random.default_rng(0))
+    cfg.INPUT.ORIENTATIONS = ("horizontal_flip",)
+    mapper = RefSegMapper(cfg, is_train=True)
+    seen = {}
+    for seed in range(8):
+        sample = mapper(record, np.random.default_rng(seed))
+        seen[sample["expression"]] = sample
+    assert set(seen) == {"the roundabout on the left", "the roundabout on the right"}
+    mirrored = seen["the roundabout on the right"]
+    assert torch.equal(mirrored["image"], plain["image"].flip(-1))
+    assert torch.equal(mirrored["gt_mask"], plain["gt_mask"].flip(-1))
+    assert not torch.equal(mirrored["input_ids"], plain["input_ids"])
