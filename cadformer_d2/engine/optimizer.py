@@ -15,11 +15,14 @@ WARMUP_FACTOR = 0.001  # the first iteration's share of the learning rate
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     """AdamW (betas 0.9, 0.999) over all trainable parameters.
 
-    Norms, biases and relative position tables have their own weight decay (0 by default).
+    The text encoder has its own factor on the learning rate (1 by default). Norms, biases and relative position tables have their own weight decay (0 by default).
     """
     groups = get_default_optimizer_params(
         model,
         base_lr=cfg.SOLVER.BASE_LR,
+        lr_factor_func=lambda name: (
+            cfg.SOLVER.TEXT_ENCODER_LR_FACTOR if name.startswith("text_encoder.") else 1.0
+        ),
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,

@@ -149,6 +149,19 @@ def test_norms_biases_and_position_tables_do_not_decay(tiny_cfg):
             assert decay[id(parameter)] == 0.01, name
 
 
+def test_the_text_encoder_can_have_a_learning_rate_of_its_own(tiny_cfg):
+    tiny_cfg.SOLVER.TEXT_ENCODER_LR_FACTOR = 0.1
+    model = build_model(tiny_cfg)
+    rates = {
+        id(p): group["lr"]
+        for group in build_optimizer(tiny_cfg, model).param_groups
+        for p in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        expected = 5e-6 if name.startswith("text_encoder.") else 5e-5
+        assert rates[id(parameter)] == pytest.approx(expected), name
+
+
 def test_the_learning_rate_follows_the_polynomial_every_iteration(tiny_cfg):
     tiny_cfg.SOLVER.MAX_ITER = 10
     optimizer = build_optimizer(tiny_cfg, build_model(tiny_cfg))
