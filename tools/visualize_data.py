@@ -57,6 +57,7 @@ def main() -> None:
     cfg = load_config(arguments.config_file, arguments.opts)
     register_datasets(lenient=cfg.DATASETS.LENIENT)
     samples = build_training_set(cfg, seed=max(cfg.SEED, 0))
+    tokenizer = samples.mapper.network_input.tokenizer
     rows = -(-arguments.number // COLUMNS)
     figure, axes = plt.subplots(rows, COLUMNS, figsize=(4 * COLUMNS, 4.8 * rows), squeeze=False)
     for axis in axes.flat:
@@ -64,7 +65,9 @@ def main() -> None:
     for draw_number, axis in zip(range(arguments.number), axes.flat, strict=False):
         sample = samples[draw_number]
         axis.imshow(draw(sample, cfg.INPUT.FORMAT))
-        axis.set_title(describe(sample, samples.mapper.tokenizer), fontsize=8, parse_math=False)
+        axis.set_title(
+            describe(sample, samples.mapper.network_input.tokenizer), fontsize=8, parse_math=False
+        )
     figure.tight_layout()
     figure.savefig(arguments.output, dpi=90)
     print(f"{arguments.number} training samples drawn: {arguments.output}")

@@ -139,12 +139,12 @@ def build_refseg_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
 def log_truncation(records: list[ReferRecord], mapper: RefSegMapper) -> None:
     """Say which share of the training sentences INPUT.MAX_TOKENS cuts."""
     expressions = [text for record in records for text in record["expressions"]]
-    cut = sum(mapper.tokenizer.is_truncated(text) for text in expressions)
+    cut = sum(mapper.network_input.tokenizer.is_truncated(text) for text in expressions)
     logger.info(
         "%d refs with %d sentences; %d sentences (%.1f %%) are cut at %d tokens",
         len(records),
         len(expressions),
         cut,
         100 * cut / len(expressions),
-        mapper.tokenizer.max_tokens,
+        mapper.network_input.tokenizer.max_tokens,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
@@ -13,10 +12,8 @@ from pycocotools import mask as coco_mask
 
 from ..structures import ModelInput, ReferRecord
 from .augmentation import erase_boxes, is_erased
-from .catalog import OBJECT_NAMES
+from .network_input import NetworkInput
 from .orientation import Orientation, allowed_orientations
-from .sentence_roles import SentenceRoleParser
-from .tokenization import ExpressionTokenizer
 
 EVAL_RESOLUTIONS = ("input", "native")
 
@@ -27,9 +24,8 @@ class RefSegMapper:
     1. Read the image; its size must be the record's.
     2. In training, draw one of the ref's sentences and, if so configured, black boxes, and another
        orientation of the picture with the words for directions changed to suit.
-    3. Resize the image to the network's size (bilinear, aspect ratio not kept).
-    4. Tokenize the sentence and, if so configured, tell the roles of its words.
-    5. Training: the mask at the network's size (nearest). Evaluation: the mask, run-length encoded,
+    3. Resize the image to the network's size and tokenize the sentence.
+    4. Training: the mask at the network's size (nearest). Evaluation: the mask, run-length encoded,
        at the resolution of scoring, which ``height`` and ``width`` state.
     """
 
@@ -38,24 +34,20 @@ class RefSegMapper:
         self,
         *,
         is_train: bool,
-        tokenizer: ExpressionTokenizer,
+        network_input: NetworkInput,
         image_format: str,
-        size: tuple[int, int],
         erase_box_range: tuple[int, int],
+        orientations: tuple[str, ...],
         eval_resolution: str,
-        role_parser: SentenceRoleParser | None = None,
-        orientations: tuple[str, ...] = (),
     ):
         """
         Args:
             is_train: whether the result is for training.
-            tokenizer: of the expressions.
+            network_input: resizes and tokenizes.
             image_format: "RGB" or "BGR".
-            size: (height, width) of the network's input, pixels.
             erase_box_range: (fewest, most) black boxes on a fixed fifth of the training refs.
-            eval_resolution: "input": score at ``size``; "native": at the image's own size.
-            role_parser: tells words for the object from words for its place; None: not told.
             orientations: changes of the picture that training may draw, by name.
+            eval_resolution: "input": score at the network's size; "native": at the image's own.
 
         Raises:
             ValueError: another resolution, or an unknown orientation.
@@ -65,28 +57,21 @@ class RefSegMapper:
                 f"TEST.EVAL_RESOLUTION is {eval_resolution!r}; known: {', '.join(EVAL_RESOLUTIONS)}"
             )
         self.is_train = is_train
-        self.tokenizer = tokenizer
+        self.network_input = network_input
         self.image_format = image_format
-        self.size = tuple(size)
-        self.role_parser = role_parser
-        self.orientations = allowed_orientations(tuple(orientations))
         self.erase_box_range = tuple(erase_box_range)
+        self.orientations = allowed_orientations(tuple(orientations))
         self.eval_resolution = eval_resolution
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, is_train: bool) -> dict[str, Any]:
-        tokenizer = ExpressionTokenizer(
-            vocabulary=cfg.INPUT.TOKENIZER, max_tokens=cfg.INPUT.MAX_TOKENS
-        )
         return {
             "is_train": is_train,
-            "tokenizer": tokenizer,
+            "network_input": NetworkInput(cfg),
             "image_format": cfg.INPUT.FORMAT,
-            "size": cfg.INPUT.SIZE,
             "erase_box_range": cfg.INPUT.RANDOM_ERASE_BOXES,
-            "eval_resolution": cfg.TEST.EVAL_RESOLUTION,
-            "role_parser": build_role_parser(cfg, tokenizer),
             "orientations": cfg.INPUT.ORIENTATIONS,
+            "eval_resolution": cfg.TEST.EVAL_RESOLUTION,
         }
 
     def __call__(self, record: ReferRecord, rng: np.random.Generator | None = None) -> ModelInput:
@@ -100,76 +85,52 @@ class RefSegMapper:
                 sentence is empty; the message names file and ref.
         """
         image = read_image(record, self.image_format)
-        position = 0
+        position, orientation = 0, Orientation()
         if self.is_train:
             assert rng is not None, "training needs a generator for its random choices"
             position = int(rng.integers(len(record["expressions"])))
             if self.erase_box_range[1] and is_erased(record["ref_id"]):
                 image = erase_boxes(image, num_boxes=self.erase_box_range, rng=rng)
-        expression, orientation = record["expressions"][position], Orientation()
-        if len(self.orientations) > 1 and rng is not None:
-            expression, orientation = self.reoriented(expression, rng)
-        image = resized(orientation.image(image), self.size, cv2.INTER_LINEAR)
-        input_ids = self.tokenize(record, position, expression)
-        sample: ModelInput = {
-            "image": torch.from_numpy(image).permute(2, 0, 1).contiguous().float(),
-            "input_ids": input_ids,
-            "attention_mask": torch.ones_like(input_ids),
-            "expression": expression,
-            "height": record["height"],
-            "width": record["width"],
+            if len(self.orientations) > 1:
+                orientation = self.orientations[rng.integers(len(self.orientations))]
+        expression = orientation.sentence(record["expressions"][position])
+        if expression is None:  # it cannot be changed safely: picture and sentence stay
+            expression, orientation = record["expressions"][position], Orientation()
+        sample = {
+            "image": self.network_input.image(orientation.image(image)),
+            **self.sentence(record, position, expression),
             "file_name": record["file_name"],
             "image_id": record["image_id"],
             "ref_id": record["ref_id"],
             "sent_id": record["sent_ids"][position],
             "category_id": record["category_id"],
+            **self.target(record, orientation),
         }
-        if self.role_parser is not None:
-            sample["is_object"], sample["is_position"] = self.role_parser(expression)
         if "sentence_kinds" in record:
             sample["sentence_kind"] = record["sentence_kinds"][position]
-        mask = record["annotations"][0]["segmentation"]
-        if self.is_train:
-            target = resized(
-                orientation.image(coco_mask.decode(mask)), self.size, cv2.INTER_NEAREST
-            )
-            sample["gt_mask"] = torch.from_numpy(target).bool()
-        elif self.eval_resolution == "native":
-            sample["gt_rle"] = mask
-        else:
-            sample["height"], sample["width"] = self.size
-            target = resized(coco_mask.decode(mask), self.size, cv2.INTER_NEAREST)
-            sample["gt_rle"] = coco_mask.encode(np.asfortranarray(target))
-        return sample
+        return cast(ModelInput, sample)
 
-    def reoriented(self, expression: str, rng: np.random.Generator) -> tuple[str, Orientation]:
-        """One of the allowed orientations and the sentence about it.
-
-        Where the sentence cannot be changed safely, both stay as they are.
-        """
-        orientation = self.orientations[rng.integers(len(self.orientations))]
-        changed = orientation.sentence(expression)
-        return (expression, Orientation()) if changed is None else (changed, orientation)
-
-    def tokenize(self, record: ReferRecord, position: int, expression: str) -> torch.Tensor:
+    def sentence(self, record: ReferRecord, position: int, expression: str) -> dict[str, Any]:
         try:
-            return self.tokenizer(expression)
+            return self.network_input.sentence(expression)
         except ValueError as error:
             raise ValueError(
                 f"{record['file_name']}: ref {record['ref_id']}, sentence "
                 f"{record['sent_ids'][position]}: {error}"
             ) from error
 
-
-def build_role_parser(cfg: CfgNode, tokenizer: ExpressionTokenizer) -> SentenceRoleParser | None:
-    """The parser that INPUT.TOKEN_ROLES asks for, or None."""
-    if not cfg.INPUT.TOKEN_ROLES:
-        return None
-    return SentenceRoleParser(
-        tokenizer=tokenizer,
-        names=OBJECT_NAMES,
-        adds_special_tokens=cfg.INPUT.ROLE_SPECIAL_TOKENS,
-    )
+    def target(self, record: ReferRecord, orientation: Orientation) -> dict[str, Any]:
+        """The mask, and the resolution (height, width) it is compared at."""
+        native = {"height": record["height"], "width": record["width"]}
+        mask = record["annotations"][0]["segmentation"]
+        if not self.is_train and self.eval_resolution == "native":
+            return {**native, "gt_rle": mask}
+        target = self.network_input.mask(orientation.image(coco_mask.decode(mask)))
+        if self.is_train:
+            return {**native, "gt_mask": torch.from_numpy(target).bool()}
+        height, width = self.network_input.size
+        encoded = coco_mask.encode(np.asfortranarray(target))
+        return {"height": height, "width": width, "gt_rle": encoded}
 
 
 def read_image(record: ReferRecord, image_format: str) -> np.ndarray:
@@ -191,9 +152,3 @@ def read_image(record: ReferRecord, image_format: str) -> np.ndarray:
             f"(height, width), its annotation says {wanted}"
         )
     return image
-
-
-def resized(array: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
-    if array.shape[:2] == size:
-        return array.copy()  # Pillow hands out read-only pixels, torch wants its own
-    return cv2.resize(array, (size[1], size[0]), interpolation=interpolation)

@@ -15,7 +15,8 @@ WARMUP_FACTOR = 0.001  # the first iteration's share of the learning rate
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     """AdamW (betas 0.9, 0.999) over all trainable parameters.
 
-    The text encoder has its own factor on the learning rate (1 by default). Norms, biases and relative position tables have their own weight decay (0 by default).
+    The text encoder has its own factor on the learning rate (1 by default); norms, biases and
+    relative position tables have their own weight decay (0 by default).
     """
     groups = get_default_optimizer_params(
         model,

@@ -1,0 +1,90 @@
+"""Pixels and a sentence -> what the network is fed; one road for training, scoring and use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from torch import Tensor
+
+from .catalog import OBJECT_NAMES
+from .sentence_roles import SentenceRoleParser
+from .tokenization import ExpressionTokenizer
+
+
+class NetworkInput:
+    """Resizes pictures to the network's size and tokenizes sentences."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        size: tuple[int, int],
+        tokenizer: ExpressionTokenizer,
+        role_parser: SentenceRoleParser | None = None,
+    ):
+        """
+        Args:
+            size: (height, width) of the network's input, pixels.
+            tokenizer: of the sentences.
+            role_parser: tells words for the object from words for its place; None: not told.
+        """
+        self.size = (size[0], size[1])
+        self.tokenizer = tokenizer
+        self.role_parser = role_parser
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        tokenizer = ExpressionTokenizer(
+            vocabulary=cfg.INPUT.TOKENIZER, max_tokens=cfg.INPUT.MAX_TOKENS
+        )
+        parser = SentenceRoleParser(
+            tokenizer=tokenizer,
+            names=OBJECT_NAMES,
+            adds_special_tokens=cfg.INPUT.ROLE_SPECIAL_TOKENS,
+        )
+        return {
+            "size": cfg.INPUT.SIZE,
+            "tokenizer": tokenizer,
+            "role_parser": parser if cfg.INPUT.TOKEN_ROLES else None,
+        }
+
+    def image(self, pixels: np.ndarray) -> Tensor:
+        """
+        Args:
+            pixels: (height, width, 3) uint8, in the network's channel order.
+
+        Returns:
+            (3, H, W) float32 in [0, 255], resized bilinearly; the aspect ratio is not kept.
+        """
+        pixels = resized(pixels, self.size, cv2.INTER_LINEAR)
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float()
+
+    def mask(self, mask: np.ndarray) -> np.ndarray:
+        """A mask (height, width) uint8 at the network's size, by nearest neighbour."""
+        return resized(mask, self.size, cv2.INTER_NEAREST)
+
+    def sentence(self, expression: str) -> dict[str, Any]:
+        """The sentence's fields of a ModelInput.
+
+        Raises:
+            ValueError: the sentence is empty.
+        """
+        input_ids = self.tokenizer(expression)
+        fields = {
+            "expression": expression,
+            "input_ids": input_ids,
+            "attention_mask": torch.ones_like(input_ids),
+        }
+        if self.role_parser is not None:
+            fields["is_object"], fields["is_position"] = self.role_parser(expression)
+        return fields
+
+
+def resized(array: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
+    if array.shape[:2] == size:
+        return array.copy()  # Pillow hands out read-only pixels, torch wants its own
+    return cv2.resize(array, (size[1], size[0]), interpolation=interpolation)
