@@ -10,13 +10,13 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; rename it once the block has ended well.
+    """Yield a temporary name beside ``path``, with its ending; rename it after the block.
 
     Raises:
         OSError: the file could not be written; the message names it. What stood under ``path``
             before is as it was, and nothing half-written is left.
     """
-    temporary = path.with_name(f".{path.name}.unfinished")
+    temporary = path.with_name(f".unfinished-{path.name}")
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from torch import Tensor, nn
 
 from .atomic_files import written_whole
+from .config import add_cadformer_config
 
 logger = logging.getLogger(__name__)
 
@@ -164,6 +165,22 @@ def checkpoint_config(filename: str | os.PathLike) -> str:
     if CONFIG_KEY not in content:
         raise ValueError(f"{filename} carries no config: it was not written by this project")
     return content[CONFIG_KEY]
+
+
+def trained_config(filename: str | os.PathLike) -> CfgNode:
+    """The config a checkpoint was trained with, set to use its weights and to look for no others.
+
+    Keys that are younger than the checkpoint have their defaults.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint of this project.
+    """
+    cfg = get_cfg()
+    add_cadformer_config(cfg)
+    cfg.merge_from_other_cfg(CfgNode.load_cfg(checkpoint_config(filename)))
+    cfg.MODEL.WEIGHTS, cfg.MODEL.TEXT_ENCODER.WEIGHTS = os.fspath(filename), ""
+    return cfg
 
 
 def refuse_other_architecture(wanted: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:

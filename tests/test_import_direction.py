@@ -10,7 +10,7 @@ ALLOWED = {
     "atomic_files": set(),
     "structures": set(),
     "config": set(),
-    "checkpoint": {"atomic_files"},
+    "checkpoint": {"atomic_files", "config"},
     "version": set(),
     "layers": {"structures"},
     "data": {"structures"},
@@ -18,6 +18,8 @@ ALLOWED = {
     "visualization": {"structures"},
     "model_cost": {"structures"},
     "modeling": {"structures", "layers"},
+    # Handed a model, or told by a checkpoint which one Detectron2 shall build.
+    "inference": {"structures", "data", "checkpoint", "atomic_files"},
     "engine": {"structures", "config", "checkpoint", "data", "modeling", "evaluation"},
     "__init__": {"modeling", "config", "version"},
 }

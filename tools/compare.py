@@ -31,7 +31,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from cadformer_d2.atomic_files import written_whole
-from cadformer_d2.checkpoint import checkpoint_config
+from cadformer_d2.checkpoint import trained_config
 from cadformer_d2.engine.setup import load_config
 from cadformer_d2.evaluation.comparison import SampleIous, mean_over_seeds, most_disputed
 from cadformer_d2.evaluation.comparison_table import (
@@ -109,7 +109,7 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
             name, _, file = entry.partition("=")
             if not file:
                 raise ValueError(f"--checkpoints {entry}: expected NAME=FILE")
-            cfg = CfgNode.load_cfg(checkpoint_config(file))
+            cfg = trained_config(file)
             cfg.merge_from_list(arguments.opts)
             planned.append(Run(name, output / name / f"model{number}", cfg, Path(file)))
         return planned

@@ -65,9 +65,7 @@ def main() -> None:
     for draw_number, axis in zip(range(arguments.number), axes.flat, strict=False):
         sample = samples[draw_number]
         axis.imshow(draw(sample, cfg.INPUT.FORMAT))
-        axis.set_title(
-            describe(sample, samples.mapper.network_input.tokenizer), fontsize=8, parse_math=False
-        )
+        axis.set_title(describe(sample, tokenizer), fontsize=8, parse_math=False)
     figure.tight_layout()
     figure.savefig(arguments.output, dpi=90)
     print(f"{arguments.number} training samples drawn: {arguments.output}")

@@ -13,7 +13,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..checkpoint import checkpoint_config
+from ..checkpoint import trained_config
 from ..config import add_cadformer_config
 from ..data.catalog import register_datasets
 
@@ -109,12 +109,10 @@ def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:
     """
     if not cfg.MODEL.WEIGHTS:
         raise ValueError("--eval-only needs a checkpoint: add 'MODEL.WEIGHTS path/to/model.pth'")
-    trained = CfgNode.load_cfg(checkpoint_config(cfg.MODEL.WEIGHTS))
+    trained = trained_config(cfg.MODEL.WEIGHTS)
     merged = cfg.clone()
     for section in CHECKPOINT_SECTIONS:
-        merged[section].merge_from_other_cfg(trained[section])
-    # The checkpoint holds the text encoder's weights as well.
-    merged.MODEL.TEXT_ENCODER.WEIGHTS = ""
+        merged[section] = trained[section]
     merged.merge_from_list(overrides)
     merged.MODEL.WEIGHTS, merged.MODEL.DEVICE = cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE
     for key, ours, theirs in differing_keys(cfg, merged):

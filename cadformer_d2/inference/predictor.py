@@ -1,0 +1,176 @@
+"""An image and a sentence in, a mask out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import detection_utils
+from detectron2.modeling import build_model
+from PIL import Image
+from torch import nn
+
+from ..checkpoint import RefSegCheckpointer, trained_config
+from ..data.network_input import NetworkInput
+from ..structures import ModelInput
+
+ImageLike = np.ndarray | Image.Image | str | os.PathLike
+CHANNEL_ORDERS = ("RGB", "BGR")
+
+
+@dataclass(frozen=True)
+class ReferredMask:
+    """What a sentence points at in an image."""
+
+    expression: str
+    probability: np.ndarray  # (height, width) float32 in [0, 1], at the image's own size
+    mask: np.ndarray  # (height, width) bool: where the target is likelier than the background
+
+    @property
+    def score(self) -> float:
+        """Mean probability inside the mask, in [0, 1]; 0 where the mask is empty."""
+        return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
+
+    def polygons(self) -> list[dict[str, Any]]:
+        """The mask's outlines in pixel coordinates, x right and y down, as GeoJSON polygons.
+
+        Raises:
+            ImportError: the extra ``geo`` is not installed.
+        """
+        from .vector import mask_polygons
+
+        return mask_polygons(self.mask)
+
+
+class RefSegPredictor:
+    """A trained model behind the preprocessing it was evaluated with.
+
+        predictor = RefSegPredictor.from_checkpoint("model_best.pth")
+        result = predictor("scene.jpg", "the pool on the left")
+
+    Several sentences about one image are answered together; the image is read and resized once.
+    """
+
+    def __init__(self, *, cfg: CfgNode, model: nn.Module, batch_size: int = 8):
+        """
+        Args:
+            cfg: with the INPUT section the model was trained with.
+            model: a CADFormer; it is put into evaluation mode.
+            batch_size: sentences in one forward pass.
+
+        Raises:
+            ValueError: a batch of none.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; one sentence a pass is the least")
+        self.network_input = NetworkInput(cfg)
+        self.image_format = cfg.INPUT.FORMAT
+        self.model = model.eval()
+        self.batch_size = batch_size
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | os.PathLike, *, device: str | None = None, batch_size: int = 8
+    ) -> RefSegPredictor:
+        """Build the network that a checkpoint describes and load its weights.
+
+        Args:
+            path: a checkpoint of this project; it carries its config.
+            device: "cuda", "cpu", ...; None: a GPU where there is one.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a checkpoint of this project.
+        """
+        cfg = trained_config(path)
+        cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        model = build_model(cfg)
+        RefSegCheckpointer(model).load(os.fspath(path))
+        return cls(cfg=cfg, model=model, batch_size=batch_size)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input, pixels."""
+        return self.network_input.size
+
+    def __call__(
+        self, image: ImageLike, expressions: str | Sequence[str], *, channel_order: str = "RGB"
+    ) -> ReferredMask | list[ReferredMask]:
+        """
+        Args:
+            image: (height, width, 3) uint8, a Pillow image, or the path of an image file.
+            expressions: one sentence, or several about the same image.
+            channel_order: of an array, "RGB" or "BGR" (as OpenCV reads).
+
+        Returns:
+            one result for one sentence, a list for several.
+
+        Raises:
+            ValueError: an empty sentence, or not an image; the message says which.
+        """
+        if isinstance(expressions, str):
+            return self.predict_pairs([(image, expressions)], channel_order=channel_order)[0]
+        pixels = self.read(image, channel_order)
+        pairs = [(pixels, expression) for expression in expressions]
+        return self.predict_pairs(pairs, channel_order=self.image_format)
+
+    def predict_images(
+        self, images: Sequence[ImageLike], expression: str, *, channel_order: str = "RGB"
+    ) -> list[ReferredMask]:
+        """One sentence about several images, which may have different sizes."""
+        pairs = [(image, expression) for image in images]
+        return self.predict_pairs(pairs, channel_order=channel_order)
+
+    @torch.no_grad()
+    def predict_pairs(
+        self, pairs: Sequence[tuple[ImageLike, str]], *, channel_order: str = "RGB"
+    ) -> list[ReferredMask]:
+        """Each sentence about its image; an array that occurs again is prepared once."""
+        results = []
+        for start in range(0, len(pairs), self.batch_size):
+            batch = self.prepared(pairs[start : start + self.batch_size], channel_order)
+            for sample, output in zip(batch, self.model(batch), strict=True):
+                background, target = output["sem_seg"].cpu().numpy()
+                results.append(ReferredMask(sample["expression"], target, target > background))
+        return results
+
+    def prepared(
+        self, pairs: Sequence[tuple[ImageLike, str]], channel_order: str
+    ) -> list[ModelInput]:
+        """Samples as the test mapper makes them, scored at the image's own size."""
+        known: dict[int, dict[str, Any]] = {}
+        samples = []
+        for image, expression in pairs:
+            if id(image) not in known:
+                pixels = self.read(image, channel_order)
+                height, width = pixels.shape[:2]
+                tensor = self.network_input.image(pixels)
+                known[id(image)] = {"image": tensor, "height": height, "width": width}
+            sample = {**known[id(image)], **self.network_input.sentence(expression)}
+            samples.append(cast(ModelInput, sample))
+        return samples
+
+    def read(self, image: ImageLike, channel_order: str) -> np.ndarray:
+        """The image (height, width, 3) uint8 in the network's channel order."""
+        if channel_order not in CHANNEL_ORDERS:
+            raise ValueError(f"channel_order is {channel_order!r}; known: RGB, BGR")
+        if isinstance(image, str | os.PathLike):
+            try:
+                return detection_utils.read_image(os.fspath(image), self.image_format)
+            except FileNotFoundError:
+                raise
+            except (OSError, SyntaxError) as error:
+                raise ValueError(f"{image} cannot be read as an image: {error}") from error
+        if isinstance(image, Image.Image):
+            return detection_utils.convert_PIL_to_numpy(image, self.image_format)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"the image is {image.dtype} of shape {image.shape}; expected uint8 (height, "
+                "width, 3)"
+            )
+        return image if channel_order == self.image_format else image[..., ::-1]

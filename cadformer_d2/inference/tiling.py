@@ -1,0 +1,142 @@
+"""The arithmetic of cutting a large scene into overlapping tiles and joining what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of a raster, in pixels."""
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+    def overlap(self, other: Window) -> Window | None:
+        """The common part in the raster's pixels; None if there is none."""
+        row, column = max(self.row, other.row), max(self.column, other.column)
+        height = min(self.row + self.height, other.row + other.height) - row
+        width = min(self.column + self.width, other.column + other.width) - column
+        return Window(row, column, height, width) if height > 0 and width > 0 else None
+
+    def within(self, outer: Window) -> tuple[slice, slice]:
+        """Where this window lies in an array that holds ``outer``."""
+        row, column = self.row - outer.row, self.column - outer.column
+        return slice(row, row + self.height), slice(column, column + self.width)
+
+
+def window_starts(length: int, window: int, overlap: int) -> list[int]:
+    """First pixel of each window along one axis; the last window ends exactly at ``length``.
+
+    The last window is moved back rather than padded: a padded border is black, and no aerial
+    image a model was trained on ends in black.
+
+    Args:
+        length: of the axis, pixels.
+        window: length of a window; one window is enough where it is ``length`` or more.
+        overlap: of neighbours, at least; less than ``window``.
+
+    Raises:
+        ValueError: an overlap that leaves no step, or an empty axis.
+    """
+    if length < 1 or window < 1:
+        raise ValueError(f"a window of {window} pixels on an axis of {length}: nothing to cut")
+    if not 0 <= overlap < window:
+        raise ValueError(f"overlap {overlap} must be 0 or more and less than the window, {window}")
+    if window >= length:
+        return [0]
+    starts = list(range(0, length - window, window - overlap))
+    return [*starts, length - window]
+
+
+def tile_windows(
+    size: tuple[int, int], tile: tuple[int, int], overlap: tuple[int, int]
+) -> list[Window]:
+    """Tiles that cover a raster, row by row.
+
+    Args:
+        size: (height, width) of the raster.
+        tile: (height, width) of a tile; smaller where the raster is.
+        overlap: of neighbours along the two axes, at least.
+    """
+    height, width = min(tile[0], size[0]), min(tile[1], size[1])
+    return [
+        Window(row, column, height, width)
+        for row in window_starts(size[0], tile[0], overlap[0])
+        for column in window_starts(size[1], tile[1], overlap[1])
+    ]
+
+
+def block_windows(size: tuple[int, int], side: int) -> Iterator[Window]:
+    """Blocks of at most ``side`` x ``side`` that cover a raster without overlap, row by row."""
+    for row in range(0, size[0], side):
+        for column in range(0, size[1], side):
+            yield Window(row, column, min(side, size[0] - row), min(side, size[1] - column))
+
+
+def blending_weight(window: Window) -> np.ndarray:
+    """How much a tile is believed at each of its pixels: less towards its border.
+
+    Returns:
+        (height, width) float32 in (0, 1], a pyramid: a network sees least of the surroundings of
+        what lies at a border.
+    """
+    ramps = []
+    for length in (window.height, window.width):
+        distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 1
+        ramps.append((distance / distance.max()).astype(np.float32))
+    return np.minimum.outer(ramps[0], ramps[1])
+
+
+def blend(block: Window, tiles: Iterable[tuple[Window, np.ndarray]]) -> np.ndarray:
+    """Probabilities of a block, the weighted mean of all tiles that touch it.
+
+    The result does not depend on the order of the tiles beyond rounding.
+
+    Args:
+        tiles: windows and their probabilities in [0, 1], at any resolution.
+
+    Returns:
+        (height, width) float32; 0 where no tile lies.
+    """
+    total = np.zeros((block.height, block.width), np.float32)
+    weight = np.zeros_like(total)
+    for window, probability in tiles:
+        common = window.overlap(block)
+        if common is None:
+            continue
+        believed = blending_weight(window)[common.within(window)]
+        total[common.within(block)] += believed * part_of(probability, window, common)
+        weight[common.within(block)] += believed
+    return np.divide(total, weight, out=total, where=weight > 0)
+
+
+def part_of(probability: np.ndarray, window: Window, part: Window) -> np.ndarray:
+    """A part of a tile at the raster's resolution, by bilinear reading.
+
+    Args:
+        probability: (h, w) of the whole tile, at the network's resolution.
+        window: of the tile.
+        part: a window inside it.
+
+    Returns:
+        (part.height, part.width) float32.
+    """
+    probability = probability.astype(np.float32)
+    if probability.shape == (window.height, window.width):
+        return probability[part.within(window)]
+    rows, columns = (
+        (start - first + np.arange(length) + 0.5) * cells / pixels - 0.5
+        for start, first, length, cells, pixels in (
+            (part.row, window.row, part.height, probability.shape[0], window.height),
+            (part.column, window.column, part.width, probability.shape[1], window.width),
+        )
+    )
+    x, y = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
+    return cv2.remap(probability, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

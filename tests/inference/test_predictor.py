@@ -1,0 +1,125 @@
+import cv2
+import numpy as np
+import pytest
+import shapely
+import torch
+from conftest import make_tiny_cfg
+from detectron2.modeling import build_model
+from PIL import Image
+from pycocotools import mask as coco_mask
+from refer_files import ReferFiles
+
+from cadformer_d2.checkpoint import RefSegCheckpointer
+from cadformer_d2.data.asking import ask_every_sentence
+from cadformer_d2.data.mapper import RefSegMapper
+from cadformer_d2.data.refer import load_refer_records
+from cadformer_d2.evaluation import ReferringSegmentationEvaluator
+from cadformer_d2.inference import RefSegPredictor
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A config, its checkpoint on disk, and evaluation records."""
+    root = tmp_path_factory.mktemp("trained")
+    files = ReferFiles(root / "data").write()
+    cfg = make_tiny_cfg()
+    cfg.TEST.EVAL_RESOLUTION = "native"
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    records = load_refer_records(files.annotations, files.images, split="test")
+    records = ask_every_sentence(records)
+    with torch.no_grad():
+        (output,) = model.eval()([RefSegMapper(cfg, is_train=False)(records[0])])
+        # So that masks are neither empty nor full.
+        model.decoder.classifier.bias[1] -= output["sem_seg"][1].median().logit()
+    RefSegCheckpointer(model, str(root), config=cfg).save("model")
+    return cfg, root / "model.pth", records
+
+
+@pytest.fixture(scope="module")
+def predictor(trained):
+    return RefSegPredictor.from_checkpoint(trained[1], device="cpu")
+
+
+def test_predictor_and_evaluator_give_the_same_masks(trained, predictor):
+    cfg, _, records = trained
+    evaluator = ReferringSegmentationEvaluator(
+        dataset_name="test", class_names=["a", "b"], output_dir=None, empty_iou=0.0,
+        eval_resolution="native",
+    )  # fmt: skip
+    mapper = RefSegMapper(cfg, is_train=False)
+    for record in records:
+        sample = mapper(record)
+        with torch.no_grad():
+            evaluator.process([sample], predictor.model([sample]))
+    for record, scored in zip(records, evaluator.samples, strict=True):
+        result = predictor(record["file_name"], record["expressions"][0])
+        np.testing.assert_array_equal(result.mask, coco_mask.decode(scored["prediction"]))
+        assert result.mask.any() and not result.mask.all()
+        assert 0.5 <= result.score <= 1
+
+
+def test_every_way_to_hand_over_an_image_gives_the_same_mask(trained, predictor):
+    path, expression = trained[2][0]["file_name"], trained[2][0]["expressions"][0]
+    bgr = cv2.imread(path)
+    wanted = predictor(path, expression)
+    others = (
+        predictor(np.ascontiguousarray(bgr[..., ::-1]), expression),
+        predictor(bgr, expression, channel_order="BGR"),
+        predictor(Image.open(path), expression),
+    )
+    for other in others:
+        np.testing.assert_allclose(other.probability, wanted.probability, atol=1e-6)
+
+
+def test_several_sentences_are_those_asked_one_by_one_and_prepare_the_image_once(
+    trained, predictor, monkeypatch
+):
+    path = trained[2][0]["file_name"]
+    expressions = ["the roundabout", "the storage tank on the left", "a pool"]
+    alone = [predictor(path, expression) for expression in expressions]
+    prepared = []
+    prepare = predictor.network_input.image
+    monkeypatch.setattr(
+        predictor.network_input, "image", lambda pixels: prepared.append(1) or prepare(pixels)
+    )
+    together = predictor(path, expressions)
+    assert len(prepared) == 1
+    assert [result.expression for result in together] == expressions
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one.probability, other.probability, atol=1e-5)
+
+
+def test_one_sentence_about_images_of_several_sizes(trained, predictor):
+    images = [np.full((40, 60, 3), 90, np.uint8), np.full((81, 33, 3), 160, np.uint8)]
+    results = predictor.predict_images(images, "the pool")
+    assert [result.mask.shape for result in results] == [(40, 60), (81, 33)]
+
+
+def test_more_sentences_than_a_batch_holds(trained):
+    small = RefSegPredictor.from_checkpoint(trained[1], device="cpu", batch_size=2)
+    expressions = ["the pool", "the tank", "the court", "the field", "the road"]
+    results = small(trained[2][0]["file_name"], expressions)
+    assert [result.expression for result in results] == expressions
+
+
+def test_polygons_enclose_the_mask(trained, predictor):
+    result = predictor(trained[2][0]["file_name"], "the pool")
+    polygons = [shapely.geometry.shape(polygon) for polygon in result.polygons()]
+    assert sum(polygon.area for polygon in polygons) == result.mask.sum() > 0
+
+
+MISTAKES = {
+    "an empty sentence": (lambda p, path: p(path, "  "), "is empty"),
+    "a missing file": (lambda p, path: p("gone.jpg", "the pool"), "gone.jpg"),
+    "no image": (lambda p, path: p(__file__, "the pool"), "cannot be read as an image"),
+    "floats": (lambda p, path: p(np.zeros((9, 9, 3)), "the pool"), "float64 of shape"),
+    "an order": (lambda p, path: p(path, "the pool", channel_order="GRB"), "known: RGB, BGR"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named(trained, predictor, mistake):
+    call, message = MISTAKES[mistake]
+    with pytest.raises((ValueError, OSError), match=message):
+        call(predictor, trained[2][0]["file_name"])
