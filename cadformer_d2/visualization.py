@@ -108,6 +108,32 @@ def comparison_sheet(comparisons: Sequence[Comparison], *, columns: int = 2) -> 
     return figure
 
 
+def answer_sheet(image: np.ndarray, masks: Mapping[str, np.ndarray]) -> Figure:
+    """One picture a sentence, side by side in rows of three.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        masks: by caption, (H, W) bool.
+
+    Returns:
+        a figure; the caller saves and closes it.
+    """
+    columns = min(3, len(masks))
+    rows = -(-len(masks) // columns)
+    height = 4 * image.shape[0] / image.shape[1]
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(4 * columns, rows * (height + 0.5)), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (text, mask) in zip(axes.flat, masks.items(), strict=False):
+        axis.imshow(draw_mask(image, mask, colour=PREDICTION_COLOUR))
+        title = "\n".join(textwrap.wrap(text, CAPTION_WIDTH * 2 // 3))
+        axis.set_title(title, fontsize=9, parse_math=False)
+    figure.tight_layout()
+    return figure
+
+
 def draw_block(block: Figure, comparison: Comparison, text: str, *, caption_lines: int) -> None:
     """The pictures of one comparison and their caption."""
     pictures = {

@@ -49,7 +49,7 @@ def demonstrate() -> None:
     summary = summarize(test, shuffled, train_seconds=train_seconds)
     predictions = str(OUTPUT / f"predictions_{TEST}.json")
     sheet = str(OUTPUT / "predictions.png")
-    runs.call("tools/draw_predictions.py", predictions, "--output", sheet)
+    runs.call("tools/make_figure.py", predictions, "--output", sheet)
     (OUTPUT / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(f"\n{OUTPUT / 'summary.json'}:\n{json.dumps(summary, indent=2)}\npictures: {sheet}")
 

@@ -60,3 +60,12 @@ def test_the_models_input_can_be_looked_at(tmp_path):
     result = call("visualize_data", *config, "--output", str(picture), root=tmp_path)
     assert result.returncode == 0, result.stderr
     assert picture.stat().st_size > 10_000
+
+
+def test_a_configs_model_is_described_without_any_weights(tmp_path):
+    config = ("--config-file", "configs/quickstart.yaml", "--num-tokens", "8")
+    result = call("analyze_model", *config, root=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for row in ("text_encoder", "backbone", "alignment", "decoder", "total"):
+        assert row in result.stdout
+    assert "parameters without a gradient: none" in result.stdout

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Ask images with sentences, in Detectron2's manner.
+
+    python demo/demo.py --input a.jpg b.jpg --expression "the pool on the left" --output out \
+        --opts MODEL.WEIGHTS model_best.pth
+
+For one sentence: <image>_overlay.png and <image>_mask.png. For several: <image>_sheet.png with one
+picture a sentence, and <image>_mask1.png, <image>_mask2.png, ... The network is the checkpoint's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import logging
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from detectron2.modeling import build_model
+from tqdm import tqdm
+
+from cadformer_d2.checkpoint import RefSegCheckpointer
+from cadformer_d2.engine.setup import config_for_evaluation, load_config, refuse_missing_device
+from cadformer_d2.inference import ReferredMask, RefSegPredictor
+from cadformer_d2.visualization import PREDICTION_COLOUR, answer_sheet, draw_mask
+
+matplotlib.use("Agg")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", default="", metavar="FILE", help="for MODEL.DEVICE etc.")
+    parser.add_argument("--input", required=True, nargs="+", help="images, or quoted globs")
+    parser.add_argument("--expression", required=True, nargs="+", help="one sentence or several")
+    parser.add_argument("--output", required=True, type=Path, help="folder")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs")
+    return parser.parse_args()
+
+
+def build_predictor(arguments: argparse.Namespace) -> RefSegPredictor:
+    """The predictor of MODEL.WEIGHTS."""
+    if not arguments.config_file:
+        # Where no config was named, it is no news that the checkpoint's is another.
+        logging.getLogger("cadformer_d2").setLevel(logging.ERROR)
+    cfg = load_config(arguments.config_file, arguments.opts)
+    refuse_missing_device(cfg)
+    cfg = config_for_evaluation(cfg, overrides=arguments.opts)
+    model = build_model(cfg)
+    RefSegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return RefSegPredictor(cfg=cfg, model=model)
+
+
+def input_files(patterns: list[str]) -> list[Path]:
+    """Files that the arguments name, globs opened.
+
+    Raises:
+        FileNotFoundError: an argument names none.
+    """
+    files: list[Path] = []
+    for pattern in patterns:
+        found = sorted(glob.glob(pattern)) or ([pattern] if Path(pattern).is_file() else [])
+        if not found:
+            raise FileNotFoundError(f"--input {pattern}: there is no such file")
+        files += map(Path, found)
+    return files
+
+
+def write_answers(image: np.ndarray, answers: list[ReferredMask], base: Path) -> None:
+    """Pictures of the answers to one image, and their masks as black and white PNG."""
+    numbers = [""] if len(answers) == 1 else [str(n) for n in range(1, len(answers) + 1)]
+    for number, answer in zip(numbers, answers, strict=True):
+        cv2.imwrite(f"{base}_mask{number}.png", answer.mask.astype(np.uint8) * 255)
+    if len(answers) == 1:
+        overlay = draw_mask(image, answers[0].mask, colour=PREDICTION_COLOUR)
+        cv2.imwrite(f"{base}_overlay.png", overlay[..., ::-1])
+        return
+    captions = {f"{a.expression} ({a.score:.2f})": a.mask for a in answers}
+    answer_sheet(image, captions).savefig(f"{base}_sheet.png", dpi=100)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    try:
+        predictor = build_predictor(arguments)
+        files = input_files(arguments.input)
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        for file in tqdm(files, unit="image"):
+            image = predictor.read(file, "RGB")
+            answers = predictor.predict_pairs(
+                [(image, expression) for expression in arguments.expression],
+                channel_order=predictor.image_format,
+            )
+            shown = image if predictor.image_format == "RGB" else image[..., ::-1]
+            write_answers(np.ascontiguousarray(shown), answers, arguments.output / file.stem)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"demo: {error}") from error
+    print(f"{len(files)} images, {len(arguments.expression)} sentences each: {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
