@@ -138,8 +138,9 @@ def build_page(predictor: RefSegPredictor, examples: list[list[str]]) -> gradio.
                 threshold = gradio.Slider(0.05, 0.95, 0.5, step=0.05, label="Threshold")
                 opacity = gradio.Slider(0.0, 1.0, 0.45, step=0.05, label="Opacity")
             with gradio.Column():
-                left = gradio.Image(label="Answer", interactive=False)
-                right = gradio.Image(label="Answer to the other", interactive=False, visible=False)
+                with gradio.Row():
+                    left = gradio.Image(label="Answer", interactive=False)
+                    right = gradio.Image(label="Other answer", interactive=False, visible=False)
                 said = gradio.Markdown()
                 files = gradio.Files(label="Mask and polygons")
         if examples:

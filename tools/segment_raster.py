@@ -6,7 +6,7 @@
 
 The mask is a Cloud-Optimized GeoTIFF with the scene's CRS, transform and size. Polygons are GeoJSON
 (longitude, latitude) or a GeoPackage in the scene's CRS. An interrupted run goes on with --resume
-and loses one tile at most.
+and loses one batch of tiles at most.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from cadformer_d2.inference.predictor import RefSegPredictor
 from cadformer_d2.inference.raster import (
     MODES,
     Scene,
+    Segmenter,
     TilePlan,
     TileStore,
     place_words,
@@ -53,6 +53,7 @@ def parse_arguments() -> argparse.Namespace:
         "--stretch", nargs=2, type=float, metavar=("LOW", "HIGH"), help="percentiles to stretch"
     )
     parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
+    parser.add_argument("--batch-size", type=int, default=1, help="tiles asked at once")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     return parser.parse_args()
 
@@ -86,9 +87,14 @@ def warn_of_places(expression: str, num_tiles: int) -> None:
         )
 
 
-def segmenter(predictor: RefSegPredictor, expression: str) -> Callable[[np.ndarray], np.ndarray]:
-    """From RGB pixels to the probability of what the sentence points at."""
-    return lambda pixels: predictor.predict_pairs([(pixels, expression)])[0].probability
+def segmenter(predictor: RefSegPredictor, expression: str) -> Segmenter:
+    """From RGB pixels of tiles to the probability of what the sentence points at."""
+
+    def ask(tiles: list[np.ndarray]) -> list[np.ndarray]:
+        answers = predictor.predict_pairs([(pixels, expression) for pixels in tiles])
+        return [answer.probability for answer in answers]
+
+    return ask
 
 
 def segment(arguments: argparse.Namespace) -> None:
@@ -104,7 +110,9 @@ def segment(arguments: argparse.Namespace) -> None:
         bands=tuple(arguments.bands) if arguments.bands else None,
         percentiles=tuple(arguments.stretch) if arguments.stretch else None,
     )
-    predictor = RefSegPredictor.from_checkpoint(arguments.weights, device=arguments.device)
+    predictor = RefSegPredictor.from_checkpoint(
+        arguments.weights, device=arguments.device, batch_size=arguments.batch_size
+    )
     plan = plan_for(arguments, scene, predictor.input_size)
     windows = plan.windows(scene.size)
     warn_of_places(arguments.expression, len(windows))
@@ -121,6 +129,7 @@ def segment(arguments: argparse.Namespace) -> None:
         store,
         segmenter(predictor, arguments.expression),
         network_size=predictor.input_size,
+        batch_size=arguments.batch_size,
     )
     for _ in tqdm(done, total=len(windows), unit="tile"):
         pass

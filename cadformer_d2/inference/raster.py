@@ -36,8 +36,9 @@ BLOCK_SIDE = 1024  # pixels of the scene that are put together at once
 NODATA = 255  # of the mask: pixels where the scene has none
 DEFAULT_PERCENTILES = (2.0, 98.0)
 
-# (pixels (height, width, 3) uint8 RGB) -> probability (height, width) in [0, 1]
-Segmenter = Callable[[np.ndarray], np.ndarray]
+# From pixels (height, width, 3) uint8 RGB of several tiles to probabilities (height, width) in
+# [0, 1] of each.
+Segmenter = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -123,18 +124,26 @@ class Scene:
         shrink = max(1.0, max(self.size) / OVERVIEW_SIDE)
         shape = (max(1, int(self.size[0] / shrink)), max(1, int(self.size[1] / shrink)))
         values = self.read_bands(whole, shape)
-        is_valid = self.is_valid(whole, shape)
+        is_valid = self.is_valid(whole, shape) & np.isfinite(values).all(axis=0)
         if not is_valid.any():
             raise ValueError(f"{self.path} has no valid pixel")
         return np.percentile(values[:, is_valid], percentiles, axis=1).T
 
     def read_bands(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
-        return self.dataset.read(
-            self.bands,
-            window=raster_window(window),
-            out_shape=(3, *shape),
-            resampling=Resampling.bilinear,
-        )
+        """Values (3, height, width) of the chosen bands.
+
+        Raises:
+            OSError: the file is damaged there.
+        """
+        try:
+            return self.dataset.read(
+                self.bands,
+                window=raster_window(window),
+                out_shape=(3, *shape),
+                resampling=Resampling.bilinear,
+            )
+        except rasterio.errors.RasterioIOError as error:
+            raise OSError(f"{self.path} is damaged: {window} cannot be read ({error})") from error
 
     def is_valid(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
         """(height, width) bool: neither nodata nor transparent."""
@@ -153,8 +162,8 @@ class Scene:
         if self.limits is not None:
             low, high = self.limits[:, :1, None], self.limits[:, 1:, None]
             values = (values - low) / np.maximum(high - low, 1e-12) * 255
-        is_valid = self.is_valid(window, shape)
-        values = np.where(is_valid, np.nan_to_num(values), 0)
+        is_valid = self.is_valid(window, shape) & np.isfinite(values).all(axis=0)
+        values = np.where(is_valid, values, 0)
         pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
         return np.ascontiguousarray(pixels.transpose(1, 2, 0)), is_valid
 
@@ -220,21 +229,36 @@ def segment_tiles(
     segment: Segmenter,
     *,
     network_size: tuple[int, int],
+    batch_size: int = 1,
 ) -> Iterator[Window]:
     """Ask every tile that is not in the store; yields each window once it is there.
 
     Args:
-        segment: from RGB pixels at ``network_size`` to the probability of each.
+        segment: from RGB pixels of several tiles at ``network_size`` to the probabilities of each.
         network_size: (height, width) to which tiles are resampled.
+        batch_size: tiles asked at once, and the most that an interruption loses.
     """
-    for window in windows:
+    waiting: list[tuple[Window, np.ndarray, np.ndarray]] = []
+    for number, window in enumerate(windows, start=1):
         if not store.has(window):
             pixels, is_valid = scene.read(window, network_size)
-            if is_valid.any():
-                probability = np.where(is_valid, segment(pixels), 0)
-            else:
-                probability = np.zeros(network_size, np.float32)
-            store.put(window, probability)
+            waiting.append((window, pixels, is_valid))
+        else:
+            yield window
+        if len(waiting) == batch_size or number == len(windows):
+            yield from answered(waiting, store, segment)
+            waiting = []
+
+
+def answered(
+    waiting: list[tuple[Window, np.ndarray, np.ndarray]], store: TileStore, segment: Segmenter
+) -> Iterator[Window]:
+    """Ask some tiles at once and store what is said; those without a valid pixel are not asked."""
+    asked = [pixels for _, pixels, is_valid in waiting if is_valid.any()]
+    answers = iter(segment(asked) if asked else [])
+    for window, _, is_valid in waiting:
+        probability = np.where(is_valid, next(answers), 0) if is_valid.any() else is_valid
+        store.put(window, probability)
         yield window
 
 

@@ -1,6 +1,7 @@
 """Large rasters, with a segmenter that knows the answer: what is brighter than its surroundings."""
 
 import json
+import resource
 
 import numpy as np
 import pyogrio
@@ -20,7 +21,7 @@ from cadformer_d2.inference.raster import (
     write_maps,
 )
 from cadformer_d2.inference.tiling import Window
-from cadformer_d2.inference.vector import joined_pieces, write_vector
+from cadformer_d2.inference.vector import block_pieces, joined_pieces, write_vector
 
 UTM = "EPSG:32632"
 TRANSFORM = Affine(0.5, 0, 500_000, 0, -0.5, 5_300_000)  # half a metre a pixel
@@ -54,15 +55,22 @@ def bright(pixels):
     return (pixels.mean(axis=2) > 125).astype(np.float32) * 0.9
 
 
-def run(path, folder, *, plan=None, segment=bright, resume=False, **scene_options):
+def run(path, folder, *, plan=None, segment=bright, resume=False, batch_size=1, **scene_options):
     """Mask (height, width) as written, and the pieces."""
     scene = Scene(path, **scene_options)
     plan = plan or TilePlan(tile=(96, 96))
     windows = plan.windows(scene.size)
     store = TileStore(folder / "tiles", job=tile_job(scene, plan), resume=resume)
     network_size = (96, 96) if plan.mode == "tiles" else (100, 433)
-    for _ in segment_tiles(scene, windows, store, segment, network_size=network_size):
-        pass
+    done = segment_tiles(
+        scene,
+        windows,
+        store,
+        lambda tiles: [segment(pixels) for pixels in tiles],
+        network_size=network_size,
+        batch_size=batch_size,
+    )
+    assert list(done) == windows
     pieces = write_maps(scene, windows, store, folder / "mask.tif")
     with rasterio.open(folder / "mask.tif") as result:
         mask = result.read(1)
@@ -179,6 +187,89 @@ def test_an_interrupted_run_goes_on_with_the_tiles_that_are_left(tmp_path, stop_
     windows = TilePlan(tile=(96, 96)).windows((HEIGHT, WIDTH))
     assert len(asked) + len(again) == len(windows)
     assert ((mask == 1) == truth()).all()
+
+
+def test_tiles_asked_together_give_the_same_map(tmp_path):
+    path = write_scene(tmp_path / "s.tif")
+    assert (run(path, tmp_path)[0] == run(path, tmp_path, batch_size=5)[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        (UTM, TRANSFORM),
+        ("EPSG:3857", Affine(0.5, 0, 1_250_000, 0, -0.5, 6_100_000)),
+        (UTM, Affine.translation(5e5, 5.3e6) @ Affine.rotation(30) @ Affine.scale(0.5, -0.5)),
+    ],
+)
+def test_polygons_lie_where_their_pixels_are_and_have_their_area(tmp_path, crs, transform):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[100:160, 980:1080] = True
+    pieces = block_pieces(Window(0, 0, HEIGHT, WIDTH), mask, mask.astype(np.float32))
+    crs = rasterio.crs.CRS.from_string(crs)
+    write_vector(pieces, tmp_path / "o.gpkg", transform=transform, crs=crs, properties={"a": "b"})
+    meta, _, geometry, fields = pyogrio.raw.read(tmp_path / "o.gpkg")
+    polygon = shapely.from_wkb(geometry[0])
+    corner = transform @ (980, 100)
+    assert min(np.hypot(*np.subtract(corner, point)) for point in polygon.exterior.coords) < 1e-6
+    area = dict(zip(meta["fields"], fields, strict=True))["area_m2"][0]
+    # A web map's metres are longer than the ground's, by the cosine of the latitude.
+    latitude = rasterio.warp.transform(crs, "EPSG:4326", [corner[0]], [corner[1]])[1][0]
+    shrink = np.cos(np.radians(latitude)) ** 2 if crs.to_epsg() == 3857 else 1
+    assert area == pytest.approx(1500 * shrink, rel=0.01)
+
+
+def test_one_band_serves_for_all_three(tmp_path):
+    mask, _ = run(write_scene(tmp_path / "s.tif", bands=1), tmp_path)
+    assert ((mask == 1) == truth()).all()
+
+
+def test_what_is_transparent_or_not_a_number_is_not_answered(tmp_path):
+    path = write_scene(tmp_path / "s.tif", dtype="float32", scale=0.01)
+    with rasterio.open(path, "r+") as scene:
+        values = scene.read()
+        values[1, :, :250] = np.nan
+        scene.write(values)
+    mask, pieces = run(path, tmp_path)
+    assert len(pieces) == 1 and not (mask[:, :250] == 1).any()
+    path = write_scene(tmp_path / "t.tif", bands=4)
+    with rasterio.open(path, "r+") as scene:
+        alpha = np.full((HEIGHT, WIDTH), 255, np.uint8)
+        alpha[:, :250] = 0
+        scene.colorinterp = [*scene.colorinterp[:3], rasterio.enums.ColorInterp.alpha]
+        scene.write(alpha, 4)
+    mask, pieces = run(path, tmp_path)
+    assert len(pieces) == 1 and (mask[:, :250] == 255).all()
+
+
+def test_a_scene_without_any_valid_pixel_is_an_empty_map_or_a_clear_error(tmp_path):
+    path = write_scene(tmp_path / "s.tif", nodata=255, hole=(0, 0, HEIGHT, WIDTH))
+    mask, pieces = run(path, tmp_path)
+    assert (mask == 255).all() and pieces == []
+    path = write_scene(tmp_path / "t.tif", dtype="uint16", nodata=0, hole=(0, 0, HEIGHT, WIDTH))
+    with pytest.raises(ValueError, match="has no valid pixel"):
+        Scene(path)
+
+
+def test_a_truncated_scene_is_named_and_leaves_no_map(tmp_path):
+    path = write_scene(tmp_path / "s.tif")
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    with pytest.raises(OSError, match=r"s\.tif is damaged: .* cannot be read"):
+        run(path, tmp_path)
+    assert not (tmp_path / "mask.tif").exists()
+
+
+def test_a_full_disk_is_named_and_leaves_no_map(tmp_path):
+    path = write_scene(tmp_path / "s.tif")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="could not be written"):
+            run(path, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "mask.tif").exists()
 
 
 def test_tiles_of_another_job_are_not_mixed_in(tmp_path):

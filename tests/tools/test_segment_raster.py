@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +86,24 @@ def test_a_missing_checkpoint_is_named(files):
     result = segment_raster(files, "--mask", "m.tif", weights="gone.pth")
     assert result.returncode == 1
     assert "checkpoint gone.pth is missing" in result.stderr
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_files(files):
+    tiles = ("--tile", "20", "--overlap", "0.5")
+    assert segment_raster(files, "--mask", "whole.tif", *tiles).returncode == 0
+    command = [sys.executable, "-W", "ignore", str(ROOT / "tools" / "segment_raster.py")]
+    command += ["scene.tif", "the tank", "--weights", "model.pth", "--device", "cpu"]
+    command += ["--mask", "killed.tif", *tiles]
+    process = subprocess.Popen(command, cwd=files, stderr=subprocess.DEVNULL)
+    work = files / "killed.tif.tiles"
+    while not work.exists() or len(list(work.glob("*.npy"))) < 5:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    done = len(list(work.glob("*.npy")))
+    assert not (files / "killed.tif").exists()
+    resumed = segment_raster(files, "--mask", "killed.tif", *tiles, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert 5 <= done < 126  # of 9 x 14 tiles
+    assert (files / "killed.tif").read_bytes() == (files / "whole.tif").read_bytes()
