@@ -59,14 +59,17 @@ def draw_mask(
     """
     if image.shape[:2] != mask.shape:
         raise ValueError(f"image is {image.shape[:2]}, mask {mask.shape} (height, width)")
-    factor = max(1, round(SMALLEST_SIDE / min(mask.shape)))
-    enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)
     if not mask.any():
-        return enlarged
-    visualizer = Visualizer(enlarged)
-    large_mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)
-    visualizer.draw_binary_mask(large_mask, color=colour, edge_color=colour, alpha=alpha)
+        return enlarged(image)
+    visualizer = Visualizer(enlarged(image))
+    visualizer.draw_binary_mask(enlarged(mask), color=colour, edge_color=colour, alpha=alpha)
     return visualizer.output.get_image()
+
+
+def enlarged(array: np.ndarray) -> np.ndarray:
+    """A small picture or mask (H, W, ...) with every pixel repeated; a large one as it is."""
+    factor = max(1, round(SMALLEST_SIDE / min(array.shape[:2])))
+    return array.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def read_comparison(entries: Mapping[str, dict[str, Any]]) -> Comparison:

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from cadformer_d2.inference import ReferredMask, RefSegPredictor
+from cadformer_d2.visualization import enlarged
 
 try:
     import gradio
@@ -73,9 +74,12 @@ def answer(
 def overlay(
     image: np.ndarray, probability: np.ndarray, *, threshold: float, opacity: float
 ) -> np.ndarray:
-    """The image with everything at least as likely as ``threshold`` tinted and outlined."""
-    mask = probability >= threshold
-    drawn = image.astype(np.float32)
+    """The image with everything at least as likely as ``threshold`` tinted and outlined.
+
+    Small images are enlarged.
+    """
+    mask = enlarged(probability >= threshold)
+    drawn = enlarged(image).astype(np.float32)
     drawn[mask] = (1 - opacity) * drawn[mask] + opacity * COLOUR
     drawn = np.ascontiguousarray(drawn.round().astype(np.uint8))
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
