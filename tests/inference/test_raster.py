@@ -219,6 +219,14 @@ def test_polygons_lie_where_their_pixels_are_and_have_their_area(tmp_path, crs, 
     assert area == pytest.approx(1500 * shrink, rel=0.01)
 
 
+def test_a_polygon_ends_where_the_data_end(tmp_path):
+    # The hole cuts a target, and the tiles are resampled, which blurs the cut.
+    path = write_scene(tmp_path / "s.tif", nodata=255, hole=(0, 1030, 300, 200))
+    mask, pieces = run(path, tmp_path, plan=TilePlan(tile=(128, 200)))
+    assert sum(piece.num_pixels for piece in pieces) == (mask == 1).sum()
+    assert (mask[:, 1030:1230] == 255).all()
+
+
 def test_one_band_serves_for_all_three(tmp_path):
     mask, _ = run(write_scene(tmp_path / "s.tif", bands=1), tmp_path)
     assert ((mask == 1) == truth()).all()
