@@ -131,7 +131,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
 def _add_solver_keys(cfg: CfgNode) -> None:
     solver = cfg.SOLVER
     solver.BASE_LR = 5e-5
-    # Learning rate of the text encoder as a multiple of BASE_LR (1 in every published recipe).
+    # Learning rate of the text encoder as a multiple of BASE_LR (1 in the paper; 0, an encoder that
+    # never changes, in its authors' released code).
     solver.TEXT_ENCODER_LR_FACTOR = 1.0
     solver.WEIGHT_DECAY = 0.01
     # Norms, biases and relative position tables.
