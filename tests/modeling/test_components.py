@@ -1,5 +1,7 @@
 """Laws that hold for every registered component, checked in a whole model around it."""
 
+import itertools
+
 import pytest
 import torch
 from conftest import make_sample, make_tiny_cfg
@@ -98,3 +100,31 @@ def test_a_misspelt_name_lists_the_right_ones(role):
 def test_a_misspelt_position_lists_the_right_ones():
     with pytest.raises(ValueError, match="MODEL.POSITION.NAME is 'sine'; known names: none, sin"):
         build("POSITION", "sine")
+
+
+COMBINATIONS = list(
+    itertools.product(
+        registered_names(ALIGNMENT_REGISTRY),
+        ["", *registered_names(NECK_REGISTRY)],
+        registered_names(DECODER_REGISTRY),
+    )
+)
+
+
+@pytest.mark.parametrize(("alignment", "neck", "decoder"), COMBINATIONS)
+def test_any_alignment_neck_and_decoder_train_together_or_are_refused(alignment, neck, decoder):
+    cfg = make_tiny_cfg()
+    cfg.MODEL.ALIGNMENT.NAME, cfg.MODEL.NECK.NAME, cfg.MODEL.DECODER.NAME = (
+        alignment,
+        neck,
+        decoder,
+    )
+    cfg.INPUT.TOKEN_ROLES = ALIGNMENT_REGISTRY.get(alignment).reads_roles
+    if (neck, decoder) == ("LGCE", "LGCEDecoder"):
+        with pytest.raises(ValueError, match="already holds MODEL.NECK.NAME LGCE"):
+            build_model(cfg)
+        return
+    model = build_model(cfg)
+    sum(model.train()([make_sample(seed=0), make_sample(seed=1)]).values()).backward()
+    without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
