@@ -6,11 +6,13 @@ import pytest
 import torch
 from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import build_model
+from torch.nn import functional
 
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
 from cadformer_d2.modeling.decoder.build import DECODER_REGISTRY
 from cadformer_d2.modeling.neck.build import NECK_REGISTRY
 from cadformer_d2.modeling.registry import registered_names
+from cadformer_d2.structures import TextFeatures
 
 # Each component once, the rest as in the paper.
 CHOICES = (
@@ -44,7 +46,11 @@ def test_every_parameter_receives_a_gradient(role, name):
     assert without == []
 
 
-@every_component
+# What the released code gets wrong, kept for whoever repeats its numbers.
+DEPENDS_ON_PADDING = ("ALIGNMENT", "SMGAMAsReleased")
+
+
+@pytest.mark.parametrize(("role", "name"), [c for c in CHOICES if c != DEPENDS_ON_PADDING])
 def test_padding_does_not_change_the_output(role, name):
     model = build(role, name)
     sample, longer = make_sample(seed=0), make_sample(seed=1, num_tokens=25)
@@ -128,3 +134,15 @@ def test_any_alignment_neck_and_decoder_train_together_or_are_refused(alignment,
     sum(model.train()([make_sample(seed=0), make_sample(seed=1)]).values()).backward()
     without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
     assert without == []
+
+
+def test_the_released_alignment_shows_words_the_image_only_through_padding():
+    attention = build(*DEPENDS_ON_PADDING).backbone.alignments[0].vglva.attention
+    words = torch.randn(1, 5, attention.query.in_features)
+    visual = torch.randn(1, 30, attention.key.in_features)
+    alone = attention(TextFeatures(words, torch.ones(1, 5, dtype=torch.bool)), visual)
+    assert alone.abs().max() < 1e-3
+    is_token = torch.arange(9)[None] < 5
+    padded = attention(TextFeatures(functional.pad(words, (0, 0, 0, 4)), is_token), visual)
+    assert padded[:, :5].abs().max() > 0.1
+    torch.testing.assert_close(padded[:, 1:5], padded[:, :1].expand(-1, 4, -1))
