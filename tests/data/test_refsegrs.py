@@ -13,8 +13,8 @@ def root(tmp_path):
         (tmp_path / folder).mkdir()
     for name, left in (("11", 4), ("12", 20)):
         cv2.imwrite(str(tmp_path / "images" / f"{name}.tif"), np.full((32, 48, 3), 90, np.uint8))
-        mask = np.full((32, 48), 100, np.uint8)  # grey, yet not the target
-        mask[8:16, left : left + 10] = 200
+        mask = np.full((32, 48), 127, np.uint8)  # grey, yet not the target
+        mask[8:16, left : left + 10] = 128
         cv2.imwrite(str(tmp_path / "masks" / f"{name}.tif"), mask)
     write_list(tmp_path, "11 vehicle in the parking area", "12 road along the grass")
     return tmp_path

@@ -60,6 +60,13 @@ def test_the_masks_mark_the_tokens_the_model_is_fed():
     assert words(parse, sentence, is_position) == ["on", "the", "left"]
 
 
+def test_a_comma_that_touches_a_word_does_not_share_its_role():
+    parse, sentence = parser(), "the tennis court, on the left, is meant"
+    is_object, is_position = parse(sentence)
+    assert words(parse, sentence, is_object) == ["tennis", "court"]
+    assert words(parse, sentence, is_position) == ["on", "the", "left"]
+
+
 def test_without_a_place_the_whole_sentence_serves():
     is_object, is_position = parser()("the tennis court")
     assert is_position.all() and is_object.tolist() == [False, False, True, True, False]
