@@ -78,6 +78,6 @@ def test_gradients_agree_with_the_plain_operators(role, name):
     with plain_operators():
         plain = gradients(model, batch)
     # Some gradients are zero in exact arithmetic (a bias in front of a norm): rounding alone.
-    noise = 1e-6 * max(float(gradient.abs().max()) for gradient in plain.values())
+    noise = 1e-5 * max(float(gradient.abs().max()) for gradient in plain.values())
     for key, expected in plain.items():
         assert_close(fast[key], expected, key, noise=noise)

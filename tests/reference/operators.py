@@ -12,6 +12,7 @@ from detectron2.modeling.backbone.swin import BasicLayer, WindowAttention
 from torch import nn
 
 from cadformer_d2.layers.attention import CrossAttention
+from cadformer_d2.layers.convolution import Convolution3x3
 from cadformer_d2.layers.rotated_conv import AdaptiveRotatedConv2d
 from cadformer_d2.modeling.backbone.swin_stage import FusedWindowAttention, SwinStage
 
@@ -107,6 +108,7 @@ REPLACED = (
     (FusedWindowAttention, "forward", window_attention),
     (SwinStage, "forward", swin_stage),
     (CrossAttention, "attend", cross_attention),
+    (Convolution3x3, "forward", nn.Conv2d.forward),
     (AdaptiveRotatedConv2d, "forward", rotated_convolution),
     (nn.TransformerDecoderLayer, "forward", decoder_layer),
 )
