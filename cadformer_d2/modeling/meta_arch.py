@@ -108,20 +108,42 @@ class CADFormer(nn.Module):
                 f"images of one batch have different sizes {sorted(sizes)}; "
                 "resize them to INPUT.SIZE, as the mapper does, or pass them one by one"
             )
-        images = torch.stack([sample["image"].to(self.device) for sample in batch])
+        images = torch.stack([self.on_device(sample["image"]) for sample in batch])
         return (images - self.pixel_mean) / self.pixel_std
 
     def encode_text(self, batch: list[ModelInput]) -> TextFeatures:
-        """L_1 of the batch's expressions, padded to the longest of them."""
+        """L_1 of the batch's expressions, padded to the longest of them.
+
+        In evaluation a sentence that occurs again (asked of many tiles) is encoded once.
+        """
+        if self.training:  # dropout: no two are alike
+            return self.encode_sentences(batch)
+        keys = [
+            tuple(tuple(sample[name].tolist()) for name in self.text_encoder.reads)
+            for sample in batch
+        ]
+        distinct = {key: sample for key, sample in zip(keys, batch, strict=True)}
+        text = self.encode_sentences(list(distinct.values()))
+        if len(distinct) == len(batch):
+            return text
+        places = {key: place for place, key in enumerate(distinct)}
+        return text.repeated(torch.tensor([places[key] for key in keys], device=self.device))
+
+    def encode_sentences(self, batch: list[ModelInput]) -> TextFeatures:
+        """L_1, one for each sample."""
         fields = (
-            pad_sequence([sample[key] for sample in batch], batch_first=True).to(self.device)
+            pad_sequence([self.on_device(sample[key]) for sample in batch], batch_first=True)
             for key in self.text_encoder.reads
         )  # (B, T) each; BERT's [PAD] is 0
         return self.text_encoder(*fields)
 
+    def on_device(self, tensor: Tensor) -> Tensor:
+        """The tensor on the model's device; from pinned memory without waiting for it."""
+        return tensor.to(self.device, non_blocking=True)
+
     def stack_targets(self, batch: list[ModelInput]) -> Tensor:
         """Target masks (B, H, W) bool."""
-        return torch.stack([sample["gt_mask"].to(self.device) for sample in batch])
+        return torch.stack([self.on_device(sample["gt_mask"]) for sample in batch])
 
     def postprocess(self, logits: Tensor, batch: list[ModelInput]) -> list[dict[str, Tensor]]:
         """Probabilities at each sample's own resolution."""
