@@ -73,11 +73,15 @@ def test_outputs_agree_with_the_plain_operators(role, name, size):
 
 @pytest.mark.parametrize(("role", "name"), CHOICES)
 def test_gradients_agree_with_the_plain_operators(role, name):
-    model, batch = build(role, name), samples((72, 100))
+    # In float64: with two samples on CIM's grid of twelve positions a batch norm turns float32's
+    # rounding into per cents of a gradient, with either kind of operator.
+    model = build(role, name).double()
+    model.criterion.float()  # it computes in float32, whatever the logits are
+    batch = [{**sample, "image": sample["image"].double()} for sample in samples((72, 100))]
     fast = gradients(model, batch)
     with plain_operators():
         plain = gradients(model, batch)
     # Some gradients are zero in exact arithmetic (a bias in front of a norm): rounding alone.
-    noise = 1e-5 * max(float(gradient.abs().max()) for gradient in plain.values())
+    noise = 1e-6 * max(float(gradient.abs().max()) for gradient in plain.values())
     for key, expected in plain.items():
         assert_close(fast[key], expected, key, noise=noise)
