@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..structures import ModelInput, TextFeatures
+from .checkpointing import recompute_activations
 from .criterion import SegmentationCriterion
 from .decoder import build_decoder
 from .neck import build_neck
@@ -39,6 +40,7 @@ class CADFormer(nn.Module):
         criterion: nn.Module,
         pixel_mean: list[float],
         pixel_std: list[float],
+        recomputed: tuple[str, ...] = (),
     ):
         """
         Args:
@@ -48,6 +50,10 @@ class CADFormer(nn.Module):
             decoder: (pyramid, text) -> logits at a quarter of the input size.
             criterion: (logits, target) -> dict of losses.
             pixel_mean, pixel_std: per channel, of pixels in [0, 255].
+            recomputed: components whose activations are computed again in the backward pass.
+
+        Raises:
+            ValueError: a component to recompute that does not exist.
         """
         super().__init__()
         self.text_encoder = text_encoder
@@ -57,6 +63,7 @@ class CADFormer(nn.Module):
         self.criterion = criterion
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        recompute_activations(self, recomputed)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -69,6 +76,7 @@ class CADFormer(nn.Module):
             "criterion": SegmentationCriterion(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "recomputed": cfg.MODEL.CHECKPOINT_ACTIVATIONS,
         }
 
     @property
