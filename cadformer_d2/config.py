@@ -59,6 +59,11 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # "" (random start), Microsoft's Swin release, or a checkpoint of this project.
     cfg.MODEL.WEIGHTS = ""
 
+    # Components whose activations are not kept for the backward pass but computed again, for less
+    # memory and a longer step: any of "text_encoder", "backbone", "alignment", "neck", "decoder".
+    # docs/performance.md says what each saves.
+    cfg.MODEL.CHECKPOINT_ACTIVATIONS = ()
+
     text = cfg.MODEL.TEXT_ENCODER = CfgNode()
     text.NAME = "BertTextEncoder"
     # Pre-trained BERT whose weights are loaded: a Hugging Face name or a local folder with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,20 @@ from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
 from .structures import ModelInput
+
+# Names of modules, the first match wins, and the part of the model they are.
+PARTS = (
+    (r"text_encoder", "text"),
+    (r"backbone\.stages", "Swin blocks"),
+    (r"backbone\.alignments", "alignment"),
+    (r"backbone", "patches and merging"),
+    (r"neck", "neck"),
+    (r"decoder\.text", "decoder Transformer"),
+    # The second convolution of a level: adaptive rotated in OAD and TCMD, ordinary elsewhere.
+    (r"decoder\.fusions\.\d+\.3", "decoder second convolutions"),
+    (r"decoder", "decoder convolutions"),
+    (r"criterion", "loss"),
+)
 
 
 def random_sample(cfg: CfgNode, num_tokens: int) -> ModelInput:
@@ -48,16 +63,42 @@ def count_parameters(model: nn.Module) -> Counter[str]:
 
 def count_flops(model: nn.Module, sample: ModelInput) -> Counter[str]:
     """Multiply-adds of one forward pass in evaluation by component (fvcore's convention)."""
-    analysis = FlopCountAnalysis(model.eval(), ([sample],))
-    analysis.set_op_handle("aten::scaled_dot_product_attention", scaled_attention_flops)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    by_module = analysis.by_module()
+    by_module = flop_analysis(model, sample).by_module()
     counts = Counter({name: by_module[name] for name, _ in model.named_children()})
     for name, _ in model.named_modules():
         if is_alignment_stage(name):
             counts["alignment"] += by_module[name]
             counts["backbone"] -= by_module[name]
     return counts
+
+
+def flop_analysis(model: nn.Module, sample: ModelInput) -> FlopCountAnalysis:
+    """fvcore's count of one forward pass in evaluation, with fused attention."""
+    analysis = FlopCountAnalysis(model.eval(), ([sample],))
+    analysis.set_op_handle("aten::scaled_dot_product_attention", scaled_attention_flops)
+    return analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+
+
+def count_flops_by_part(model: nn.Module, sample: ModelInput) -> Counter[str]:
+    """As ``count_flops``, by the finer parts that ``part_of`` names."""
+    counts: Counter[str] = Counter()
+    analysis = flop_analysis(model, sample)
+    for name, flops in analysis.by_module().items():
+        counts[part_of(name)] += flops - sum(
+            analysis.by_module()[child] for child in child_names(model, name)
+        )
+    return counts
+
+
+def child_names(model: nn.Module, name: str) -> list[str]:
+    """Full names of a module's direct children."""
+    children = model.get_submodule(name).named_children()
+    return [f"{name}.{child}" if name else child for child, _ in children]
+
+
+def part_of(name: str) -> str:
+    """The part of the model, finer than a component, that a module belongs to by its name."""
+    return next((part for pattern, part in PARTS if re.match(pattern, name)), "upsampling, masks")
 
 
 def component_of(name: str) -> str:

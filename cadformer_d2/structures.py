@@ -106,6 +106,18 @@ class TextFeatures:
     def dim(self) -> int:
         return self.tokens.shape[2]
 
+    def repeated(self, index: Tensor) -> TextFeatures:
+        """Sentence ``index[i]`` in place i, roles included.
+
+        Args:
+            index: (n,) int64 in [0, B).
+        """
+        object_words, position_words = (
+            None if words is None else words.repeated(index)
+            for words in (self.object_words, self.position_words)
+        )
+        return TextFeatures(self.tokens[index], self.is_token[index], object_words, position_words)
+
 
 @dataclass(frozen=True)
 class StageOutput:

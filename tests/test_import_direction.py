@@ -21,6 +21,7 @@ ALLOWED = {
     # Handed a model, or told by a checkpoint which one Detectron2 shall build.
     "inference": {"structures", "data", "checkpoint", "atomic_files"},
     "engine": {"structures", "config", "checkpoint", "data", "modeling", "evaluation"},
+    "benchmark": {"structures", "data", "engine", "model_cost"},
     "__init__": {"modeling", "config", "version"},
 }
 

@@ -123,6 +123,8 @@ def build_refseg_train_loader(
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
+        # From pinned memory a batch goes to the GPU while the GPU works.
+        pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
 
 

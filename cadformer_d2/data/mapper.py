@@ -62,6 +62,7 @@ class RefSegMapper:
         self.erase_box_range = tuple(erase_box_range)
         self.orientations = allowed_orientations(tuple(orientations))
         self.eval_resolution = eval_resolution
+        self.last_read: tuple[str, np.ndarray] | None = None  # file name and its pixels
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, is_train: bool) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class RefSegMapper:
             ValueError: the image cannot be read or has another size than its record, or the
                 sentence is empty; the message names file and ref.
         """
-        image = read_image(record, self.image_format)
+        image = self.image_of(record)
         position, orientation = 0, Orientation()
         if self.is_train:
             assert rng is not None, "training needs a generator for its random choices"
@@ -109,6 +110,17 @@ class RefSegMapper:
         if "sentence_kinds" in record:
             sample["sentence_kind"] = record["sentence_kinds"][position]
         return cast(ModelInput, sample)
+
+    def image_of(self, record: ReferRecord) -> np.ndarray:
+        """The record's pixels, not to be written to; decoded once for records in a row.
+
+        In evaluation all sentences about an image follow one another.
+        """
+        if self.last_read is None or self.last_read[0] != record["file_name"]:
+            self.last_read = (record["file_name"], read_image(record, self.image_format))
+        image = self.last_read[1]
+        refuse_other_size(image, record)  # two records may disagree about one file
+        return image
 
     def sentence(self, record: ReferRecord, position: int, expression: str) -> dict[str, Any]:
         try:
@@ -145,10 +157,15 @@ def read_image(record: ReferRecord, image_format: str) -> np.ndarray:
         raise ValueError(
             f"{record['file_name']} (ref {record['ref_id']}) cannot be read as an image: {error}"
         ) from error
+    refuse_other_size(image, record)
+    return image
+
+
+def refuse_other_size(image: np.ndarray, record: ReferRecord) -> None:
+    """Raise ValueError where an image has another size than its record says."""
     wanted = (record["height"], record["width"])
     if image.shape[:2] != wanted:
         raise ValueError(
             f"{record['file_name']} (ref {record['ref_id']}) is {image.shape[:2]} pixels "
             f"(height, width), its annotation says {wanted}"
         )
-    return image

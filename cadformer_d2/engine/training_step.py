@@ -11,6 +11,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..structures import ModelInput
+from .host_losses import HostLosses
 
 
 class TrainingStep(SimpleTrainer):
@@ -63,9 +64,13 @@ class TrainingStep(SimpleTrainer):
             self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None
         ):
             losses = self.model(batch)
-        self.refuse_non_finite(losses, batch)
+        on_host = HostLosses(losses)
         self.grad_scaler.scale(sum(losses.values())).backward()
         self.after_backward()
+        # Here, between backward and the optimizer: nothing is changed yet, and a GPU has the
+        # backward pass to do meanwhile.
+        losses = on_host.read()
+        self.refuse_non_finite(losses, batch)
         self.grad_scaler.unscale_(self.optimizer)
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
@@ -74,8 +79,14 @@ class TrainingStep(SimpleTrainer):
         self.grad_scaler.update()
 
     def refuse_non_finite(self, losses: dict[str, torch.Tensor], batch: list[ModelInput]) -> None:
-        total = sum(losses.values())
-        if torch.isfinite(total):
+        """
+        Args:
+            losses: scalars on the host.
+
+        Raises:
+            FloatingPointError: their sum is not finite; the message names the samples.
+        """
+        if torch.isfinite(sum(losses.values())):
             return
         values = {name: loss.item() for name, loss in losses.items()}
         samples = "; ".join(
@@ -97,6 +108,5 @@ class TrainingStep(SimpleTrainer):
 
 def step_seed(seed: int, *, iteration: int, rank: int) -> int:
     """A seed for the random numbers of one iteration of one process."""
-    state = torch.tensor([seed, iteration, rank], dtype=torch.int64)
-    multipliers = torch.tensor([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D], dtype=torch.int64)
-    return int((state * multipliers).sum() & 0x7FFFFFFF)
+    mixed = seed * 0x9E3779B1 + iteration * 0x85EBCA77 + rank * 0xC2B2AE3D
+    return mixed & 0x7FFFFFFF

@@ -57,8 +57,11 @@ class CrossAttention(nn.Module):
             (B, N, dim).
         """
         dim = query.shape[-1]
+        # Fused kernels want a position's channels side by side in memory; a norm over positions
+        # leaves them apart, and attention would quietly fall back to three separate operators.
         query, key, value = (
-            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value)
+            x.contiguous().unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for x in (query, key, value)
         )  # (B, heads, N or M, dim / heads)
         attended = F.scaled_dot_product_attention(
             query,

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .convolution import convolve_3x3
+
 MAX_ANGLE = math.radians(40)
 
 
@@ -26,7 +28,8 @@ def rotation_matrices(angle: Tensor) -> Tensor:
         angle 0 is the identity.
     """
     angle = angle.float()[..., None]
-    offset = torch.tensor([-1.0, 0.0, 1.0], device=angle.device)
+    # Not torch.tensor([...]): its copy to a GPU would wait for the GPU.
+    offset = torch.arange(-1.0, 2.0, device=angle.device)
     u, v = offset.repeat(3), offset.repeat_interleave(3)  # (9,) each
     cos, sin = angle.cos(), angle.sin()
     read_u = (u * cos - v * sin).clamp(-1, 1)  # (..., 9)
@@ -96,13 +99,8 @@ class AdaptiveRotatedConv2d(nn.Module):
         Returns:
             (B, C_out, h, w).
         """
-        batch, _, height, width = x.shape
-        kernels = self.rotated_kernels(*self.router(x)).to(x.dtype)  # (B, C_out, C_in, 3, 3)
-        # One grouped convolution: group b holds image b and its kernel.
-        y = F.conv2d(
-            x.reshape(1, -1, height, width), kernels.flatten(0, 1), padding=1, groups=batch
-        )
-        return y.reshape(batch, -1, height, width)
+        kernels = self.rotated_kernels(*self.router(x)).to(x.dtype)
+        return convolve_3x3(x, kernels)
 
     def rotated_kernels(self, angles: Tensor, weights: Tensor) -> Tensor:
         """Each image's kernel (B, C_out, C_in, 3, 3) from (B, n) angles and weights."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..structures import ModelInput, TextFeatures
+from .checkpointing import recompute_activations
 from .criterion import SegmentationCriterion
 from .decoder import build_decoder
 from .neck import build_neck
@@ -40,6 +41,7 @@ class CADFormer(nn.Module):
         pixel_mean: list[float],
         pixel_std: list[float],
         padded_length: int | None = None,
+        recomputed: tuple[str, ...] = (),
     ):
         """
         Args:
@@ -50,6 +52,10 @@ class CADFormer(nn.Module):
             criterion: (logits, target) -> dict of losses.
             pixel_mean, pixel_std: per channel, of pixels in [0, 255].
             padded_length: tokens that expressions are padded to; None: the longest of the batch.
+            recomputed: components whose activations are computed again in the backward pass.
+
+        Raises:
+            ValueError: a component to recompute that does not exist.
         """
         super().__init__()
         self.text_encoder = text_encoder
@@ -60,6 +66,7 @@ class CADFormer(nn.Module):
         self.padded_length = padded_length
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        recompute_activations(self, recomputed)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -73,6 +80,7 @@ class CADFormer(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "padded_length": cfg.INPUT.MAX_TOKENS if cfg.INPUT.PAD_TO_MAX_TOKENS else None,
+            "recomputed": cfg.MODEL.CHECKPOINT_ACTIVATIONS,
         }
 
     @property
@@ -112,13 +120,31 @@ class CADFormer(nn.Module):
                 f"images of one batch have different sizes {sorted(sizes)}; "
                 "resize them to INPUT.SIZE, as the mapper does, or pass them one by one"
             )
-        images = torch.stack([sample["image"].to(self.device) for sample in batch])
+        images = torch.stack([self.on_device(sample["image"]) for sample in batch])
         return (images - self.pixel_mean) / self.pixel_std
 
     def encode_text(self, batch: list[ModelInput]) -> TextFeatures:
-        """L_1 of the batch's expressions, padded to the longest of them or to a fixed length."""
+        """L_1 of the batch's expressions, padded to the longest of them or to a fixed length.
+
+        In evaluation a sentence that occurs again (asked of many tiles) is encoded once.
+        """
+        if self.training:  # dropout: no two are alike
+            return self.encode_sentences(batch)
+        keys = [
+            tuple(tuple(sample[name].tolist()) for name in self.text_encoder.reads)
+            for sample in batch
+        ]
+        distinct = {key: sample for key, sample in zip(keys, batch, strict=True)}
+        text = self.encode_sentences(list(distinct.values()))
+        if len(distinct) == len(batch):
+            return text
+        places = {key: place for place, key in enumerate(distinct)}
+        return text.repeated(torch.tensor([places[key] for key in keys], device=self.device))
+
+    def encode_sentences(self, batch: list[ModelInput]) -> TextFeatures:
+        """L_1, one for each sample."""
         fields = [
-            pad_sequence([sample[key] for sample in batch], batch_first=True).to(self.device)
+            pad_sequence([self.on_device(sample[key]) for sample in batch], batch_first=True)
             for key in self.text_encoder.reads
         ]  # (B, T) each; BERT's [PAD] is 0
         if self.padded_length is not None:
@@ -126,9 +152,13 @@ class CADFormer(nn.Module):
             fields = [F.pad(field, (0, missing)) for field in fields]
         return self.text_encoder(*fields)
 
+    def on_device(self, tensor: Tensor) -> Tensor:
+        """The tensor on the model's device; from pinned memory without waiting for it."""
+        return tensor.to(self.device, non_blocking=True)
+
     def stack_targets(self, batch: list[ModelInput]) -> Tensor:
         """Target masks (B, H, W) bool."""
-        return torch.stack([sample["gt_mask"].to(self.device) for sample in batch])
+        return torch.stack([self.on_device(sample["gt_mask"]) for sample in batch])
 
     def postprocess(self, logits: Tensor, batch: list[ModelInput]) -> list[dict[str, Tensor]]:
         """Probabilities at each sample's own resolution."""

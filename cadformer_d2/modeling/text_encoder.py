@@ -118,7 +118,9 @@ class BertTextEncoder(nn.Module):
         A sentence without any such token is read whole: nobody looks at the result.
         """
         visible = torch.where(mask.any(dim=1, keepdim=True), mask, attention_mask.bool())
-        return self.bert(input_ids=input_ids, attention_mask=visible.long()).last_hidden_state
+        # As a mask over (query, key): of one over tokens BERT asks the host whether it is all ones.
+        is_key = visible[:, None, None, :]
+        return self.bert(input_ids=input_ids, attention_mask=is_key).last_hidden_state
 
 
 def load_pretrained_bert(weights: str, config: BertConfig) -> BertModel:

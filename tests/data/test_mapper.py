@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_tiny_cfg
+from detectron2.data import detection_utils
 from pycocotools import mask as coco_mask
 from refer_files import HEIGHT, WIDTH, ReferFiles
 
@@ -71,6 +72,21 @@ def test_black_boxes_fall_on_a_fixed_fifth_and_leave_the_mask(record):
         changed += bool((sample["image"] == 0).all(0).float().mean() > 0.1)
         assert torch.equal(sample["gt_mask"], mapper()(record, rng())["gt_mask"])
     assert 25 < changed < 55
+
+
+def test_an_image_asked_about_in_a_row_is_decoded_once(files, monkeypatch):
+    records = ask_every_sentence(load_refer_records(files.annotations, files.images, split="train"))
+    decoded = []
+    read = detection_utils.read_image
+    monkeypatch.setattr(
+        detection_utils, "read_image", lambda name, form: decoded.append(name) or read(name, form)
+    )
+    reused, alone = mapper(is_train=False), [mapper(is_train=False)(r) for r in records]
+    decoded.clear()
+    for record, expected in zip(records, alone, strict=True):
+        assert torch.equal(reused(record)["image"], expected["image"])
+    changes = [i for i, r in enumerate(records) if r["file_name"] != records[i - 1]["file_name"]]
+    assert len(decoded) == len(changes) < len(records)
 
 
 def test_a_truncated_jpeg_is_named(record):

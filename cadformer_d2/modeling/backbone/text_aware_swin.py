@@ -8,7 +8,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from detectron2.modeling.backbone.swin import BasicLayer, PatchEmbed, PatchMerging
+from detectron2.modeling.backbone.swin import PatchEmbed, PatchMerging
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
@@ -17,6 +17,7 @@ from ..alignment import AlignmentSpec, build_alignment
 from ..decoder import decoder_reads_text
 from ..neck import neck_reads_text
 from ..position import build_position
+from .swin_stage import SwinStage
 
 NUM_STAGES = 4
 
@@ -56,7 +57,7 @@ class TextAwareSwin(Backbone):
         self.patch_embed = PatchEmbed(embed_dim=embed_dim, norm_layer=nn.LayerNorm)
         # Detectron2 takes its stochastic depth from timm; torchvision's is put in afterwards.
         self.stages = nn.ModuleList(
-            BasicLayer(dim, depth, heads, window_size=window_size, drop_path=0.0)
+            SwinStage(dim=dim, depth=depth, num_heads=heads, window_size=window_size)
             for dim, depth, heads in zip(self.dims, depths, num_heads, strict=True)
         )
         self.merges = nn.ModuleList(PatchMerging(dim) for dim in self.dims[:-1])
@@ -99,7 +100,7 @@ class TextAwareSwin(Backbone):
             x = x + self.position(height, width)
         pyramid = {}
         for i, blocks in enumerate(self.stages):
-            visual = blocks(x, height, width)[0]  # V_i (B, h_i * w_i, C_i)
+            visual = blocks(x, height, width)  # V_i (B, h_i * w_i, C_i)
             alignment = self.alignments[i]
             extra = {"stage_input": x} if alignment.reads_stage_input else {}
             aligned = alignment(visual, text, (height, width), **extra)

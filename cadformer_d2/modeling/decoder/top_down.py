@@ -11,6 +11,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from ...layers.convolution import Convolution3x3
 from ...layers.rotated_conv import AdaptiveRotatedConv2d
 from ...structures import TextFeatures
 from .build import DECODER_REGISTRY
@@ -45,7 +46,7 @@ class TopDownDecoder(nn.Module):
         coarse_channels = [channels[-1]] + [hidden_dim] * (len(channels) - 2)
         self.fusions = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(coarse + skip, hidden_dim, 3, padding=1, bias=False),
+                Convolution3x3(coarse + skip, hidden_dim),
                 nn.BatchNorm2d(hidden_dim),
                 nn.ReLU(inplace=True),
                 second_convolution(hidden_dim),
@@ -95,7 +96,7 @@ class SimpleDecoding(TopDownDecoder):
         super().__init__(
             input_shape=input_shape,
             hidden_dim=hidden_dim,
-            second_convolution=lambda dim: nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+            second_convolution=lambda dim: Convolution3x3(dim, dim),
         )
 
 

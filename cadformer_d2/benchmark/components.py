@@ -1,0 +1,78 @@
+"""Where the time of a forward pass goes, by the components of the model."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ..model_cost import part_of
+from .timing import synchronize
+
+
+@contextmanager
+def seconds_by_part(model: nn.Module, device: torch.device) -> Iterator[Counter[str]]:
+    """Within the context, forward passes add their seconds to a counter by part of the model.
+
+    A GPU is waited for at the border of each part, so the sum is above the time of a pass.
+    """
+    clock = PartClock(device)
+    handles = [model.register_forward_pre_hook(lambda *_: clock.enter(part_of("")))]
+    handles.append(model.register_forward_hook(lambda *_: clock.leave()))
+    for name, module in part_modules(model):
+        handles.append(module.register_forward_pre_hook(clock.entering(part_of(name))))
+        handles.append(module.register_forward_hook(lambda *_: clock.leave()))
+    try:
+        yield clock.seconds
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def part_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules that belong to another part than what they are in."""
+    parts = {"": part_of("")}
+    for name, module in model.named_modules():
+        if not name:
+            continue
+        parent = parts[name.rpartition(".")[0]]
+        if isinstance(module, nn.ModuleList):  # it is never called itself
+            parts[name] = parent
+            continue
+        parts[name] = part_of(name)
+        if parts[name] != parent:
+            yield name, module
+
+
+class PartClock:
+    """Gives every moment to the innermost part that is running."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.seconds: Counter[str] = Counter()
+        self.running: list[str] = []
+        self.since = 0.0
+
+    def entering(self, part: str) -> Callable[..., None]:
+        """A hook that enters a part."""
+        return lambda *_: self.enter(part)
+
+    def enter(self, part: str) -> None:
+        self.account()
+        self.running.append(part)
+
+    def leave(self) -> None:
+        self.account()
+        self.running.pop()
+
+    def account(self) -> None:
+        """Give the time since the last border to the innermost part."""
+        synchronize(self.device)
+        now = time.perf_counter()
+        if self.running:
+            self.seconds[self.running[-1]] += now - self.since
+        self.since = now

@@ -1,0 +1,40 @@
+"""The most memory that something needed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def peak_memory(work: Callable[..., Any], *arguments: Any, device: torch.device) -> int:
+    """Bytes that ``work(*arguments)`` needed at most.
+
+    On a GPU what PyTorch held there; on a CPU the largest resident size of a fresh process that
+    does nothing else, the interpreter and libraries included.
+
+    Args:
+        work: importable by name, as are its arguments: it runs in another process on a CPU.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        work(*arguments)
+        return torch.cuda.max_memory_allocated(device)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(resident_peak, (work, arguments))
+
+
+def resident_peak(work: Callable[..., Any], arguments: tuple) -> int:
+    """Bytes of this process's largest resident size once the work is done.
+
+    Raises:
+        OSError: no Linux, whose /proc says it. (getrusage would tell a child its parent's size.)
+    """
+    work(*arguments)
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024

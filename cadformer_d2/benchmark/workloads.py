@@ -1,0 +1,98 @@
+"""What is measured: forward pass, training step, loader, evaluation."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.evaluation import inference_on_dataset
+from detectron2.modeling import build_model
+from torch import nn
+
+from ..data.loading import build_refseg_train_loader, build_training_set
+from ..engine.optimizer import build_optimizer
+from ..engine.trainer import RefSegTrainer
+from ..model_cost import random_sample
+from ..structures import ModelInput
+
+
+def random_batch(cfg: CfgNode, *, batch_size: int, num_tokens: int) -> list[ModelInput]:
+    """Samples of noise at INPUT.SIZE."""
+    return [random_sample(cfg, num_tokens) for _ in range(batch_size)]
+
+
+def forward_pass(
+    model: nn.Module, batch: list[ModelInput], dtype: torch.dtype
+) -> Callable[[], object]:
+    """A call that runs the model in evaluation, under autocast for another dtype than float32."""
+
+    def call() -> object:
+        with torch.inference_mode(), autocast(model, dtype):
+            return model.eval()(batch)
+
+    return call
+
+
+def training_step(
+    model: nn.Module, batch: list[ModelInput], dtype: torch.dtype, optimizer: torch.optim.Optimizer
+) -> Callable[[], None]:
+    """A call that runs forward, backward and the optimizer."""
+
+    def call() -> None:
+        optimizer.zero_grad()
+        with autocast(model, dtype):
+            losses = model.train()(batch)
+        sum(losses.values()).backward()
+        optimizer.step()
+
+    return call
+
+
+def autocast(model: nn.Module, dtype: torch.dtype) -> torch.autocast:
+    return torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def train_once(cfg: CfgNode, batch_size: int, num_tokens: int, dtype: torch.dtype) -> None:
+    """Two training steps from a fresh model, for measuring memory."""
+    model = build_model(cfg)
+    batch = random_batch(cfg, batch_size=batch_size, num_tokens=num_tokens)
+    step = training_step(model, batch, dtype, build_optimizer(cfg, model))
+    step()
+    step()
+
+
+def infer_once(cfg: CfgNode, batch_size: int, num_tokens: int, dtype: torch.dtype) -> None:
+    """One forward pass of a fresh model, for measuring memory."""
+    batch = random_batch(cfg, batch_size=batch_size, num_tokens=num_tokens)
+    forward_pass(build_model(cfg), batch, dtype)()
+
+
+def loader_rate(cfg: CfgNode, *, num_batches: int) -> float:
+    """Training samples a second from DATASETS.TRAIN, without a model.
+
+    The first batches, which wait for the workers to start, are not counted.
+    """
+    loader = build_refseg_train_loader(cfg, build_training_set(cfg, seed=0))
+    # Workers prepare batches ahead; those are handed over without waiting.
+    ahead = 2 * max(1, cfg.DATALOADER.NUM_WORKERS)
+    batches = iter(loader)
+    for _ in itertools.islice(batches, ahead):
+        pass
+    start = time.perf_counter()
+    for _ in itertools.islice(batches, num_batches):
+        pass
+    return num_batches * cfg.SOLVER.IMS_PER_BATCH / (time.perf_counter() - start)
+
+
+def evaluation_rate(cfg: CfgNode, model: nn.Module, dtype: torch.dtype) -> float:
+    """Samples a second of a whole evaluation on the first of DATASETS.TEST: read, ask, score."""
+    name = cfg.DATASETS.TEST[0]
+    loader = RefSegTrainer.build_test_loader(cfg, name)
+    evaluator = RefSegTrainer.build_evaluator(cfg, name)
+    start = time.perf_counter()
+    with autocast(model, dtype):
+        inference_on_dataset(model, loader, evaluator)
+    return len(loader.dataset) / (time.perf_counter() - start)

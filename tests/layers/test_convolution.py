@@ -1,0 +1,56 @@
+"""The fast 3 x 3 convolution is a convolution."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cadformer_d2.layers.convolution import Convolution3x3, convolve_3x3, winograd_pays
+
+WIDE, POSITIONS = 128, (47, 50)  # sides that are no multiples of the tile's step
+
+
+def make(*, channels=WIDE, size=POSITIONS, batch=1, kernels=1):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, channels, *size, generator=generator, requires_grad=True)
+    weight = torch.randn(kernels, channels, channels, 3, 3, generator=generator) * 0.03
+    return x, weight.requires_grad_()
+
+
+def plain(x, kernels):
+    kernels = kernels.expand(len(x), -1, -1, -1, -1)
+    maps = [F.conv2d(image[None], k, padding=1) for image, k in zip(x, kernels, strict=True)]
+    return torch.cat(maps)
+
+
+CASES = [{}, {"batch": 2}, {"batch": 2, "kernels": 2}, {"channels": 24}, {"size": (5, 6)}]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_outputs_and_gradients_are_those_of_a_convolution(case):
+    x, kernels = make(**case)
+    ours, expected = convolve_3x3(x, kernels), plain(x, kernels)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+    weights = torch.randn_like(expected)
+    gradients = torch.autograd.grad((ours * weights).sum(), (x, kernels))
+    wanted = torch.autograd.grad((expected * weights).sum(), (x, kernels))
+    for ours, expected in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
+def test_the_short_way_is_for_wide_large_float32_maps():
+    x, kernels = make()
+    assert winograd_pays(x, kernels)
+    assert not winograd_pays(*make(channels=24))
+    assert not winograd_pays(*make(size=(5, 6)))
+    assert not winograd_pays(x.double(), kernels.double())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not winograd_pays(x, kernels)
+
+
+def test_weights_are_those_of_an_ordinary_convolution():
+    torch.manual_seed(0)
+    ordinary = torch.nn.Conv2d(3, 5, 3, padding=1, bias=False)
+    torch.manual_seed(0)
+    ours = Convolution3x3(3, 5)
+    assert ours.state_dict().keys() == ordinary.state_dict().keys()
+    assert torch.equal(ours.weight, ordinary.weight)

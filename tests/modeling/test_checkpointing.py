@@ -1,0 +1,63 @@
+"""Recomputing activations changes memory, and nothing else."""
+
+import pytest
+import torch
+from conftest import make_sample, make_tiny_cfg
+from detectron2.modeling import build_model
+
+from cadformer_d2.modeling.checkpointing import RECOMPUTED
+
+BATCH_SIZE = 4
+
+
+def build(*components, neck="CIM"):
+    torch.manual_seed(0)
+    cfg = make_tiny_cfg()
+    cfg.MODEL.NECK.NAME = neck
+    cfg.MODEL.CHECKPOINT_ACTIVATIONS = components
+    return build_model(cfg).train()
+
+
+def trained(model):
+    """Gradients and buffers after one step whose dropout is seeded, and bytes kept for it."""
+    kept = {}
+    torch.manual_seed(1)
+    batch = [make_sample(seed=seed) for seed in range(BATCH_SIZE)]
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        losses = model(batch)
+    sum(losses.values()).backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    return gradients, dict(model.named_buffers()), sum(kept.values())
+
+
+@pytest.mark.parametrize("component", RECOMPUTED)
+def test_a_step_is_the_same_with_fewer_activations_kept(component):
+    plain_gradients, plain_buffers, plain_kept = trained(build())
+    gradients, buffers, kept = trained(build(component))
+    assert gradients.keys() == plain_gradients.keys()
+    for name, expected in plain_gradients.items():
+        torch.testing.assert_close(gradients[name], expected, msg=name)
+    for name, expected in plain_buffers.items():  # running statistics count a batch once
+        torch.testing.assert_close(buffers[name], expected, msg=name)
+    assert kept < plain_kept
+
+
+def test_weights_load_with_and_without():
+    build("backbone", "decoder").load_state_dict(build().state_dict())
+
+
+def test_evaluation_is_untouched():
+    samples = [make_sample(is_train=False)]
+    with torch.no_grad():
+        expected = build().eval()(samples)[0]["sem_seg"]
+        torch.testing.assert_close(build(*RECOMPUTED).eval()(samples)[0]["sem_seg"], expected)
+
+
+def test_a_misspelt_component_lists_the_right_ones():
+    with pytest.raises(ValueError, match="CHECKPOINT_ACTIVATIONS has 'swin'; known: text_encoder"):
+        build("swin")

@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""Measure a config's model: latency, training step, memory, cost by part, share of the peak.
+
+    python tools/benchmark.py --config-file configs/rrsisd.yaml --output now.json
+    python tools/benchmark.py --config-file configs/rrsisd.yaml --reference
+    python tools/benchmark.py --compare before.json now.json
+
+Weights do not matter here: the model starts at random and nothing but datasets is read from disk.
+FLOPs are multiply-adds, as fvcore counts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+
+from cadformer_d2.atomic_files import written_whole
+from cadformer_d2.benchmark.components import seconds_by_part
+from cadformer_d2.benchmark.memory import peak_memory
+from cadformer_d2.benchmark.report import as_table, comparison
+from cadformer_d2.benchmark.timing import Timing, measure, peak_bandwidth, peak_flops
+from cadformer_d2.benchmark.workloads import (
+    evaluation_rate,
+    forward_pass,
+    infer_once,
+    loader_rate,
+    random_batch,
+    train_once,
+    training_step,
+)
+from cadformer_d2.data.catalog import register_datasets
+from cadformer_d2.engine.optimizer import build_optimizer
+from cadformer_d2.engine.setup import load_config
+from cadformer_d2.model_cost import count_flops_by_part, count_parameters, random_sample
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ("inference", "training", "memory", "loader", "evaluation")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LOADER_BATCHES = 50
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--compare", nargs=2, metavar=("A.json", "B.json"), help="print ratios")
+    parser.add_argument("--config-file", default="", metavar="FILE")
+    parser.add_argument("--work", nargs="+", choices=WORK, default=["inference", "training"])
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--num-tokens", type=int, default=20, help="word pieces of a sentence")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="float32")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="torch.compile the forward pass")
+    parser.add_argument(
+        "--reference",
+        action="store_true",
+        help="time plain operators, one for one as the equations read, in turns with ours",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
+    return parser.parse_args()
+
+
+def configured(arguments: argparse.Namespace) -> CfgNode:
+    """The config with random weights, on a GPU where there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    start = ["MODEL.WEIGHTS", "", "MODEL.TEXT_ENCODER.WEIGHTS", "", "MODEL.DEVICE", device]
+    return load_config(arguments.config_file, [*start, *arguments.opts])
+
+
+def plain_operators() -> AbstractContextManager[None]:
+    """The tests' references in place of the product's operators."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from reference import plain_operators  # the tests are not installed
+
+    return plain_operators()
+
+
+def measure_calls(arguments: argparse.Namespace, model: nn.Module, call: Any) -> dict[str, Timing]:
+    """Timing of a call, and with --reference of the same call on plain operators."""
+    calls = {"seconds": call}
+    if arguments.reference:
+
+        def plain() -> None:
+            with plain_operators():
+                call()
+
+        calls["seconds of plain operators"] = plain
+    return measure(calls, device=model.device, repeats=arguments.repeats, warm_up=1)
+
+
+def described(timings: dict[str, Timing], batch_size: int) -> dict[str, Any]:
+    """Timings as plain numbers, samples a second, and ours against the plain operators."""
+    result: dict[str, Any] = {name: asdict(timing) for name, timing in timings.items()}
+    result["samples a second"] = batch_size / timings["seconds"].median
+    if len(timings) > 1:
+        plain = timings["seconds of plain operators"].median
+        result["plain / ours"] = plain / timings["seconds"].median
+    return result
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All numbers asked for, by name."""
+    torch.manual_seed(0)
+    cfg = configured(arguments)
+    register_datasets()
+    dtype, model = DTYPES[arguments.dtype], build_model(cfg)
+    batch = random_batch(cfg, batch_size=arguments.batch_size, num_tokens=arguments.num_tokens)
+    flops = count_flops_by_part(model, random_sample(cfg, arguments.num_tokens))
+    parameters = count_parameters(model)
+    peak = peak_flops(model.device, dtype)
+    result: dict[str, Any] = {
+        "setting": {
+            "config": arguments.config_file,
+            "opts": " ".join(arguments.opts),
+            "device": device_name(model.device),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "dtype": arguments.dtype,
+            "batch size": arguments.batch_size,
+            "input": "x".join(map(str, cfg.INPUT.SIZE)),
+            "compiled": arguments.compile,
+        },
+        "parameters": {**parameters, "total": sum(parameters.values())},
+        "GFLOPs of a sample": {part: n / 1e9 for part, n in flops.items()},
+        "peak": {
+            "GFLOP/s of a matrix product": peak / 1e9,
+            "GB/s of a copy": peak_bandwidth(model.device) / 1e9,
+        },
+    }
+    total = sum(flops.values()) * arguments.batch_size
+    if "inference" in arguments.work:
+        result["inference"] = measure_inference(arguments, model, batch, total / peak)
+    if "training" in arguments.work:
+        step = training_step(model, batch, dtype, build_optimizer(cfg, model))
+        result["training step"] = described(
+            measure_calls(arguments, model, step), arguments.batch_size
+        )
+        # Backward costs two products for each of the forward pass.
+        seconds = result["training step"]["seconds"]["median"]
+        result["training step"]["share of the peak"] = 3 * total / peak / seconds
+    if "memory" in arguments.work:
+        sizes = (cfg, arguments.batch_size, arguments.num_tokens, dtype)
+        result["peak memory, GB"] = {
+            "inference": peak_memory(infer_once, *sizes, device=model.device) / 1e9,
+            "training": peak_memory(train_once, *sizes, device=model.device) / 1e9,
+        }
+    if "loader" in arguments.work:
+        rate = loader_rate(cfg, num_batches=LOADER_BATCHES)
+        result["loader"] = {"samples a second": rate, "workers": cfg.DATALOADER.NUM_WORKERS}
+    if "evaluation" in arguments.work:
+        result["evaluation"] = {"samples a second": evaluation_rate(cfg, model, dtype)}
+    return result
+
+
+def measure_inference(
+    arguments: argparse.Namespace, model: nn.Module, batch: list, floor_seconds: float
+) -> dict[str, Any]:
+    """Latency, its distance to the floor, and seconds by part."""
+    call = forward_pass(model, batch, DTYPES[arguments.dtype])
+    result: dict[str, Any] = {}
+    if arguments.compile:
+        model.compile()
+        start = measure({"first": call}, device=model.device, repeats=1, warm_up=0)["first"]
+        result["seconds of the first, compiling call"] = start.median
+    result |= described(measure_calls(arguments, model, call), arguments.batch_size)
+    result["share of the peak"] = floor_seconds / result["seconds"]["median"]
+    if not arguments.compile:  # hooks would break the compiled graph
+        with seconds_by_part(model, model.device) as seconds:
+            for _ in range(arguments.repeats):
+                call()
+        result["seconds by part"] = {k: v / arguments.repeats for k, v in seconds.items()}
+    return result
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU"
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.compare:
+        first, second = (json.loads(Path(name).read_text()) for name in arguments.compare)
+        print(comparison(first, second))
+        return
+    logging.basicConfig(level=logging.WARNING)
+    result = run(arguments)
+    print(as_table(result))
+    if arguments.output:
+        with written_whole(arguments.output) as temporary:
+            Path(temporary).write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
