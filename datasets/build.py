@@ -9,8 +9,8 @@
     python datasets/build.py agree --work work
     python datasets/build.py write mydata --work work --root datasets
 
-Each step keeps its results in the folder --work and can be run again; a stopped `masks` goes on where
-it was. datasets/README.md walks through an example.
+Each step keeps its results in the folder --work and can be run again; a stopped `masks` goes on
+where it was. datasets/README.md walks through an example.
 """
 
 from __future__ import annotations

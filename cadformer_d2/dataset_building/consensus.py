@@ -52,7 +52,7 @@ def find_consensus(
 def agree(given: Mapping[str, Decision], least_agreement: float) -> Consensus:
     """The majority of one target's decisions; disputed where they are far from one another."""
     names = tuple(sorted(given))
-    masks = [decoded(given[name].mask) for name in names if given[name].mask is not None]
+    masks = [decoded(mask) for name in names if (mask := given[name].mask) is not None]
     rejections = len(names) - len(masks)
     pairs = itertools.combinations(masks, 2)
     least = min((mask_iou(first, second) for first, second in pairs), default=1.0)
@@ -60,10 +60,10 @@ def agree(given: Mapping[str, Decision], least_agreement: float) -> Consensus:
     is_disputed = is_mixed or least < least_agreement
     if rejections * 2 >= len(names):
         return Consensus(None, "consensus", names, 0.0 if is_mixed else 1.0, is_disputed)
-    mask = majority(masks)
-    if not mask.any():  # two annotators whose masks do not meet
+    voted = majority(masks)
+    if not voted.any():  # two annotators whose masks do not meet
         return Consensus(None, "consensus", names, least, True)
-    return Consensus(encoded(mask), origin(given), names, least, is_disputed)
+    return Consensus(encoded(voted), origin(given), names, least, is_disputed)
 
 
 def origin(given: Mapping[str, Decision]) -> str:

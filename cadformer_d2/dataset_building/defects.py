@@ -40,6 +40,8 @@ class DefectLog:
 
     def table(self) -> str:
         """Counts by kind, with the first place of each, as a Markdown table."""
+        if not self.defects:
+            return "no defects"
         first = {(d.kind, d.action): d for d in reversed(self.defects)}
         rows = [
             (kind, action, number, f"{first[kind, action].file}, {first[kind, action].place}")

@@ -25,8 +25,11 @@ def category_rows(summary: Summary) -> list[list[object]]:
     for category in summary.categories:
         numbers = [summary.sentences[category, split] for split in summary.splits]
         rows.append([category, *numbers, sum(numbers)])
-    totals = [sum(row[column] for row in rows) for column in range(1, len(summary.splits) + 2)]
-    return [*rows, ["all", *totals]]
+    by_split = [
+        sum(summary.sentences[category, split] for category in summary.categories)
+        for split in summary.splits
+    ]
+    return [*rows, ["all", *by_split, sum(by_split)]]
 
 
 def number_rows(summary: Summary, truncated: Mapping[int, float]) -> list[list[object]]:
@@ -48,9 +51,9 @@ def number_rows(summary: Summary, truncated: Mapping[int, float]) -> list[list[o
         ],
         ["categories named in a sentence, mean", f"{summary.num_categories.mean():.2f}"],
     ]
-    for number in range(4):
+    for number, text in enumerate(("no category", "one", "two", "three or more")):
         share = np.mean(np.minimum(summary.num_categories, 3) == number)
-        rows.append([f"sentences naming {number}{' or more' if number == 3 else ''}", f"{share:.1%}"])
+        rows.append([f"sentences naming {text}", f"{share:.1%}"])
     rows += [[f"sentences cut at {limit} tokens", f"{cut:.1%}"] for limit, cut in truncated.items()]
     return rows + area_rows(summary)
 
@@ -85,6 +88,18 @@ def write_csv(path: Path, summary: Summary, truncated: Mapping[int, float]) -> N
         table.writerows(category_rows(summary))
         table.writerow([])
         table.writerows(number_rows(summary, truncated))
+
+
+def write_description(
+    folder: Path, name: str, summary: Summary, truncated: Mapping[int, float]
+) -> None:
+    """``description.md``, ``.csv`` and ``.png`` in a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "description.md").write_text(markdown(name, summary, truncated))
+    write_csv(folder / "description.csv", summary, truncated)
+    drawn = figure(name, summary)
+    drawn.savefig(folder / "description.png", dpi=120)
+    plt.close(drawn)
 
 
 def figure(name: str, summary: Summary) -> Figure:

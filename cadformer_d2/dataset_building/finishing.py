@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from pycocotools import mask as coco_mask
+
 from .consensus import Consensus
 from .judging import JudgedMask
 from .triplets import Target
@@ -42,6 +44,8 @@ def finished_masks(
             outcomes[f"{open_end}, left out"] += 1
         elif found is not None and found.mask is None:
             outcomes["rejected, left out"] += 1
+        elif found is None and coco_mask.area(entry.record.mask) == 0:
+            outcomes["empty, left out"] += 1
         else:
             finished.append(finish(entry, found, segmenter))
             outcomes[finished[-1].provenance["made_by"]] += 1
@@ -66,9 +70,9 @@ def finish(
 ) -> FinishedMask:
     """The mask of a target with its provenance."""
     own_name = segmenter.get("model_type", segmenter["name"])
-    is_own = found is None or found.made_by == "segmenter"
+    made_by = "segmenter" if found is None else found.made_by
     provenance = {
-        "made_by": own_name if is_own else found.made_by,
+        "made_by": own_name if made_by == "segmenter" else made_by,
         "segmenter": own_name,
         "score": round(entry.verdict.score, 4),
         "reasons": list(entry.verdict.reasons),

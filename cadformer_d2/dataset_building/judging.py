@@ -52,13 +52,14 @@ def judge_mask(target: Target, record: MaskRecord, limits: QualityLimits) -> Jud
 
 def reason_table(judged: Sequence[JudgedMask]) -> str:
     """How many masks each limit made doubtful, as a Markdown table."""
-    counts = Counter(
-        " ".join((reason.split()[0], reason.split()[2]))
-        for entry in judged
-        for reason in entry.verdict.reasons
-    )
+    counts = Counter(limit_name(reason) for entry in judged for reason in entry.verdict.reasons)
     rows = sorted(counts.items(), key=lambda row: -row[1])
     return tabulate(rows, ("limit broken", "masks"), tablefmt="github")
+
+
+def limit_name(reason: str) -> str:
+    """A reason without its numbers: "stability 0.41 < 0.9" -> "stability <"."""
+    return " ".join(word for word in reason.split() if not word[0].isdigit())
 
 
 def write_quality(workspace: Workspace, judged: Sequence[JudgedMask]) -> None:

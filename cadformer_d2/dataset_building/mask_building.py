@@ -30,7 +30,9 @@ def build_masks(workspace: Workspace, segmenter: Segmenter) -> int:
     """
     folder = workspace.image_folder()
     groups = by_image(workspace.targets())
-    waiting = [name for name, targets in groups.items() if not is_done(workspace, targets, segmenter)]
+    waiting = [
+        name for name, targets in groups.items() if not is_done(workspace, targets, segmenter)
+    ]
     for name in tqdm(waiting, desc="masks", unit="image"):
         image = read_rgb(str(folder / name))
         workspace.write_masks(image_masks(image, groups[name], segmenter))
@@ -45,15 +47,13 @@ def is_done(workspace: Workspace, targets: Sequence[Target], segmenter: Segmente
     if dict(present.segmenter) != dict(segmenter.version):
         raise ValueError(
             f"{workspace.folder}: the masks of {present.image} were made by "
-            f"{dict(present.segmenter)}, not {dict(segmenter.version)}; masks of two segmenters are "
-            "not mixed: use another --work, or remove the folder masks"
+            f"{dict(present.segmenter)}, not {dict(segmenter.version)}; masks of two "
+            "segmenters are not mixed: use another --work, or remove the folder masks"
         )
     return {target.target_id for target in targets} <= set(present.masks)
 
 
-def image_masks(
-    image: np.ndarray, targets: Sequence[Target], segmenter: Segmenter
-) -> ImageMasks:
+def image_masks(image: np.ndarray, targets: Sequence[Target], segmenter: Segmenter) -> ImageMasks:
     """Masks of one image's targets.
 
     Args:

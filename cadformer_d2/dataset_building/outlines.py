@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 # Distances, in pixels, by which outlines may be simplified: the first that keeps the mask is taken.
 TOLERANCES = (2.0, 1.5, 1.0, 0.75, 0.5)
 # IoU of a mask and its simplified outline.
-LEAST_IOU = 0.995
+LEAST_IOU = 0.99
 
 
 @dataclass(frozen=True)

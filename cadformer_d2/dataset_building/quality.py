@@ -13,6 +13,7 @@ import yaml
 from .boxes import box_area, box_iou, box_window, enclosing_box
 from .triplets import Box
 
+EMPTY = "empty mask"
 DEFAULT_LIMITS = Path(__file__).parent / "quality_limits.yaml"
 
 
@@ -85,25 +86,33 @@ def measure(
     area = int(mask.sum())
     rows, columns = box_window(box, *mask.shape)
     least = max(1.0, smallest_part * area)
+    parts, fragments = large_parts(mask, least)
     border = mask.copy()
     border[1:-1, 1:-1] = False
     return MaskQuality(
         predicted_iou=predicted_iou,
         stability=stability,
-        box_iou=box_iou(enclosing_box(mask), box),
+        box_iou=box_iou(enclosing_box(parts), box),
         inside=float(mask[rows, columns].sum() / area) if area else 0.0,
         area_ratio=area / box_area(box),
-        fragments=count_parts(mask, least),
+        fragments=fragments,
         holes=count_holes(mask, least),
         border_contact=float(border.sum() / area) if area else 0.0,
     )
 
 
-def count_parts(mask: np.ndarray, least: float) -> int:
-    """Connected parts (by edges) of at least ``least`` pixels."""
-    # Flat kernels of OpenCV: connectivity 4 is "by edges", label 0 the background.
-    _, _, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    return int((statistics[1:, cv2.CC_STAT_AREA] >= least).sum())
+def large_parts(mask: np.ndarray, least: float) -> tuple[np.ndarray, int]:
+    """The parts of a mask (H, W) bool, connected by edges, of at least ``least`` pixels.
+
+    Returns:
+        a mask (H, W) bool of them, and their number.
+    """
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=4
+    )
+    is_large = statistics[:, cv2.CC_STAT_AREA] >= least
+    is_large[0] = False  # the background
+    return is_large[labels], int(is_large.sum())
 
 
 def count_holes(mask: np.ndarray, least: float) -> int:
@@ -112,7 +121,7 @@ def count_holes(mask: np.ndarray, least: float) -> int:
     _, _, statistics, _ = cv2.connectedComponentsWithStats(around.astype(np.uint8), connectivity=4)
     # The frame added around the image makes all that is outside one part: that of pixel (0, 0).
     inside = [row for row in statistics[1:] if row[cv2.CC_STAT_LEFT] > 0]
-    return sum(row[cv2.CC_STAT_AREA] >= least for row in inside)
+    return sum(int(row[cv2.CC_STAT_AREA] >= least) for row in inside)
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,8 @@ class Verdict:
 
 def judge(quality: MaskQuality, limits: QualityLimits) -> Verdict:
     """Compare measures with limits; each broken limit is a reason and lowers the score."""
+    if not quality.area_ratio:
+        return Verdict(0.0, (EMPTY,))
     score, reasons = 1.0, []
     for name, kept, share in shares_of_limits(quality, limits):
         if not kept:

@@ -48,13 +48,9 @@ def stratified_split(
     return assigned
 
 
-def deal(
-    content: Mapping[str, int], rarest: str, lacking: Mapping[str, dict[str, float]]
-) -> str:
+def deal(content: Mapping[str, int], rarest: str, lacking: Mapping[str, dict[str, float]]) -> str:
     """The split that lacks most of a category, then most of all; its lack is updated."""
-    chosen = max(
-        lacking, key=lambda split: (lacking[split][rarest], sum(lacking[split].values()))
-    )
+    chosen = max(lacking, key=lambda split: (lacking[split][rarest], sum(lacking[split].values())))
     for category, number in content.items():
         lacking[chosen][category] -= number
     return chosen

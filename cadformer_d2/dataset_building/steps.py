@@ -1,4 +1,4 @@
-"""The steps of ``datasets/build.py``: each works on a workspace and returns what to tell the user."""
+"""The steps of ``datasets/build.py``: each works on a workspace and returns a report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import transformers
 from tabulate import tabulate
 
+from ..structures import RunLengthMask
 from .consensus import FINAL, Consensus, agreement_table, find_consensus
 from .description import described_triplets, summarise
 from .description_report import markdown
@@ -111,12 +112,12 @@ def export_masks(
     """
     workspace, kept_limits = Workspace(work), read_limits(limits)
     judged = judged_masks(workspace, kept_limits)
-    masks = {}
+    masks: dict[int, RunLengthMask] = {}
     if disputes:
         found = current_consensus(workspace, kept_limits)
         disputed = {key for key, consensus in found.items() if consensus.is_disputed}
         judged = [entry for entry in judged if entry.target.target_id in disputed]
-        masks = {key: found[key].mask for key in disputed if found[key].mask is not None}
+        masks = {key: mask for key in disputed if (mask := found[key].mask) is not None}
     elif not all:
         judged = [entry for entry in judged if entry.verdict.is_doubtful]
     judged = judged[:most]
@@ -136,7 +137,9 @@ def import_answers(*, work: Path, review: Path, annotator: str) -> str:
     decisions = import_review(review)
     strangers = set(decisions) - known
     if strangers:
-        raise ValueError(f"{review}: {len(strangers)} targets are not of {work}; another workspace?")
+        raise ValueError(
+            f"{review}: {len(strangers)} targets are not of {work}; another workspace?"
+        )
     workspace.write_decisions(annotator, decisions)
     verdicts = [decision.verdict for decision in decisions.values()]
     rows = [(verdict, verdicts.count(verdict)) for verdict in sorted(set(verdicts))]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..data.catalog import DatasetInfo
+from ..data.catalog import DATASETS, DatasetInfo
+from ..data.description_file import DESCRIPTION_FILE
 from ..data.refer_writer import (
     annotation_entry,
     category_entries,
@@ -61,13 +63,16 @@ def write_refer_dataset(
 
     Raises:
         FileExistsError: a dataset of this name is there.
-        ValueError: nothing to write, a target without a split, or an image in several splits.
+        ValueError: nothing to write, a target without a split, an image in several splits, or the
+            name of one of the project's own datasets, whose categories have an order of their own.
         FileNotFoundError: an image is missing.
     """
     info = DatasetInfo(name, (), {})
     annotations, jpegs = info.annotations(root), info.images(root)
     if annotations.exists() or jpegs.parent.exists():
         raise FileExistsError(f"{annotations} or {jpegs.parent} is there; name another dataset")
+    if name in DATASETS:
+        raise ValueError(f"{name} is one of the project's own datasets; name another")
     if not finished:
         raise ValueError("no target has a mask to write")
     targets = [entry.target for entry in finished]
@@ -82,14 +87,25 @@ def write_refer_dataset(
         destination = scratch / "images" / jpegs.name / image
         destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(images / image, destination)
-    refs, instances = refer_contents(finished)
-    write_refer_files(scratch / "annotations", refs=refs, instances=instances)
-    text = json.dumps({"cadformer_d2": __version__, **record}, indent=1)
-    (scratch / "annotations" / RECORD).write_text(text)
+    write_annotations(scratch / "annotations", finished, record)
     for finished_folder, part in ((jpegs.parent, "images"), (annotations, "annotations")):
         finished_folder.parent.mkdir(parents=True, exist_ok=True)
         os.replace(scratch / part, finished_folder)
     scratch.rmdir()
+
+
+def write_annotations(
+    folder: Path, finished: Sequence[FinishedMask], record: Mapping[str, Any]
+) -> None:
+    """The two files of the format, ``dataset.json`` by which the dataset is known, the record."""
+    refs, instances = refer_contents(finished)
+    write_refer_files(folder, refs=refs, instances=instances)
+    description = {
+        "classes": [category["name"] for category in instances["categories"]],
+        "counts": dict(Counter(ref["split"] for ref in refs)),
+    }
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1))
+    (folder / RECORD).write_text(json.dumps({"cadformer_d2": __version__, **record}, indent=1))
 
 
 def refuse_missing_splits(targets: Sequence[Target]) -> None:
@@ -156,8 +172,6 @@ def refer_contents(
             sentence_entry(stable_id(target.target_id, text), text) for text in target.sentences
         ]
         refs.append(
-            ref_entry(
-                annotation, split=target.split, file_name=target.image, sentences=sentences
-            )
+            ref_entry(annotation, split=target.split, file_name=target.image, sentences=sentences)
         )
     return refs, instances

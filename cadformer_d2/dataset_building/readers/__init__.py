@@ -15,7 +15,8 @@ from .refer_boxes import read_refer_boxes
 from .repair import ImageSizes, report_ambiguity, report_leakage
 from .rsvg_hr import read_rsvg_hr
 
-FORMATS = ("rsvg-hr", "dior-rsvg", "coco", "refer")
+READERS_OF_FILES = {"rsvg-hr": read_rsvg_hr, "coco": read_coco_captions}
+FORMATS = (*READERS_OF_FILES, "dior-rsvg", "refer")
 
 
 def read_triplets(
@@ -38,24 +39,21 @@ def read_triplets(
         FileNotFoundError: a file is missing.
         ValueError: an unknown format, a missing argument, or a damaged file.
     """
-    if source_format not in FORMATS:
-        raise ValueError(f"format is {source_format!r}; known formats: {', '.join(FORMATS)}")
-    needs_folder = source_format in ("dior-rsvg", "refer")
-    if needs_folder != (annotations is not None):
-        raise ValueError(f"{source_format} {'needs' if needs_folder else 'has no'} --annotations")
-    if (source_format != "refer") != bool(split_files):
-        verb = "has no" if source_format == "refer" else "needs"
-        raise ValueError(f"{source_format} {verb} --split NAME=FILE")
     log = DefectLog()
-    match source_format:
-        case "rsvg-hr":
-            triplets = read_rsvg_hr(split_files, image_sizes, log)
-        case "coco":
-            triplets = read_coco_captions(split_files, image_sizes, log)
-        case "dior-rsvg":
-            triplets = read_dior_rsvg(annotations, split_files, image_sizes, log)
-        case _:
-            triplets = read_refer_boxes(annotations, image_sizes, log)
+    if source_format in READERS_OF_FILES:
+        if annotations is not None or not split_files:
+            raise ValueError(f"{source_format} needs --split NAME=FILE, and no --annotations")
+        triplets = READERS_OF_FILES[source_format](split_files, image_sizes, log)
+    elif source_format == "dior-rsvg":
+        if annotations is None or not split_files:
+            raise ValueError("dior-rsvg needs --split NAME=FILE and --annotations FOLDER")
+        triplets = read_dior_rsvg(annotations, split_files, image_sizes, log)
+    elif source_format == "refer":
+        if annotations is None or split_files:
+            raise ValueError("refer needs --annotations FOLDER, and no --split")
+        triplets = read_refer_boxes(annotations, image_sizes, log)
+    else:
+        raise ValueError(f"format is {source_format!r}; known formats: {', '.join(FORMATS)}")
     report_leakage(triplets, log)
     report_ambiguity(triplets, log)
     return triplets, log

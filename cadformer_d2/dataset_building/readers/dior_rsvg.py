@@ -85,14 +85,17 @@ def read_object(
 ) -> GroundedTriplet | None:
     """One object's triplet, or None where it was set aside."""
     if split is None:
-        return repair.set_aside(place, "object in no split", element.findtext("description") or "")
+        repair.set_aside(place, "object in no split", element.findtext("description") or "")
+        return None
     image = (root.findtext("filename") or "").strip()
     category = (element.findtext("name") or "").strip().lower()
     if not image or not category:
-        return repair.set_aside(place, "no image or category", f"{image!r}, {category!r}")
+        repair.set_aside(place, "no image or category", f"{image!r}, {category!r}")
+        return None
     box = box_of(element)
     if box is None:
-        return repair.set_aside(place, "no four numbers", ET.tostring(element, "unicode"))
+        repair.set_aside(place, "no four numbers", ET.tostring(element, "unicode"))
+        return None
     report_other_size(place, root, image, repair)
     sentence = element.findtext("description") or ""
     return repair(place, image=image, box=box, sentence=sentence, category=category, split=split)

@@ -31,14 +31,11 @@ def read_refer_boxes(
     triplets = []
     for ref in refs:
         place = Place(annotations / REFS_FILE, f"ref {ref['ref_id']}")
-        joined = (targets.get(ref["ann_id"]), pictures.get(ref["image_id"]))
-        if None in joined or ref["category_id"] not in names:
+        target, picture = targets.get(ref["ann_id"]), pictures.get(ref["image_id"])
+        if target is None or picture is None or ref["category_id"] not in names:
             repair.set_aside(place, "ref without annotation, image or category", "")
             continue
-        target, picture = joined
-        mask = united_mask(
-            target["segmentation"], height=picture["height"], width=picture["width"]
-        )
+        mask = united_mask(target["segmentation"], height=picture["height"], width=picture["width"])
         x1, y1, x2, y2 = mask_box_xyxy(mask)
         for sentence in ref["sentences"]:
             triplet = repair(

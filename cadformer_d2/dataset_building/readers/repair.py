@@ -46,7 +46,8 @@ class Repair:
         """The triplet after the rules, or None if it was set aside."""
         size = self.image_sizes(image)
         if size is None:
-            return self.set_aside(place, "missing image", image)
+            self.set_aside(place, "missing image", image)
+            return None
         mended_box = self.mend_box(place, box, size)
         mended_sentence = self.mend_sentence(place, sentence)
         if mended_box is None or mended_sentence is None:
@@ -56,7 +57,8 @@ class Repair:
         )
         identity = (image, mended_box, mended_sentence, split)
         if identity in self.seen:
-            return self.set_aside(place, "duplicate triplet", f"{image}: {mended_sentence}")
+            self.set_aside(place, "duplicate triplet", f"{image}: {mended_sentence}")
+            return None
         self.seen.add(identity)
         return triplet
 
@@ -68,7 +70,8 @@ class Repair:
 
     def mend_box(self, place: Place, box: Box, size: tuple[int, int]) -> Box | None:
         if not all(map(math.isfinite, box)):
-            return self.set_aside(place, "box is not finite", str(box))
+            self.set_aside(place, "box is not finite", str(box))
+            return None
         ordered = ordered_corners(box)
         if ordered != box:
             self.repaired(place, "swapped corners", box, ordered)
@@ -76,7 +79,8 @@ class Repair:
         if min(clipped[2] - clipped[0], clipped[3] - clipped[1]) < SMALLEST_SIDE:
             height, width = size
             detail = f"{ordered} in an image of {width} x {height}"
-            return self.set_aside(place, "box without area", detail)
+            self.set_aside(place, "box without area", detail)
+            return None
         if clipped != ordered:
             self.repaired(place, "box past the border", ordered, clipped)
         return clipped
@@ -84,7 +88,8 @@ class Repair:
     def mend_sentence(self, place: Place, sentence: str) -> str | None:
         mended = " ".join(sentence.split())
         if not mended:
-            return self.set_aside(place, "empty sentence", repr(sentence))
+            self.set_aside(place, "empty sentence", repr(sentence))
+            return None
         if mended != sentence:
             self.repaired(place, "repeated or outer spaces", repr(sentence), repr(mended))
         return mended
@@ -136,9 +141,7 @@ def report_ambiguity(triplets: list[GroundedTriplet], log: DefectLog) -> None:
             report_pair(other, triplet, "one sentence for two boxes", log)
 
 
-def report_pair(
-    first: GroundedTriplet, second: GroundedTriplet, kind: str, log: DefectLog
-) -> None:
+def report_pair(first: GroundedTriplet, second: GroundedTriplet, kind: str, log: DefectLog) -> None:
     """Report what a triplet has in common with an earlier one; both are kept."""
     file, place = second.source.split(", ", 1)
     detail = f"{second.image}: {second.split}, and {first.split} in {first.source}"

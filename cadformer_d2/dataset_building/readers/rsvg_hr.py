@@ -27,9 +27,10 @@ def read_rsvg_hr(
     files: Mapping[str, Path], image_sizes: ImageSizes, log: DefectLog
 ) -> list[GroundedTriplet]:
     """
-    The first five commas of a line separate fields, so a sentence may hold commas. Where it would
-    begin with a number, a comma between two whole numbers may be a decimal comma: if exactly one
-    such reading gives a box with its corners in order inside the image, that one is taken.
+    The first five commas of a line separate fields, so a sentence may hold commas. Where five
+    numbers precede the sentence, one comma between whole numbers is a decimal comma: if exactly one
+    such reading gives a box with its corners in order inside the image, it is taken; otherwise the
+    line is set aside.
 
     Args:
         files: text file of each split.
@@ -58,11 +59,18 @@ class LineReader:
         fields = self.decoded(line).split(",")
         image, category = fields[0], category_of(fields[0])
         if category is None:
-            return self.repair.set_aside(self.place, "no category in the image's name", image)
-        parsed = self.box_and_sentence(image, fields[1:])
-        if parsed is None:
-            return self.repair.set_aside(self.place, "no four numbers", ",".join(fields[1:6]))
-        box, sentence = parsed
+            self.repair.set_aside(self.place, "no category in the image's name", image)
+            return None
+        box = as_box(fields[1:5])
+        if box is None or len(fields) < 6:
+            self.repair.set_aside(self.place, "no four numbers", ",".join(fields[1:6]))
+            return None
+        sentence = ",".join(fields[5:])
+        if len(fields) > 6 and NUMBER.fullmatch(fields[5].strip()):
+            mended = self.without_decimal_comma(image, fields[1:6])
+            if mended is None:
+                return None
+            box, sentence = mended, ",".join(fields[6:])
         if "," in sentence:
             log = self.repair.log
             log.add(self.place.file, self.place.place, "comma inside a sentence", KEPT, sentence)
@@ -78,20 +86,16 @@ class LineReader:
             self.repair.repaired(self.place, "not UTF-8, read as latin-1", line, text)
             return text
 
-    def box_and_sentence(self, image: str, fields: list[str]) -> tuple[Box, str] | None:
-        """Box and sentence of the fields after the image; None where they hold no four numbers."""
-        plain = as_box(fields[:4])
-        if len(fields) > 5 and NUMBER.fullmatch(fields[4].strip()):
-            size = self.repair.image_sizes(image)
-            readings = [r for r in decimal_comma_readings(fields) if is_inside(r[0], size)]
-            if len(readings) == 1:
-                self.repair.repaired(
-                    self.place, "decimal comma", ",".join(fields[:5]), readings[0][0]
-                )
-                return readings[0]
-        if plain is None or len(fields) < 5:
+    def without_decimal_comma(self, image: str, numbers: list[str]) -> Box | None:
+        """The box that five numbers mean, or None where they do not say which."""
+        size = self.repair.image_sizes(image)
+        readings = [box for box in decimal_comma_readings(numbers) if is_inside(box, size)]
+        found = ",".join(numbers)
+        if len(readings) != 1:
+            self.repair.set_aside(self.place, "five numbers, no single reading", found)
             return None
-        return plain, ",".join(fields[4:])
+        self.repair.repaired(self.place, "decimal comma", found, readings[0])
+        return readings[0]
 
 
 def category_of(image: str) -> str | None:
@@ -110,15 +114,15 @@ def as_box(fields: list[str]) -> Box | None:
     return x1, y1, x2, y2
 
 
-def decimal_comma_readings(fields: list[str]) -> Iterator[tuple[Box, str]]:
-    """Every reading of five numeric fields as four numbers, one of which has a decimal comma."""
+def decimal_comma_readings(numbers: list[str]) -> Iterator[Box]:
+    """Every reading of five numbers as four, one of which was written with a comma."""
     for position in range(4):
-        whole, fraction = fields[position].strip(), fields[position + 1].strip()
+        whole, fraction = numbers[position].strip(), numbers[position + 1].strip()
         if whole.isdigit() and fraction.isdigit():
-            joined = [*fields[:position], f"{whole}.{fraction}", *fields[position + 2 : 5]]
+            joined = [*numbers[:position], f"{whole}.{fraction}", *numbers[position + 2 :]]
             box = as_box(joined)
             if box is not None:
-                yield box, ",".join(fields[5:])
+                yield box
 
 
 def is_inside(box: Box, size: tuple[int, int] | None) -> bool:

@@ -60,8 +60,11 @@ def image_cards(image: ReviewImage, source: Path) -> Iterator[dict]:
 
 def shown_box(item: ReviewItem) -> tuple[float, float, float, float]:
     x1, y1, x2, y2 = grown_box(item.box_xyxy, MARGIN)
-    return max(0.0, x1 - LEAST_MARGIN), max(0.0, y1 - LEAST_MARGIN), x2 + LEAST_MARGIN, (
-        y2 + LEAST_MARGIN
+    return (
+        max(0.0, x1 - LEAST_MARGIN),
+        max(0.0, y1 - LEAST_MARGIN),
+        x2 + LEAST_MARGIN,
+        (y2 + LEAST_MARGIN),
     )
 
 
@@ -92,6 +95,4 @@ def import_contact_sheet(images: Sequence[ReviewImage], folder: Path) -> Iterato
         if verdict not in (ACCEPTED, REJECTED):
             raise ValueError(f"{path}: target {target_id} is {verdict!r}, neither of both")
         item = items[target_id]
-        yield Answer(
-            item, decoded(item.mask) if verdict == ACCEPTED else None, verdict == REJECTED
-        )
+        yield Answer(item, decoded(item.mask) if verdict == ACCEPTED else None, verdict == REJECTED)

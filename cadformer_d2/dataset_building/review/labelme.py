@@ -31,7 +31,7 @@ def export_labelme(images: Sequence[ReviewImage], source: Path, folder: Path) ->
     for image in images:
         copy_image(source, folder, image.name)
         shapes = [shape for item in image.items for shape in item_shapes(item)]
-        content = {
+        content: dict[str, Any] = {
             "version": FORMAT_VERSION,
             "flags": {},
             "shapes": shapes,
@@ -107,7 +107,7 @@ def shape_ring(shape: dict[str, Any], where: str) -> Ring:
 def shape_mask(shape: dict[str, Any], image: ReviewImage) -> np.ndarray:
     """A mask that LabelMe's own models drew: a PNG, and the pixels of its first and last corner."""
     content = np.frombuffer(base64.b64decode(shape["mask"]), np.uint8)
-    part = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) > 0
+    part = np.asarray(cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)).astype(bool)
     left, top = (int(round(number)) for number in shape["points"][0])
     mask = np.zeros((image.height, image.width), bool)
     mask[top : top + part.shape[0], left : left + part.shape[1]] = part

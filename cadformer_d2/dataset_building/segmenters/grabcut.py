@@ -57,7 +57,9 @@ def grabcut(image: np.ndarray, box: Box) -> np.ndarray:
     mask = np.zeros((height, width), bool)
     if (part == cv2.GC_BGD).any():  # a box over the whole image leaves no background to learn
         cv2.setRNGSeed(0)  # its colour clusters start at random
-        models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(crop, part, None, *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)
+        background, foreground = np.zeros((1, 65)), np.zeros((1, 65))  # its colour models
+        cv2.grabCut(
+            crop, part, (0, 0, 0, 0), background, foreground, ITERATIONS, cv2.GC_INIT_WITH_MASK
+        )
     mask[around] = (part == cv2.GC_FGD) | (part == cv2.GC_PR_FGD)
     return mask

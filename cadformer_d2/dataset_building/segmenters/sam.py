@@ -16,7 +16,7 @@ from ..triplets import Box
 from . import BoxMask
 
 # By the model type a checkpoint's config names; SAM 2's image checkpoints are published as video's.
-FAMILIES = {
+FAMILIES: dict[str, tuple[Any, Any]] = {
     "sam": (SamModel, SamProcessor),
     "sam2": (Sam2Model, Sam2Processor),
     "sam2_video": (Sam2Model, Sam2Processor),
