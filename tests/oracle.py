@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from cadformer_d2.dataset_building.boxes import box_iou, enclosing_box
+from cadformer_d2.dataset_building.boxes import box_iou, box_window, enclosing_box
 from cadformer_d2.dataset_building.mask_building import decoded, read_rgb
 from cadformer_d2.dataset_building.segmenters import BoxMask
 
@@ -25,6 +25,20 @@ class OracleSegmenter:
         known = self.masks[image.tobytes()]
         best = [max(known, key=lambda mask: box_iou(enclosing_box(mask), box)) for box in boxes]
         return [BoxMask(mask, 1.0, 1.0) for mask in best]
+
+
+class WholeBoxSegmenter:
+    """Takes the box itself for the object."""
+
+    version = {"name": "whole box"}
+
+    def segment(self, image, boxes):
+        answers = []
+        for box in boxes:
+            mask = np.zeros(image.shape[:2], bool)
+            mask[box_window(box, *image.shape[:2])] = True
+            answers.append(BoxMask(mask, 1.0, 1.0))
+        return answers
 
 
 def blob(seed, *, height=90, width=120, blur=4.0):

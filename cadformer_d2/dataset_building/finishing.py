@@ -85,7 +85,7 @@ def finish(
 def with_splits(
     finished: Sequence[FinishedMask], split_of_image: Mapping[str, str]
 ) -> list[FinishedMask]:
-    """The same masks in other splits; a box that was a target of several becomes one again."""
+    """The same masks in new splits; a box that was a target of several becomes one again."""
     groups: dict[tuple, list[FinishedMask]] = {}
     for entry in finished:
         groups.setdefault((entry.target.image, entry.target.box_xyxy), []).append(entry)

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .triplets import Target, stable_id
 
-SPLITS = ("train", "val", "test")
-
 
 def stratified_split(
     targets: Iterable[Target], shares: Mapping[str, float], *, seed: int
@@ -44,13 +42,27 @@ def stratified_split(
         images.sort(key=lambda image: (-categories[image][rarest], stable_id(seed, image)))
         for image in images:
             if image not in assigned:
-                assigned[image] = deal(categories[image], rarest, lacking)
+                assigned[image] = deal(categories[image], rarest, lacking, shares)
     return assigned
 
 
-def deal(content: Mapping[str, int], rarest: str, lacking: Mapping[str, dict[str, float]]) -> str:
-    """The split that lacks most of a category, then most of all; its lack is updated."""
-    chosen = max(lacking, key=lambda split: (lacking[split][rarest], sum(lacking[split].values())))
+def deal(
+    content: Mapping[str, int],
+    rarest: str,
+    lacking: Mapping[str, dict[str, float]],
+    shares: Mapping[str, float],
+) -> str:
+    """The split that, for its size, lacks most of a category, then most of all; its lack shrinks.
+
+    For its size: otherwise the largest split would get all the images with many targets, and with
+    them what else is in those images.
+    """
+
+    def need(split: str) -> tuple[float, float]:
+        lack = lacking[split]
+        return lack[rarest] / shares[split], sum(lack.values()) / shares[split]
+
+    chosen = max(lacking, key=need)
     for category, number in content.items():
         lacking[chosen][category] -= number
     return chosen

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import transformers
 from tabulate import tabulate
 
+from ..data.description_file import SPLITS
 from ..structures import RunLengthMask
 from .consensus import FINAL, Consensus, agreement_table, find_consensus
 from .description import described_triplets, summarise
@@ -21,9 +22,10 @@ from .readers import fixed_size, read_triplets, sizes_in_folder
 from .review import export_review, import_review, review_images
 from .segmenters import Segmenter
 from .segmenters.grabcut import GrabCutSegmenter
-from .splitting import SPLITS, stratified_split
+from .splitting import stratified_split
+from .triplets import Target
 from .workspace import Workspace
-from .writing import write_refer_dataset
+from .writing import content_names, write_refer_dataset
 
 GRABCUT = "grabcut"
 
@@ -194,8 +196,8 @@ def write_dataset(
     }
     if split_shares is not None:
         shares = dict(zip(SPLITS, split_shares, strict=True))
-        assigned = stratified_split([entry.target for entry in finished], shares, seed=seed)
-        finished = with_splits(finished, assigned)
+        targets = [entry.target for entry in finished]
+        finished = with_splits(finished, new_splits(targets, workspace, shares, seed))
         record["splits"] = {"shares": shares, "seed": seed}
     write_refer_dataset(
         root,
@@ -206,6 +208,16 @@ def write_dataset(
         allow_leakage=allow_leakage,
     )
     return f"{outcome_table(outcomes)}\n\n{len(finished)} targets written: {root / name}"
+
+
+def new_splits(
+    targets: Sequence[Target], workspace: Workspace, shares: Mapping[str, float], seed: int
+) -> dict[str, str]:
+    """A split for each image; copies of one image get one."""
+    names = content_names((target.image for target in targets), workspace.image_folder())
+    merged = [replace(target, image=names[target.image]) for target in targets]
+    assigned = stratified_split(merged, shares, seed=seed)
+    return {image: assigned[name] for image, name in names.items()}
 
 
 def outcome_table(outcomes: Mapping[str, int]) -> str:

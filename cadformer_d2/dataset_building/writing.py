@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,8 @@ def write_refer_dataset(
     targets = [entry.target for entry in finished]
     refuse_missing_splits(targets)
     if not allow_leakage:
-        refuse_leakage(with_shared_content(targets, images))
+        names = content_names((target.image for target in targets), images)
+        refuse_leakage([replace(target, image=names[target.image]) for target in targets])
     scratch = root / f".{name}-unfinished"
     shutil.rmtree(scratch, ignore_errors=True)
     for folder in (scratch / "annotations", scratch / "images" / jpegs.name):
@@ -117,12 +118,12 @@ def refuse_missing_splits(targets: Sequence[Target]) -> None:
         )
 
 
-def with_shared_content(targets: Sequence[Target], folder: Path) -> list[Target]:
-    """The targets with images of the very same bytes under one name."""
-    names = sorted({target.image for target in targets})
+def content_names(images: Iterable[str], folder: Path) -> dict[str, str]:
+    """One name for all images of the very same bytes: the first of theirs."""
     first: dict[str, str] = {}
-    known = {name: first.setdefault(content_hash(folder / name), name) for name in names}
-    return [replace(target, image=known[target.image]) for target in targets]
+    return {
+        name: first.setdefault(content_hash(folder / name), name) for name in sorted(set(images))
+    }
 
 
 def content_hash(path: Path) -> str:
