@@ -15,10 +15,9 @@ from pathlib import Path
 
 import matplotlib
 
-from cadformer_d2.data.catalog import dataset_records, find_dataset, register_datasets
+from cadformer_d2.data.catalog import SPLITS, dataset_records, find_dataset, register_datasets
 from cadformer_d2.data.tokenization import ExpressionTokenizer
 from cadformer_d2.dataset_building.description import (
-    SPLIT_ORDER,
     DescribedSentence,
     described_records,
     described_triplets,
@@ -54,7 +53,7 @@ def described(arguments: argparse.Namespace) -> list[DescribedSentence]:
     info = find_dataset(arguments.name, arguments.root)
     register_datasets(arguments.root, lenient=True)
     sentences = []
-    for split in SPLIT_ORDER:
+    for split in SPLITS:
         if not info.published_counts or split in info.published_counts:
             records = dataset_records(f"{info.name}_{split}_sentences")
             sentences += described_records(records, split, info.classes)

@@ -10,6 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..data.asking import ask_every_sentence
+from ..data.description_file import SPLITS
 from ..data.refer_writer import words_of
 from ..data.sentence_roles import object_spans
 from ..data.tokenization import ExpressionTokenizer
@@ -73,9 +74,6 @@ class Summary:
         return sorted({category for category, _ in self.sentences})
 
 
-SPLIT_ORDER = ("train", "val", "test")
-
-
 def summarise(described: Sequence[DescribedSentence]) -> Summary:
     """
     Raises:
@@ -84,8 +82,8 @@ def summarise(described: Sequence[DescribedSentence]) -> Summary:
     if not described:
         raise ValueError("there are no sentences to describe")
     found = {entry.split for entry in described}
-    splits = [split for split in SPLIT_ORDER if split in found]
-    splits += sorted(found - set(SPLIT_ORDER))
+    splits = [split for split in SPLITS if split in found]
+    splits += sorted(found - set(SPLITS))
     categories = sorted({entry.category for entry in described})
     areas = {e.target: e.area_share for e in described if e.area_share is not None}
     texts = [entry.sentence for entry in described]

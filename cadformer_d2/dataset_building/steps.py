@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import transformers
 from tabulate import tabulate
 
 from ..data.description_file import SPLITS
@@ -189,7 +188,6 @@ def write_dataset(
     )
     record: dict[str, object] = {
         "segmenter": dict(segmenter),
-        "transformers": transformers.__version__,
         "limits": asdict(kept_limits),
         "outcomes": dict(outcomes),
         "splits": "the source's",
