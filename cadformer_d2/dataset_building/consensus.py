@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
+from ..atomic_files import written_whole
 from ..structures import RunLengthMask
 from .mask_building import decoded, encoded
 from .outlines import mask_iou
+from .triplets import Target
 from .workspace import EDITED, REJECTED, Decision
 
 # The annotator whose word ends a dispute.
@@ -90,6 +94,32 @@ def agreement_table(decisions: Mapping[str, Mapping[int, Decision]]) -> str:
         rows.append((first, second, len(common), alike, mean, least))
     header = ("annotator", "annotator", "targets", "same verdict", "mean IoU", "least IoU")
     return tabulate(rows, header, tablefmt="github", floatfmt=".3f")
+
+
+def write_disputes(
+    path: Path,
+    found: Mapping[int, Consensus],
+    decisions: Mapping[str, Mapping[int, Decision]],
+    targets: Iterable[Target],
+) -> int:
+    """A CSV row for every target in dispute, the least agreement first.
+
+    Returns:
+        their number.
+    """
+    disputed = {target_id: each for target_id, each in found.items() if each.is_disputed}
+    rows = [target for target in targets if target.target_id in disputed]
+    rows.sort(key=lambda target: disputed[target.target_id].least_agreement)
+    with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("target_id", "image", "least_iou", "verdicts", "sentences"))
+        for target in rows:
+            key, found_least = target.target_id, disputed[target.target_id].least_agreement
+            given = {name: each[key].verdict for name, each in decisions.items() if key in each}
+            verdicts = ", ".join(f"{name}: {verdict}" for name, verdict in given.items())
+            sentences = " / ".join(target.sentences)
+            table.writerow((key, target.image, f"{found_least:.3f}", verdicts, sentences))
+    return len(rows)
 
 
 def pairwise_ious(pairs: Iterable[tuple[Decision, Decision]]) -> Iterable[float]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from tabulate import tabulate
+from tqdm import tqdm
 
 from ..atomic_files import written_whole
 from .mask_building import decoded
@@ -33,9 +34,8 @@ def judged_masks(workspace: Workspace, limits: QualityLimits) -> list[JudgedMask
         FileNotFoundError: a target has no mask yet.
     """
     records = workspace.all_masks()
-    judged = [
-        judge_mask(target, records[target.target_id], limits) for target in workspace.targets()
-    ]
+    targets = tqdm(workspace.targets(), desc="judging", unit="mask", leave=False)
+    judged = [judge_mask(target, records[target.target_id], limits) for target in targets]
     return sorted(judged, key=lambda entry: (entry.verdict.score, entry.target.target_id))
 
 

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from ..data.description_file import SPLITS
 from ..structures import RunLengthMask
-from .consensus import FINAL, Consensus, agreement_table, find_consensus
+from .consensus import FINAL, Consensus, agreement_table, find_consensus, write_disputes
 from .description import described_triplets, summarise
 from .description_report import markdown
 from .finishing import finished_masks, with_splits
@@ -154,11 +154,12 @@ def compare_annotators(*, work: Path, limits: Path) -> str:
     if not decisions:
         raise ValueError(f"{work}: nobody has decided anything yet; run the step 'import' first")
     found = current_consensus(workspace, kept_limits)
-    disputed = [key for key, consensus in found.items() if consensus.is_disputed]
+    path = work / "disputes.csv"
+    disputed = write_disputes(path, found, decisions, workspace.targets())
     several = {name: given for name, given in decisions.items() if name != FINAL}
     return (
-        f"{agreement_table(several)}\n\n{len(found)} targets decided about, {len(disputed)} in "
-        "dispute (export --disputes gives them out, import --annotator final ends them)"
+        f"{agreement_table(several)}\n\n{len(found)} targets decided about, {disputed} in "
+        f"dispute: {path} (export --disputes gives them out, import --annotator final ends them)"
     )
 
 

@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 from oracle import blob
@@ -7,9 +9,11 @@ from cadformer_d2.dataset_building.consensus import (
     agreement_table,
     find_consensus,
     majority,
+    write_disputes,
 )
 from cadformer_d2.dataset_building.mask_building import decoded, encoded
 from cadformer_d2.dataset_building.outlines import mask_iou
+from cadformer_d2.dataset_building.triplets import Target
 from cadformer_d2.dataset_building.workspace import Decision
 
 ANNOTATORS = ("anna", "ben", "cleo")
@@ -96,3 +100,27 @@ def test_a_single_annotators_word_counts_and_says_who_made_the_mask(verdict, mad
 def test_a_pixel_needs_more_than_half_of_the_votes():
     masks = [np.array([[votes > index for votes in range(5)]]) for index in range(4)]
     np.testing.assert_array_equal(majority(masks), [[False, False, False, True, True]])
+
+
+def test_disputes_are_listed_for_a_final_decision_the_least_agreement_first(tmp_path):
+    whole, half = np.ones((10, 20), bool), np.ones((10, 20), bool)
+    half[:, 10:] = False
+    given = {
+        "anna": {key: Decision("accepted", encoded(whole)) for key in (1, 2, 3)},
+        "ben": {
+            1: Decision("accepted", encoded(whole)),
+            2: Decision("edited", encoded(half)),
+            3: Decision("edited", encoded(half & (np.arange(20) < 5))),
+        },
+    }
+    targets = [Target(key, f"{key}.jpg", (0, 0, 9, 9), "pool", "", ("it",)) for key in (1, 2, 3)]
+    path = tmp_path / "disputes.csv"
+    found = find_consensus(given, least_agreement=0.8)
+    assert write_disputes(path, found, given, targets) == 2
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["target_id"], row["least_iou"]) for row in rows] == [
+        ("3", "0.250"),
+        ("2", "0.500"),
+    ]
+    assert rows[0]["verdicts"] == "anna: accepted, ben: edited"

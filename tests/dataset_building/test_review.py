@@ -37,8 +37,8 @@ def images():
     square[20:50, 30:60] = True
     first = (item(11, 1, blob(1) & window), item(12, 2, square, "pool"))
     return [
-        ReviewImage("a.jpg", HEIGHT, WIDTH, first),
-        ReviewImage("folder/b.jpg", HEIGHT, WIDTH, (item(13, 1, blob(2)),)),
+        ReviewImage("a.jpg", 1, HEIGHT, WIDTH, first),
+        ReviewImage("folder/b.jpg", 2, HEIGHT, WIDTH, (item(13, 1, blob(2)),)),
     ]
 
 
@@ -98,8 +98,8 @@ def moved_coco(content):
 @pytest.mark.parametrize(
     ("tool", "file", "change"),
     [
-        ("labelme", "a.json", moved_labelme),
-        ("isat", "a.json", moved_isat),
+        ("labelme", "00001_a.json", moved_labelme),
+        ("isat", "00001_a.json", moved_isat),
         ("coco", "instances_default.json", moved_coco),
     ],
 )
@@ -121,7 +121,7 @@ def test_a_moved_outline_is_an_edited_mask_and_the_others_stay(
 def test_edited_polygons_keep_the_rest_of_the_mask(tool, seed, source, tmp_path):
     """One corner of a ring moves a little: the rest is read from the polygons, not the mask."""
     mask = blob(seed, blur=6.0)
-    images = [ReviewImage("a.jpg", HEIGHT, WIDTH, (item(1, 1, mask),))]
+    images = [ReviewImage("a.jpg", 1, HEIGHT, WIDTH, (item(1, 1, mask),))]
     folder = given_out(tool, images, source, tmp_path)
     rings, points = ("shapes", "points") if tool == "labelme" else ("objects", "segmentation")
 
@@ -129,7 +129,7 @@ def test_edited_polygons_keep_the_rest_of_the_mask(tool, seed, source, tmp_path)
         largest = max(content[rings], key=lambda ring: len(ring[points]))
         largest[points][0][0] += 3
 
-    changed(folder / "a.json", nudge)
+    changed(folder / "00001_a.json", nudge)
     decision = import_review(folder)[1]
     assert decision.verdict == "edited"
     assert mask_iou(decoded(decision.mask), mask) >= 0.98
@@ -144,14 +144,19 @@ def test_the_polygons_themselves_lose_less_than_a_hundredth(seed):
 
 @pytest.mark.parametrize(
     ("tool", "file", "rings", "group"),
-    [("labelme", "a.json", "shapes", "group_id"), ("isat", "a.json", "objects", "group")],
+    [
+        ("labelme", "00001_a.json", "shapes", "group_id"),
+        ("isat", "00001_a.json", "objects", "group"),
+    ],
 )
 def test_a_target_without_outlines_is_rejected_and_a_removed_file_is_undecided(
-    tool, file, rings, group, images, source, tmp_path
+    tool, rings, group, images, source, tmp_path
 ):
     folder = given_out(tool, images, source, tmp_path)
-    changed(folder / file, lambda c: c.update({rings: [r for r in c[rings] if r[group] != 2]}))
-    (folder / "folder" / "b.json").unlink()
+    changed(
+        folder / "00001_a.json", lambda c: c.update({rings: [r for r in c[rings] if r[group] != 2]})
+    )
+    (folder / "00002_b.json").unlink()
     verdicts = {key: decision.verdict for key, decision in import_review(folder).items()}
     assert verdicts == {11: "accepted", 12: "rejected"}
 
@@ -163,7 +168,7 @@ def test_an_outline_of_no_target_is_an_error_that_names_it(
     tool, rings, group, images, source, tmp_path
 ):
     folder = given_out(tool, images, source, tmp_path)
-    changed(folder / "a.json", lambda content: content[rings][0].update({group: 9}))
+    changed(folder / "00001_a.json", lambda content: content[rings][0].update({group: 9}))
     with pytest.raises(ValueError, match=r"a\.json: \w+ 0 .* 9; this image's targets are 1, 2"):
         import_review(folder)
 
@@ -171,7 +176,7 @@ def test_an_outline_of_no_target_is_an_error_that_names_it(
 def test_an_outline_without_a_group_is_of_the_only_target(images, source, tmp_path):
     folder = given_out("labelme", images, source, tmp_path)
     changed(
-        folder / "folder" / "b.json",
+        folder / "00002_b.json",
         lambda content: [shape.update(group_id=None) for shape in content["shapes"]],
     )
     assert import_review(folder)[13].verdict == "accepted"
@@ -198,7 +203,7 @@ def test_labelmes_masks_and_rectangles_are_read(images, source, tmp_path):
         content["shapes"] = [s for s in content["shapes"] if s["group_id"] != 2]
         content["shapes"] += [drawn, rectangle]
 
-    changed(folder / "a.json", redraw)
+    changed(folder / "00001_a.json", redraw)
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[60:75, 70:90] = True
     np.testing.assert_array_equal(decoded(import_review(folder)[12].mask), expected)

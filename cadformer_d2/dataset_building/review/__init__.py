@@ -45,11 +45,14 @@ def review_images(
     groups: dict[str, list[JudgedMask]] = {}
     for entry in judged:
         groups.setdefault(entry.target.image, []).append(entry)
-    return [review_image(name, group, masks or {}) for name, group in groups.items()]
+    return [
+        review_image(position, group, masks or {})
+        for position, group in enumerate(groups.values(), start=1)
+    ]
 
 
 def review_image(
-    name: str, group: Sequence[JudgedMask], masks: Mapping[int, RunLengthMask]
+    position: int, group: Sequence[JudgedMask], masks: Mapping[int, RunLengthMask]
 ) -> ReviewImage:
     height, width = group[0].record.mask["size"]
     items = (
@@ -65,7 +68,7 @@ def review_image(
         )
         for number, entry in enumerate(group, start=1)
     )
-    return ReviewImage(name, height, width, tuple(items))
+    return ReviewImage(group[0].target.image, position, height, width, tuple(items))
 
 
 def export_review(images: Sequence[ReviewImage], *, tool: str, source: Path, folder: Path) -> None:
@@ -77,15 +80,13 @@ def export_review(images: Sequence[ReviewImage], *, tool: str, source: Path, fol
         folder: does not exist, or is empty: an annotator's work is not written over.
 
     Raises:
-        ValueError: an unknown tool, or two images whose label files would be one.
+        ValueError: an unknown tool.
         FileExistsError: something is in the folder.
     """
     if tool not in TOOLS:
         raise ValueError(f"tool is {tool!r}; known tools: {', '.join(TOOLS)}")
     if folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; name another folder for this review")
-    if len({image.label_file for image in images}) < len(images):
-        raise ValueError("two images differ in nothing but the ending of their names; rename one")
     folder.mkdir(parents=True, exist_ok=True)
     TOOLS[tool].write(images, source, folder)
     write_manifest(folder, tool, images)

@@ -19,6 +19,7 @@ from .items import Answer, ReviewImage, ReviewItem, answer_of_mask, copy_image
 
 LABELS = "instances_default.json"  # the name CVAT gives and expects
 IMAGES = "images"
+CVAT_LABELS = "cvat_labels.json"
 
 
 def export_coco(images: Sequence[ReviewImage], source: Path, folder: Path) -> None:
@@ -34,15 +35,37 @@ def export_coco(images: Sequence[ReviewImage], source: Path, folder: Path) -> No
         "annotations": [],
         "categories": category_entries(names),
     }
+    (folder / IMAGES).mkdir()
     for image_id, image in enumerate(images, start=1):
-        copy_image(source, folder / IMAGES, image.name)
+        copy_image(image, source, folder / IMAGES)
         content["images"].append(
-            {"id": image_id, "file_name": image.name, "height": image.height, "width": image.width}
+            {
+                "id": image_id,
+                "file_name": image.shown_name,
+                "height": image.height,
+                "width": image.width,
+            }
         )
         for item in image.items:
             category_id = names.index(item.category) + 1
             content["annotations"].append(item_annotation(item, image_id, category_id))
     (folder / LABELS).write_text(json.dumps(content))
+    (folder / CVAT_LABELS).write_text(json.dumps([cvat_label(name) for name in names], indent=1))
+
+
+def cvat_label(name: str) -> dict[str, Any]:
+    """A label for CVAT's raw label editor, with the attributes that masks carry."""
+    attributes = [
+        {
+            "name": attribute,
+            "mutable": False,
+            "input_type": "text",
+            "default_value": "",
+            "values": [""],
+        }
+        for attribute in ("target", "sentence")
+    ]
+    return {"name": name, "type": "any", "attributes": attributes}
 
 
 def item_annotation(item: ReviewItem, image_id: int, category_id: int) -> dict[str, Any]:
@@ -73,7 +96,7 @@ def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; put the tool's COCO export there")
     content = read_json(path)
-    given = {image.name: image for image in images}
+    given = {image.shown_name: image for image in images}
     listed = {entry["id"]: given.get(entry["file_name"]) for entry in content["images"]}
     masks: dict[int, list[RunLengthMask]] = {
         item.target_id: [] for image in listed.values() if image for item in image.items

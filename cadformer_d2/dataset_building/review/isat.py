@@ -24,11 +24,11 @@ def export_isat(images: Sequence[ReviewImage], source: Path, folder: Path) -> No
         folder: exists.
     """
     for image in images:
-        copy_image(source, folder, image.name)
+        copy_image(image, source, folder)
         information = {
             "description": "ISAT",
             "folder": "",
-            "name": Path(image.name).name,
+            "name": image.shown_name,
             "width": image.width,
             "height": image.height,
             "depth": 3,

@@ -45,7 +45,8 @@ class ReviewItem:
 class ReviewImage:
     """An image with the targets to look at, the worst first."""
 
-    name: str
+    name: str  # in the folder of the images
+    position: int  # among the images of the review, from 1
     height: int
     width: int
     items: tuple[ReviewItem, ...]
@@ -57,9 +58,14 @@ class ReviewImage:
         return next((item for item in self.items if item.number == number), None)
 
     @property
-    def label_file(self) -> Path:
+    def shown_name(self) -> str:
+        """The image's name in the review: tools show images by name, so the worst comes first."""
+        return f"{self.position:05d}_{Path(self.name).name}"
+
+    @property
+    def label_file(self) -> str:
         """Where tools that write a file an image keep it, beside the image."""
-        return Path(self.name).with_suffix(".json")
+        return str(Path(self.shown_name).with_suffix(".json"))
 
 
 @dataclass(frozen=True)
@@ -105,13 +111,12 @@ def image_from(entry: dict[str, Any]) -> ReviewImage:
         )
         for item in entry["items"]
     )
-    return ReviewImage(entry["name"], entry["height"], entry["width"], tuple(items))
+    return ReviewImage(**{**entry, "items": tuple(items)})
 
 
-def copy_image(source: Path, folder: Path, name: str) -> None:
+def copy_image(image: ReviewImage, source: Path, folder: Path) -> None:
     """Put an image beside its labels."""
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source / name, folder / name)
+    shutil.copyfile(source / image.name, folder / image.shown_name)
 
 
 def answer_of_rings(image: ReviewImage, item: ReviewItem, rings: Iterable[Ring]) -> Answer:

@@ -29,13 +29,13 @@ def export_labelme(images: Sequence[ReviewImage], source: Path, folder: Path) ->
         folder: exists.
     """
     for image in images:
-        copy_image(source, folder, image.name)
+        copy_image(image, source, folder)
         shapes = [shape for item in image.items for shape in item_shapes(item)]
         content: dict[str, Any] = {
             "version": FORMAT_VERSION,
             "flags": {},
             "shapes": shapes,
-            "imagePath": Path(image.name).name,
+            "imagePath": image.shown_name,
             "imageData": None,
             "imageHeight": image.height,
             "imageWidth": image.width,
