@@ -143,11 +143,7 @@ def test_the_polygons_themselves_lose_less_than_a_hundredth(seed):
 
 
 @pytest.mark.parametrize(
-    ("tool", "file", "rings", "group"),
-    [
-        ("labelme", "00001_a.json", "shapes", "group_id"),
-        ("isat", "00001_a.json", "objects", "group"),
-    ],
+    ("tool", "rings", "group"), [("labelme", "shapes", "group_id"), ("isat", "objects", "group")]
 )
 def test_a_target_without_outlines_is_rejected_and_a_removed_file_is_undecided(
     tool, rings, group, images, source, tmp_path
