@@ -17,6 +17,8 @@ from ..data.tokenization import ExpressionTokenizer
 from ..structures import ReferRecord
 from .triplets import GroundedTriplet
 
+ALL = "all"
+
 
 @dataclass(frozen=True)
 class DescribedSentence:
@@ -62,8 +64,8 @@ class Summary:
 
     splits: tuple[str, ...]
     sentences: Counter[tuple[str, str]]  # by (category, split)
-    targets: Counter[str]  # by split
-    images: Counter[str]  # by split
+    targets: Counter[str]  # by split; under ALL of the whole dataset, what splits share once
+    images: Counter[str]  # the same
     num_words: np.ndarray  # (N,) int: words of each sentence, as a space separates them
     num_plain_words: np.ndarray  # (N,) int: without punctuation, hyphens separating too
     num_categories: np.ndarray  # (N,) int: different categories that each sentence names
@@ -102,8 +104,11 @@ def summarise(described: Sequence[DescribedSentence]) -> Summary:
 def distinct_by_split(
     described: Iterable[DescribedSentence], value_of: Callable[[DescribedSentence], object]
 ) -> Counter[str]:
-    """Number of different values in each split."""
-    return Counter(split for split, _ in {(entry.split, value_of(entry)) for entry in described})
+    """Number of different values in each split, and under ``ALL`` in the whole."""
+    described = list(described)
+    counts = Counter(split for split, _ in {(e.split, value_of(e)) for e in described})
+    counts[ALL] = len({value_of(entry) for entry in described})
+    return counts
 
 
 def named_categories(sentence: str, categories: Sequence[str]) -> int:

@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from ..atomic_files import written_whole
-from .description import Summary
+from .description import ALL, Summary
 
 # Of the image: upper ends of the ranges in which targets are counted.
 AREA_BOUNDS = (0.001, 0.01, 0.05, 0.20, 1.0)
 
 
 def category_rows(summary: Summary) -> list[list[object]]:
-    """Sentences by category and split, with totals: the paper's Table I."""
+    """Sentences by category and split: the paper's Table I; and targets and images."""
     rows: list[list[object]] = []
     for category in summary.categories:
         numbers = [summary.sentences[category, split] for split in summary.splits]
@@ -29,7 +29,10 @@ def category_rows(summary: Summary) -> list[list[object]]:
         sum(summary.sentences[category, split] for category in summary.categories)
         for split in summary.splits
     ]
-    return [*rows, ["all", *by_split, sum(by_split)]]
+    rows.append(["all", *by_split, sum(by_split)])
+    for name, counts in (("targets", summary.targets), ("images", summary.images)):
+        rows.append([name, *(counts[split] for split in (*summary.splits, ALL))])
+    return rows
 
 
 def number_rows(summary: Summary, truncated: Mapping[int, float]) -> list[list[object]]:
@@ -41,8 +44,6 @@ def number_rows(summary: Summary, truncated: Mapping[int, float]) -> list[list[o
     words, plain = summary.num_words, summary.num_plain_words
     rows: list[list[object]] = [
         ["sentences", len(words)],
-        ["targets", sum(summary.targets.values())],
-        ["images", sum(summary.images.values())],
         ["categories", len(summary.categories)],
         ["words, least / mean / most", f"{words.min()} / {words.mean():.1f} / {words.max()}"],
         [

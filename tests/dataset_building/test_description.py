@@ -39,7 +39,7 @@ def test_the_counts_are_those_of_the_sentences_targets_and_images(described):
         ("storage tank", "train"): 1,
         ("pool", "val"): 1,
     }
-    assert summary.targets == summary.images == {"train": 2, "val": 1}
+    assert summary.targets == summary.images == {"train": 2, "val": 1, "all": 3}
     assert summary.num_words.tolist() == [2, 7, 3, 1]
     assert summary.num_categories.tolist() == [1, 2, 1, 0]
     assert sorted(summary.area_shares) == [0.0005, 0.02, 0.3]
@@ -92,6 +92,11 @@ def test_sentences_without_masks_are_described_too():
     summary = summarise([sentence("the pool", area_share=None)])
     assert len(summary.area_shares) == 0
     assert "area" not in markdown("boxes", summary, {})
+
+
+def test_an_image_in_two_splits_is_one_image_of_the_whole():
+    summary = summarise([sentence("the pool"), sentence("the pool", split="test")])
+    assert summary.images == {"train": 1, "test": 1, "all": 1}
 
 
 def test_nothing_to_describe_is_an_error():
