@@ -51,7 +51,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def add_read(command: argparse.ArgumentParser) -> None:
-    command.add_argument("format", choices=FORMATS)
+    command.add_argument("source_format", metavar="format", choices=FORMATS)
     command.add_argument(
         "--split",
         action="append",
@@ -98,7 +98,9 @@ def add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tool", choices=sorted(TOOLS), required=True)
     command.add_argument("--output", type=Path, required=True, help="a new folder")
     which = command.add_mutually_exclusive_group()
-    which.add_argument("--all", action="store_true", help="every mask, not the doubtful alone")
+    which.add_argument(
+        "--all", dest="everything", action="store_true", help="every mask, not the doubtful alone"
+    )
     which.add_argument(
         "--disputes", action="store_true", help="masks the annotators disagree about"
     )

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from tabulate import tabulate
 
 from ..atomic_files import written_whole
@@ -119,6 +120,9 @@ def figure(name: str, summary: Summary) -> Figure:
         low, high = np.log10(shares.min()), np.log10(shares.max())
         axes[0, 2].hist(shares, bins=np.logspace(low, max(high, low + 0.1), 30), color="tab:green")
         axes[0, 2].set(xscale="log", xlabel="target area, % of the image", ylabel="targets")
+        axes[0, 2].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes[0, 2].xaxis.set_major_formatter("{x:g}")
+        axes[0, 2].xaxis.set_minor_formatter(NullFormatter())
     made.suptitle(name)
     made.tight_layout()
     return made
@@ -133,4 +137,4 @@ def draw_categories(axis: Axes, summary: Summary) -> None:
         left += numbers
     axis.invert_yaxis()
     axis.set(xlabel="sentences")
-    axis.legend()
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)

@@ -32,7 +32,7 @@ GRABCUT = "grabcut"
 def read_source(
     *,
     work: Path,
-    format: str,
+    source_format: str,
     split: Sequence[tuple[str, Path]],
     annotations: Path | None,
     images: Path | None,
@@ -54,7 +54,7 @@ def read_source(
         raise FileNotFoundError(f"{images} is not a folder; name that of the images")
     image_sizes = sizes_in_folder(images) if images is not None else fixed_size(*image_size or ())
     triplets, log = read_triplets(
-        format, split_files=dict(split), annotations=annotations, image_sizes=image_sizes
+        source_format, split_files=dict(split), annotations=annotations, image_sizes=image_sizes
     )
     if not triplets:
         raise ValueError(f"nothing could be used; what was wrong:\n{log.table()}")
@@ -99,7 +99,7 @@ def export_masks(
     limits: Path,
     tool: str,
     output: Path,
-    all: bool,
+    everything: bool,
     disputes: bool,
     most: int | None,
 ) -> str:
@@ -119,7 +119,7 @@ def export_masks(
         disputed = {key for key, consensus in found.items() if consensus.is_disputed}
         judged = [entry for entry in judged if entry.target.target_id in disputed]
         masks = {key: mask for key in disputed if (mask := found[key].mask) is not None}
-    elif not all:
+    elif not everything:
         judged = [entry for entry in judged if entry.verdict.is_doubtful]
     judged = judged[:most]
     if not judged:

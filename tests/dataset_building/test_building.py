@@ -43,7 +43,7 @@ def synthrs(tmp_path_factory):
 def read(synthrs, work):
     steps.read_source(
         work=work,
-        format="refer",
+        source_format="refer",
         split=[],
         annotations=synthrs / "synthrs",
         images=synthrs / "images" / "synthrs" / "JPEGImages",
@@ -116,7 +116,7 @@ def test_a_small_sams_masks_are_judged_reviewed_and_written(synthrs, tmp_path):
     with pytest.raises(ValueError, match="targets are undecided: doubtful masks nobody reviewed"):
         write(work, root)
     exporting = {"limits": DEFAULT_LIMITS, "tool": "coco", "output": tmp_path / "review"}
-    steps.export_masks(work=work, **exporting, all=False, disputes=False, most=None)
+    steps.export_masks(work=work, **exporting, everything=False, disputes=False, most=None)
     steps.import_answers(work=work, review=tmp_path / "review", annotator="anna")
     report = write(work, root)
     assert "sam" in report
@@ -139,7 +139,7 @@ def test_edited_masks_and_consensus_are_written_with_their_makers(synthrs, tmp_p
     for annotator, shift in (("anna", 4), ("ben", 4), ("cleo", 5)):
         folder = tmp_path / annotator
         exporting = {"limits": DEFAULT_LIMITS, "tool": "labelme", "output": folder}
-        steps.export_masks(work=work, **exporting, all=True, disputes=False, most=None)
+        steps.export_masks(work=work, **exporting, everything=True, disputes=False, most=None)
         move_first_target(folder, shift)
         steps.import_answers(work=work, review=folder, annotator=annotator)
     assert "cleo" in steps.compare_annotators(work=work, limits=DEFAULT_LIMITS)
@@ -266,7 +266,7 @@ def leaking_workspace(synthrs, work, *, by_content):
         (work.parent / f"{entry['split']}.json").write_text(json.dumps(content))
     steps.read_source(
         work=work,
-        format="coco",
+        source_format="coco",
         split=[(split, work.parent / f"{split}.json") for split in ("train", "test")],
         annotations=None,
         images=folder,
