@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from cadformer_d2.dataset_building.boxes import box_iou, box_window, enclosing_box
-from cadformer_d2.dataset_building.mask_building import decoded, read_rgb
+from cadformer_d2.dataset_building.images import decoded, read_rgb
 from cadformer_d2.dataset_building.segmenters import BoxMask
 
 
@@ -17,7 +17,7 @@ class OracleSegmenter:
         names = {image["id"]: image["file_name"] for image in instances["images"]}
         self.masks = {}
         for annotation in instances["annotations"]:
-            image = read_rgb(str(images / names[annotation["image_id"]]))
+            image = read_rgb(images / names[annotation["image_id"]])
             mask = decoded(annotation["segmentation"][0])
             self.masks.setdefault(image.tobytes(), []).append(mask)
 

@@ -35,6 +35,12 @@ def enclosing_box(mask: np.ndarray) -> Box:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
+def grown_box(box: Box, share: float) -> Box:
+    """The box with every side moved outward, not below 0."""
+    x, y = share * (box[2] - box[0]), share * (box[3] - box[1])
+    return max(0.0, box[0] - x), max(0.0, box[1] - y), box[2] + x, box[3] + y
+
+
 def box_window(box: Box, height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of the pixels a box touches, at least one of each, inside the image."""
     left, top = min(int(box[0]), width - 1), min(int(box[1]), height - 1)

@@ -13,8 +13,7 @@ from tabulate import tabulate
 
 from ..atomic_files import written_whole
 from ..structures import RunLengthMask
-from .mask_building import decoded, encoded
-from .outlines import mask_iou
+from .images import decoded, encoded, mask_iou
 from .triplets import Target
 from .workspace import EDITED, REJECTED, Decision
 

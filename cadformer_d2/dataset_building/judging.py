@@ -11,7 +11,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from ..atomic_files import written_whole
-from .mask_building import decoded
+from .images import decoded
 from .quality import MaskQuality, QualityLimits, Verdict, judge, measure
 from .triplets import Target
 from .workspace import MaskRecord, Workspace

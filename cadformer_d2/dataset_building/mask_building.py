@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from ..structures import RunLengthMask
+from .images import encoded, read_rgb
 from .segmenters import Segmenter
 from .triplets import Target, by_image
 from .workspace import ImageMasks, MaskRecord, Workspace
@@ -34,7 +32,7 @@ def build_masks(workspace: Workspace, segmenter: Segmenter) -> int:
         name for name, targets in groups.items() if not is_done(workspace, targets, segmenter)
     ]
     for name in tqdm(waiting, desc="masks", unit="image"):
-        image = read_rgb(str(folder / name))
+        image = read_rgb(folder / name)
         workspace.write_masks(image_masks(image, groups[name], segmenter))
     return len(waiting)
 
@@ -65,21 +63,3 @@ def image_masks(image: np.ndarray, targets: Sequence[Target], segmenter: Segment
         for target, answer in zip(targets, answers, strict=True)
     }
     return ImageMasks(targets[0].image, segmenter.version, records)
-
-
-def read_rgb(path: str) -> np.ndarray:
-    """An image file as (H, W, 3) uint8 RGB."""
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    if image is None:
-        raise OSError(f"{path} is missing or is not an image")
-    return np.ascontiguousarray(image[..., ::-1])
-
-
-def encoded(mask: np.ndarray) -> RunLengthMask:
-    """A run-length mask of (H, W) bool."""
-    return coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-
-
-def decoded(mask: RunLengthMask) -> np.ndarray:
-    """(H, W) bool of a run-length mask."""
-    return coco_mask.decode(mask).astype(bool)

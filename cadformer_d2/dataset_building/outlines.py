@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from .images import mask_iou
+
 # Distances, in pixels, by which outlines may be simplified: the first that keeps the mask is taken.
 TOLERANCES = (2.0, 1.5, 1.0, 0.75, 0.5)
 # IoU of a mask and its simplified outline.
@@ -85,9 +87,3 @@ def paint(rings: Iterable[Ring], height: int, width: int) -> np.ndarray:
         (run_lengths,) = coco_mask.frPyObjects([points.ravel().tolist()], height, width)
         mask[coco_mask.decode(run_lengths).astype(bool)] = not ring.is_hole
     return mask
-
-
-def mask_iou(first: np.ndarray, second: np.ndarray) -> float:
-    """IoU of two masks (H, W) bool; 1 where both are empty."""
-    union = int((first | second).sum())
-    return int((first & second).sum()) / union if union else 1.0

@@ -38,18 +38,16 @@ def read_source(
     images: Path | None,
     image_size: Sequence[int] | None,
 ) -> str:
-    """Boxes and sentences into a new workspace.
+    """Boxes and sentences into a workspace; masks of boxes that are read again are kept.
 
     Args:
         split: (name, file) of each split.
         image_size: height, width of every image, where ``images`` is None.
 
     Raises:
-        FileExistsError: the workspace has triplets already.
+        ValueError: nothing in the source could be used.
     """
     workspace = Workspace(work)
-    if workspace.has_triplets():
-        raise FileExistsError(f"{work} has triplets already; name another --work")
     if images is not None and not images.is_dir():
         raise FileNotFoundError(f"{images} is not a folder; name that of the images")
     image_sizes = sizes_in_folder(images) if images is not None else fixed_size(*image_size or ())

@@ -54,9 +54,6 @@ class Workspace:
 
     # Triplets
 
-    def has_triplets(self) -> bool:
-        return (self.folder / "triplets.json").is_file()
-
     def write_triplets(self, triplets: Iterable[GroundedTriplet], images: Path | None) -> None:
         """
         Args:

@@ -6,7 +6,6 @@ import os
 import pickle
 import signal
 
-import cv2
 import numpy as np
 import pytest
 from oracle import OracleSegmenter, WholeBoxSegmenter
@@ -17,8 +16,8 @@ from cadformer_d2.data.asking import ask_every_sentence
 from cadformer_d2.data.catalog import find_dataset, register_datasets
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
 from cadformer_d2.dataset_building import steps
-from cadformer_d2.dataset_building.mask_building import build_masks, decoded, read_rgb
-from cadformer_d2.dataset_building.outlines import mask_iou
+from cadformer_d2.dataset_building.images import decoded, mask_iou, read_rgb
+from cadformer_d2.dataset_building.mask_building import build_masks
 from cadformer_d2.dataset_building.quality import DEFAULT_LIMITS
 from cadformer_d2.dataset_building.segmenters.grabcut import GrabCutSegmenter
 from cadformer_d2.dataset_building.segmenters.sam import SamSegmenter
@@ -300,8 +299,14 @@ def test_a_known_datasets_name_is_refused_and_nothing_is_written_over(synthrs, t
 
 
 def test_an_image_that_cannot_be_read_is_named(synthrs, tmp_path):
-    path = tmp_path / "broken.jpg"
-    path.write_bytes(b"no image")
-    with pytest.raises(OSError, match=r"broken\.jpg is missing or is not an image"):
-        read_rgb(str(path))
-    assert cv2.imread(str(synthrs)) is None
+    whole = synthrs / "images" / "synthrs" / "JPEGImages" / "train_00000.jpg"
+    for name, content in (("text.jpg", b"no image"), ("cut.jpg", whole.read_bytes()[:900])):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(OSError, match=rf"{name} cannot be read as an image"):
+            read_rgb(tmp_path / name)
+
+
+def test_boxes_can_be_read_again_without_losing_masks(synthrs, tmp_path):
+    workspace = read(synthrs, tmp_path / "work")
+    build_masks(workspace, oracle(synthrs))
+    assert build_masks(read(synthrs, tmp_path / "work"), oracle(synthrs)) == 0

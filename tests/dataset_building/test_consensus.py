@@ -11,8 +11,7 @@ from cadformer_d2.dataset_building.consensus import (
     majority,
     write_disputes,
 )
-from cadformer_d2.dataset_building.mask_building import decoded, encoded
-from cadformer_d2.dataset_building.outlines import mask_iou
+from cadformer_d2.dataset_building.images import decoded, encoded, mask_iou
 from cadformer_d2.dataset_building.triplets import Target
 from cadformer_d2.dataset_building.workspace import Decision
 

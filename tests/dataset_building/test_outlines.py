@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from oracle import blob
 
+from cadformer_d2.dataset_building.images import mask_iou
 from cadformer_d2.dataset_building.outlines import (
     Ring,
-    mask_iou,
     mask_rings,
     outline,
     paint,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from oracle import blob
 
-from cadformer_d2.dataset_building.mask_building import decoded, encoded
-from cadformer_d2.dataset_building.outlines import mask_iou, mask_rings, paint
+from cadformer_d2.dataset_building.images import decoded, encoded, mask_iou
+from cadformer_d2.dataset_building.outlines import mask_rings, paint
 from cadformer_d2.dataset_building.review import export_review, import_review
 from cadformer_d2.dataset_building.review.items import ReviewImage, ReviewItem
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...structures import RunLengthMask
+from ..images import encoded
 from ..judging import JudgedMask
-from ..mask_building import encoded
 from ..workspace import ACCEPTED, EDITED, REJECTED, Decision
 from .coco import export_coco, import_coco
 from .contact_sheet import export_contact_sheet, import_contact_sheet

@@ -14,7 +14,7 @@ from ...data.masks import united_mask
 from ...data.plain_files import read_json
 from ...data.refer_writer import category_entries
 from ...structures import RunLengthMask, json_mask
-from ..mask_building import decoded
+from ..images import decoded
 from .items import Answer, ReviewImage, ReviewItem, answer_of_mask, copy_image
 
 LABELS = "instances_default.json"  # the name CVAT gives and expects

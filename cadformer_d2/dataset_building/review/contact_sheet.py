@@ -12,9 +12,8 @@ import numpy as np
 
 from ...data.plain_files import read_json
 from ...visualization import PREDICTION_COLOUR, draw_mask
-from ..boxes import box_window
-from ..mask_building import decoded, read_rgb
-from ..segmenters.grabcut import grown_box
+from ..boxes import box_window, grown_box
+from ..images import decoded, read_rgb
 from ..workspace import ACCEPTED, REJECTED
 from .items import Answer, ReviewImage, ReviewItem
 
@@ -42,7 +41,7 @@ def export_contact_sheet(images: Sequence[ReviewImage], source: Path, folder: Pa
 
 def image_cards(image: ReviewImage, source: Path) -> Iterator[dict]:
     """What the page shows of each target of an image."""
-    pixels = read_rgb(str(source / image.name))
+    pixels = read_rgb(source / image.name)
     for item in image.items:
         window = box_window(shown_box(item), image.height, image.width)
         crop, mask = pixels[window], decoded(item.mask)[window]

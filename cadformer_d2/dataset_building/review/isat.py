@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.plain_files import read_json
-from ..mask_building import decoded
+from ..images import decoded
 from ..outlines import Ring, mask_rings
 from .items import Answer, ReviewImage, ReviewItem, answer_of_rings, copy_image
 

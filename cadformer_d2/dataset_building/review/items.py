@@ -14,7 +14,7 @@ import numpy as np
 from ...atomic_files import written_whole
 from ...data.plain_files import read_json
 from ...structures import RunLengthMask
-from ..mask_building import decoded
+from ..images import decoded
 from ..outlines import Ring, mask_rings, paint
 from ..workspace import as_text
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ...data.plain_files import read_json
-from ..mask_building import decoded
+from ..images import decoded
 from ..outlines import Ring, mask_rings
 from .items import Answer, ReviewImage, ReviewItem, answer_of_mask, answer_of_rings, copy_image
 

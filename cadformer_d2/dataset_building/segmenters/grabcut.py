@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from ..boxes import box_window
+from ..boxes import box_window, grown_box
 from ..triplets import Box
 from . import BoxMask
 
@@ -38,12 +38,6 @@ class GrabCutSegmenter:
             agreement = int((mask & grown).sum()) / union if union else 0.0
             answers.append(BoxMask(mask, None, agreement))
         return answers
-
-
-def grown_box(box: Box, share: float) -> Box:
-    """The box with every side moved outward, not below 0."""
-    x, y = share * (box[2] - box[0]), share * (box[3] - box[1])
-    return max(0.0, box[0] - x), max(0.0, box[1] - y), box[2] + x, box[3] + y
 
 
 def grabcut(image: np.ndarray, box: Box) -> np.ndarray:
