@@ -9,6 +9,10 @@ from transformers import (
     Sam2Model,
     Sam2Processor,
     Sam2PromptEncoderConfig,
+    Sam2VideoConfig,
+    Sam2VideoModel,
+    Sam2VideoProcessor,
+    Sam2VideoVideoProcessor,
     Sam2VisionConfig,
     SamConfig,
     SamImageProcessor,
@@ -63,8 +67,8 @@ def save_tiny_sam(folder):
     return str(folder)
 
 
-def save_tiny_sam2(folder):
-    torch.manual_seed(0)
+def sam2_parts():
+    """Configs of what SAM 2 for images and for videos have in common."""
     backbone = Sam2HieraDetConfig(
         hidden_size=16,
         num_attention_heads=1,
@@ -85,11 +89,42 @@ def save_tiny_sam2(folder):
     prompt = Sam2PromptEncoderConfig(
         hidden_size=32, image_size=SIDE, patch_size=16, mask_input_channels=4
     )
-    decoder = Sam2MaskDecoderConfig(**DECODER)
-    config = Sam2Config(
-        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder
-    )
-    Sam2Model(config).save_pretrained(folder)
+    return {
+        "vision_config": vision,
+        "prompt_encoder_config": prompt,
+        "mask_decoder_config": Sam2MaskDecoderConfig(**DECODER),
+    }
+
+
+def sam2_image_processor():
     square, quarter = {"height": SIDE, "width": SIDE}, {"height": 16, "width": 16}
-    Sam2Processor(Sam2ImageProcessor(size=square, mask_size=quarter)).save_pretrained(folder)
+    return Sam2ImageProcessor(size=square, mask_size=quarter)
+
+
+def save_tiny_sam2(folder):
+    torch.manual_seed(0)
+    Sam2Model(Sam2Config(**sam2_parts())).save_pretrained(folder)
+    Sam2Processor(sam2_image_processor()).save_pretrained(folder)
+    return str(folder)
+
+
+def save_tiny_sam2_video(folder):
+    """As SAM 2 is published: its checkpoints are those of the model for videos."""
+    torch.manual_seed(0)
+    config = Sam2VideoConfig(
+        **sam2_parts(),
+        image_size=SIDE,
+        memory_attention_hidden_size=32,
+        memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=32,
+        memory_attention_rope_feat_sizes=[4, 4],
+        memory_encoder_hidden_size=32,
+        memory_encoder_output_channels=16,
+        mask_downsampler_embed_dim=32,
+        memory_fuser_embed_dim=32,
+        memory_fuser_num_layers=1,
+    )
+    Sam2VideoModel(config).save_pretrained(folder)
+    videos = Sam2VideoVideoProcessor(size={"height": SIDE, "width": SIDE})
+    Sam2VideoProcessor(sam2_image_processor(), videos).save_pretrained(folder)
     return str(folder)

@@ -163,6 +163,16 @@ def test_dior_rsvgs_split_files_count_objects_over_all_files(tmp_path):
     }
 
 
+def test_dior_rsvgs_numbers_follow_the_names_whatever_order_the_files_are_listed_in(tmp_path):
+    (tmp_path / "train.txt").write_text("0\n1\n2\n3\n4\n5\n")
+    for number in (3, 1, 6, 2, 5, 4):
+        name = f"0000{number}"
+        described = xml(f"{name}.jpg", ("dam", (1, 2, 30, 40), f"dam {number}"))
+        (tmp_path / f"{name}.xml").write_text(described)
+    triplets, _ = read("dior-rsvg", annotations=tmp_path, train=tmp_path / "train.txt")
+    assert [triplet.sentence for triplet in triplets] == [f"dam {n}" for n in range(1, 7)]
+
+
 def test_a_damaged_xml_file_is_an_error_since_it_would_shift_all_numbers(tmp_path):
     (tmp_path / "1.xml").write_text("<annotation><object>")
     (tmp_path / "train.txt").write_text("0\n")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import blob
-from tiny_sam import save_tiny_sam, save_tiny_sam2
+from tiny_sam import save_tiny_sam, save_tiny_sam2, save_tiny_sam2_video
 
 from cadformer_d2.dataset_building.boxes import box_window, enclosing_box
 from cadformer_d2.dataset_building.segmenters.grabcut import GrabCutSegmenter
@@ -11,9 +11,17 @@ from cadformer_d2.dataset_building.segmenters.sam import SamSegmenter, choose_ma
 BOXES = [(5.0, 5.0, 20.0, 20.0), (10.5, 10.0, 50.0, 38.0), (0.0, 0.0, 60.0, 40.0)]
 
 
-@pytest.fixture(scope="module", params=[save_tiny_sam, save_tiny_sam2], ids=["sam", "sam2"])
-def folder(request, tmp_path_factory):
-    return request.param(tmp_path_factory.mktemp("sam"))
+SAVED = {"sam": save_tiny_sam, "sam2": save_tiny_sam2, "sam2_video": save_tiny_sam2_video}
+
+
+@pytest.fixture(scope="module", params=SAVED)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(kind, tmp_path_factory):
+    return SAVED[kind](tmp_path_factory.mktemp("sam"))
 
 
 @pytest.fixture
@@ -25,16 +33,16 @@ def same(first, second):
     return all(
         np.array_equal(one.mask, other.mask)
         and one.predicted_iou == pytest.approx(other.predicted_iou, abs=1e-5)
-        for one, other in zip(first, second, strict=True)
+        for one, other in zip(list(first), list(second), strict=True)
     )
 
 
-def test_a_saved_sam_answers_every_box_at_the_images_own_size(folder, image):
+def test_a_saved_sam_answers_every_box_at_the_images_own_size(kind, folder, image):
     segmenter = SamSegmenter(name=folder)
     answers = segmenter.segment(image, BOXES)
     assert [answer.mask.shape for answer in answers] == [(40, 60)] * 3
     assert all(0 <= answer.predicted_iou <= 1 and 0 <= answer.stability <= 1 for answer in answers)
-    assert segmenter.version["model_type"] in folder or segmenter.version["name"] == folder
+    assert segmenter.version["model_type"] == kind.removesuffix("_video")
 
 
 def test_the_image_is_embedded_once_and_the_batching_of_boxes_changes_nothing(folder, image):
@@ -44,6 +52,19 @@ def test_the_image_is_embedded_once_and_the_batching_of_boxes_changes_nothing(fo
     encoder.register_forward_hook(lambda *call: embedded.append(1))
     assert same(together.segment(image, BOXES), apart.segment(image, BOXES))
     assert len(embedded) == 1
+
+
+def test_the_answers_are_those_of_the_models_own_forward(folder, image):
+    """Embedding the image apart from the boxes loses nothing, and boxes reach the right place."""
+    segmenter = SamSegmenter(name=folder)
+    inputs = segmenter.processor(
+        images=image, input_boxes=[[list(box) for box in BOXES]], return_tensors="pt"
+    )
+    keys = ("pixel_values", "input_boxes")
+    with torch.inference_mode():
+        outputs = segmenter.model(**{key: inputs[key].float() for key in keys})
+    logits = segmenter.native_logits(outputs.pred_masks, inputs)
+    assert same(segmenter.segment(image, BOXES), choose_masks(logits, outputs.iou_scores[0], BOXES))
 
 
 def test_the_same_boxes_get_the_same_masks_again(folder, image):

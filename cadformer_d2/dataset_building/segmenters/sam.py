@@ -53,11 +53,10 @@ class SamSegmenter:
 
     @property
     def version(self) -> Mapping[str, str]:
-        config = self.model.config
         return {
             "name": self.name,
-            "model_type": config.model_type,
-            "commit": getattr(config, "_commit_hash", None) or "",
+            "model_type": self.model.config_class.model_type,
+            "commit": getattr(self.model.config, "_commit_hash", None) or "",
             "transformers": transformers.__version__,
         }
 
