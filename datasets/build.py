@@ -83,6 +83,13 @@ def split_file(text: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
+def positive(text: str) -> int:
+    """A whole number above 0 of the command line."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
 def add_masks(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--segmenter",
@@ -90,7 +97,9 @@ def add_masks(command: argparse.ArgumentParser) -> None:
         help="folder or cached Hugging Face name of a SAM or SAM 2, or 'grabcut' (no weights)",
     )
     command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    command.add_argument("--boxes-per-pass", type=int, default=32)
+    command.add_argument(
+        "--boxes-per-pass", type=positive, default=32, help="more need more memory"
+    )
     command.set_defaults(run=steps.make_masks)
 
 
@@ -104,7 +113,7 @@ def add_export(command: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--disputes", action="store_true", help="masks the annotators disagree about"
     )
-    command.add_argument("--most", type=int, help="at most so many, the worst")
+    command.add_argument("--most", type=positive, help="at most so many, the worst")
     command.set_defaults(run=steps.export_masks)
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from cadformer_d2.data.asking import ask_every_sentence
 from cadformer_d2.data.catalog import SPLITS, DatasetInfo, dataset_root, find_dataset
 from cadformer_d2.data.mapper import read_image
+from cadformer_d2.data.refer import EmptySplitError
 from cadformer_d2.data.tokenization import ExpressionTokenizer
 from cadformer_d2.structures import ReferRecord
 
@@ -45,9 +46,9 @@ def load_split(info: DatasetInfo, root: str | None, split: str, subset: bool) ->
     """Usable records of a split, and what is wrong with it."""
     try:
         records = info.load(dataset_root(root), split, True)
+    except EmptySplitError as error:
+        return [], [] if subset else [str(error)]
     except (ValueError, FileNotFoundError) as error:
-        if subset and "no usable ref of split" in str(error):
-            return [], []
         return [], [str(error)]
     published = info.published_counts.get(split)
     if not subset and published not in (None, len(records)):

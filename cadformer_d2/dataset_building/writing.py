@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,6 +72,8 @@ def write_refer_dataset(
     annotations, jpegs = info.annotations(root), info.images(root)
     if annotations.exists() or jpegs.parent.exists():
         raise FileExistsError(f"{annotations} or {jpegs.parent} is there; name another dataset")
+    if not re.fullmatch(r"\w+", name):
+        raise ValueError(f"the dataset's name is {name!r}; use letters, digits and _")
     if name in DATASETS:
         raise ValueError(f"{name} is one of the project's own datasets; name another")
     if not finished:

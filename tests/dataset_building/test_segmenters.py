@@ -77,6 +77,13 @@ def test_a_missing_sam_says_where_it_is_published():
         SamSegmenter(name="no/such")
 
 
+@pytest.mark.parametrize(("device", "message"), [("cuda", "no usable CUDA"), ("gpu", "use cpu")])
+def test_a_device_that_is_not_there_is_named(tmp_path, monkeypatch, device, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        SamSegmenter(name=save_tiny_sam(tmp_path), device=device)
+
+
 def test_another_kind_of_model_is_refused_by_name(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="type 'bert'; known types: sam, sam2"):

@@ -43,10 +43,12 @@ class SamSegmenter:
 
         Raises:
             FileNotFoundError: the files are not on this machine.
-            ValueError: they are of another kind of model.
+            ValueError: they are of another kind of model, or the device is not there.
         """
+        if boxes_per_pass < 1:
+            raise ValueError(f"boxes_per_pass is {boxes_per_pass}; one box a pass is the least")
         self.name = name
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self.boxes_per_pass = boxes_per_pass
         self.model, self.processor = load_sam(name)
         self.model.to(self.device).eval()
@@ -88,6 +90,20 @@ class SamSegmenter:
         return logits
 
 
+def usable_device(name: str) -> torch.device:
+    """
+    Raises:
+        ValueError: no such device, or this machine has none.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device is {name!r}; use cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {name!r}, but this machine has no usable CUDA GPU; use cpu")
+    return device
+
+
 def load_sam(name: str) -> tuple[Any, Any]:
     """Model and processor from a folder or the local cache."""
     try:
@@ -126,8 +142,7 @@ def choose_masks(logits: Tensor, predicted: Tensor, boxes: Sequence[Box]) -> Ite
 
 
 def stability(logits: Tensor) -> float:
-    """IoU of the masks of (H, W) logits at a stricter and a laxer threshold; 0 where both are
-    empty."""
+    """IoU of the masks of (H, W) logits at a stricter and a laxer threshold, in [0, 1]."""
     strict = int((logits > STABILITY_OFFSET).sum())
     lax = int((logits > -STABILITY_OFFSET).sum())
     return strict / lax if lax else 0.0
