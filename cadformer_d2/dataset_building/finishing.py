@@ -36,12 +36,14 @@ def finished_masks(
         ValueError: such targets are there, and ``undecided`` is ``refuse``.
     """
     outcomes: Counter[str] = Counter()
-    finished = []
+    finished: list[FinishedMask] = []
+    waiting = 0
     for entry in judged:
         found = consensus.get(entry.target.target_id)
-        open_end = open_question(entry, found)
-        if open_end and undecided != KEEP:
-            outcomes[f"{open_end}, left out"] += 1
+        question = open_question(entry, found)
+        if question and undecided != KEEP:
+            waiting += 1
+            outcomes[f"{question}, left out"] += 1
         elif found is not None and found.mask is None:
             outcomes["rejected, left out"] += 1
         elif found is None and coco_mask.area(entry.record.mask) == 0:
@@ -49,7 +51,6 @@ def finished_masks(
         else:
             finished.append(finish(entry, found, segmenter))
             outcomes[finished[-1].provenance["made_by"]] += 1
-    waiting = sum(number for outcome, number in outcomes.items() if outcome.startswith("un"))
     if waiting and undecided == REFUSE:
         raise ValueError(
             f"{waiting} targets are undecided: doubtful masks nobody reviewed, or disputes without "

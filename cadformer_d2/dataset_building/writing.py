@@ -68,14 +68,11 @@ def write_refer_dataset(
             name of one of the project's own datasets, whose categories have an order of their own.
         FileNotFoundError: an image is missing.
     """
+    refuse_name(name)
     info = DatasetInfo(name, (), {})
     annotations, jpegs = info.annotations(root), info.images(root)
     if annotations.exists() or jpegs.parent.exists():
         raise FileExistsError(f"{annotations} or {jpegs.parent} is there; name another dataset")
-    if not re.fullmatch(r"\w+", name):
-        raise ValueError(f"the dataset's name is {name!r}; use letters, digits and _")
-    if name in DATASETS:
-        raise ValueError(f"{name} is one of the project's own datasets; name another")
     if not finished:
         raise ValueError("no target has a mask to write")
     targets = [entry.target for entry in finished]
@@ -110,6 +107,13 @@ def write_annotations(
     }
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1))
     (folder / RECORD).write_text(json.dumps({"cadformer_d2": __version__, **record}, indent=1))
+
+
+def refuse_name(name: str) -> None:
+    if not re.fullmatch(r"\w+", name):
+        raise ValueError(f"the dataset's name is {name!r}; use letters, digits and _")
+    if name in DATASETS:
+        raise ValueError(f"{name} is one of the project's own datasets; name another")
 
 
 def refuse_missing_splits(targets: Sequence[Target]) -> None:
@@ -160,15 +164,18 @@ def refer_contents(
         "categories": category_entries(names),
     }
     refs: list[dict[str, Any]] = []
-    written: set[int] = set()
+    names_of_ids: dict[int, str] = {}
     for entry in ordered:
         target = entry.target
         image_id, (height, width) = stable_id(target.image), entry.mask["size"]
-        if image_id not in written:
-            written.add(image_id)
+        if image_id not in names_of_ids:
+            names_of_ids[image_id] = target.image
             instances["images"].append(
                 {"id": image_id, "file_name": target.image, "height": height, "width": width}
             )
+        if names_of_ids[image_id] != target.image:
+            both = f"{target.image} and {names_of_ids[image_id]}"
+            raise ValueError(f"{both} got one id, {image_id}; rename one of the images")
         category_id = names.index(target.category) + 1
         annotation = annotation_entry(target.target_id, image_id, category_id, entry.mask)
         instances["annotations"].append({**annotation, "provenance": dict(entry.provenance)})

@@ -169,6 +169,26 @@ def test_an_outline_of_no_target_is_an_error_that_names_it(
         import_review(folder)
 
 
+@pytest.mark.parametrize(
+    ("tool", "file", "key", "lost"),
+    [
+        ("labelme", "00001_a.json", "shapes", "points"),
+        ("isat", "00001_a.json", "objects", "layer"),
+        ("coco", "instances_default.json", "annotations", "segmentation"),
+    ],
+)
+def test_a_damaged_label_file_is_an_error_that_names_it(
+    tool, file, key, lost, images, source, tmp_path
+):
+    folder = given_out(tool, images, source, tmp_path)
+    changed(folder / file, lambda content: content[key][1].pop(lost))
+    with pytest.raises(ValueError, match=rf"{file}: entry 1 of '{key}' lacks '{lost}'"):
+        import_review(folder)
+    changed(folder / file, lambda content: content.pop(key))
+    with pytest.raises(ValueError, match=rf"{file}: has no list '{key}'"):
+        import_review(folder)
+
+
 def test_an_outline_without_a_group_is_of_the_only_target(images, source, tmp_path):
     folder = given_out("labelme", images, source, tmp_path)
     changed(

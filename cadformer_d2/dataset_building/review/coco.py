@@ -11,11 +11,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ...data.masks import united_mask
-from ...data.plain_files import read_json
 from ...data.refer_writer import category_entries
 from ...structures import RunLengthMask, json_mask
 from ..images import decoded
-from .items import Answer, ReviewImage, ReviewItem, answer_of_mask, copy_image
+from .items import Answer, ReviewImage, ReviewItem, answer_of_mask, copy_image, read_entries
 
 LABELS = "instances_default.json"  # the name CVAT gives and expects
 IMAGES = "images"
@@ -95,13 +94,15 @@ def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
     path = folder / LABELS
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; put the tool's COCO export there")
-    content = read_json(path)
     given = {image.shown_name: image for image in images}
-    listed = {entry["id"]: given.get(entry["file_name"]) for entry in content["images"]}
+    listed = {
+        entry["id"]: given.get(entry["file_name"])
+        for entry in read_entries(path, "images", ("id", "file_name"))
+    }
     masks: dict[int, list[RunLengthMask]] = {
         item.target_id: [] for image in listed.values() if image for item in image.items
     }
-    for entry in content["annotations"]:
+    for entry in read_entries(path, "annotations", ("id", "image_id", "segmentation")):
         image = listed.get(entry["image_id"])
         if image is None:
             raise ValueError(f"{path}: annotation {entry['id']} is of an image not given out")

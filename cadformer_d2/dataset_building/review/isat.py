@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...data.plain_files import read_json
 from ..images import decoded
 from ..outlines import Ring, mask_rings
-from .items import Answer, ReviewImage, ReviewItem, answer_of_rings, copy_image
+from .items import Answer, ReviewImage, ReviewItem, answer_of_rings, copy_image, read_entries
 
 # ISAT's own category for what is cut out of a polygon below.
 HOLE_CATEGORY = "__background__"
+REQUIRED = ("category", "segmentation", "layer")
 
 
 def export_isat(images: Sequence[ReviewImage], source: Path, folder: Path) -> None:
@@ -67,7 +67,7 @@ def import_isat(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
         if not path.is_file():
             continue
         rings: dict[int, list[Ring]] = {item.target_id: [] for item in image.items}
-        for position, entry in enumerate(read_json(path)["objects"]):
+        for position, entry in enumerate(read_entries(path, "objects", REQUIRED)):
             item = image.item(entry.get("group"))
             if item is None:
                 numbers = ", ".join(str(item.number) for item in image.items)

@@ -119,6 +119,22 @@ def copy_image(image: ReviewImage, source: Path, folder: Path) -> None:
     shutil.copyfile(source / image.name, folder / image.shown_name)
 
 
+def read_entries(path: Path, key: str, required: Iterable[str]) -> list[dict[str, Any]]:
+    """The list that a tool's file has under a key.
+
+    Raises:
+        ValueError: there is none, or an entry lacks what is required; the message names it.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get(key), list):
+        raise ValueError(f"{path}: has no list {key!r}; was it saved by this tool?")
+    for position, entry in enumerate(content[key]):
+        missing = sorted(set(required) - set(entry))
+        if missing:
+            raise ValueError(f"{path}: entry {position} of {key!r} lacks {missing[0]!r}")
+    return content[key]
+
+
 def answer_of_rings(image: ReviewImage, item: ReviewItem, rings: Iterable[Ring]) -> Answer:
     """An answer given as outlines; outlines left as they were give the very mask back."""
     rings = list(rings)

@@ -11,14 +11,22 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ...data.plain_files import read_json
 from ..images import decoded
 from ..outlines import Ring, mask_rings
-from .items import Answer, ReviewImage, ReviewItem, answer_of_mask, answer_of_rings, copy_image
+from .items import (
+    Answer,
+    ReviewImage,
+    ReviewItem,
+    answer_of_mask,
+    answer_of_rings,
+    copy_image,
+    read_entries,
+)
 
 # LabelMe has no holes: a polygon of this label empties what it encloses in its group.
 HOLE_LABEL = "hole"
 FORMAT_VERSION = "5.5.0"
+REQUIRED = ("label", "points", "shape_type")
 
 
 def export_labelme(images: Sequence[ReviewImage], source: Path, folder: Path) -> None:
@@ -69,7 +77,7 @@ def import_labelme(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answ
             continue
         rings: dict[int, list[Ring]] = {item.target_id: [] for item in image.items}
         masks: dict[int, list[np.ndarray]] = {item.target_id: [] for item in image.items}
-        for position, shape in enumerate(read_json(path)["shapes"]):
+        for position, shape in enumerate(read_entries(path, "shapes", REQUIRED)):
             item = image.item(shape.get("group_id"))
             if item is None:
                 numbers = ", ".join(str(item.number) for item in image.items)
@@ -93,7 +101,7 @@ def import_labelme(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answ
 def shape_ring(shape: dict[str, Any], where: str) -> Ring:
     """A polygon, or the two corners of a rectangle, as a ring."""
     points = [(float(x), float(y)) for x, y in shape["points"]]
-    if shape["shape_type"] == "rectangle":
+    if shape["shape_type"] == "rectangle" and len(points) >= 2:
         (x1, y1), (x2, y2) = points[0], points[-2 if len(points) == 4 else -1]
         points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
     elif shape["shape_type"] != "polygon" or len(points) < 3:
