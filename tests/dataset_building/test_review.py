@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 from oracle import blob
+from pycocotools.coco import COCO
 
 from cadformer_d2.dataset_building.images import decoded, encoded, mask_iou
 from cadformer_d2.dataset_building.outlines import mask_rings, paint
@@ -223,6 +224,16 @@ def test_labelmes_masks_and_rectangles_are_read(images, source, tmp_path):
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[60:75, 70:90] = True
     np.testing.assert_array_equal(decoded(import_review(folder)[12].mask), expected)
+
+
+def test_pycocotools_reads_the_coco_file_as_the_same_masks(images, source, tmp_path):
+    folder = given_out("coco", images, source, tmp_path)
+    coco = COCO(str(folder / "instances_default.json"))
+    for entry in (entry for image in images for entry in image.items):
+        read = coco.annToMask(coco.anns[entry.target_id])
+        np.testing.assert_array_equal(read, decoded(entry.mask))
+    labels = json.loads((folder / "cvat_labels.json").read_text())
+    assert [label["name"] for label in labels] == [cat["name"] for cat in coco.cats.values()]
 
 
 def test_a_coco_mask_that_names_no_target_goes_to_the_one_it_covers_best(images, source, tmp_path):
