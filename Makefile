@@ -22,8 +22,9 @@ $(INSTALLED): setup.cfg constraints.txt tools/install_detectron2.py
 demo: $(INSTALLED)
 	$(RUN) tools/quickstart.py
 
+# Two processes of one thread each: most tests are too small to keep two threads busy.
 test: $(INSTALLED)
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

@@ -30,6 +30,10 @@ def _add_data_keys(cfg: CfgNode) -> None:
     # Longest expression in word pieces, [CLS] and [SEP] included; the rest is cut. The authors'
     # released code cuts at 20, which loses words in 65 % of RSVG-HR's sentences.
     cfg.INPUT.MAX_TOKENS = 64
+    # Whether every expression is padded to MAX_TOKENS, as in the authors' released code, instead of
+    # to the longest of its batch. Only a component with that code's defects (SMGAMAsReleased) can
+    # tell.
+    cfg.INPUT.PAD_TO_MAX_TOKENS = False
     # WordPiece vocabulary: a Hugging Face name, a folder holding vocab.txt, a vocab.txt file, or
     # "synthrs" (the small vocabulary shipped with the generator).
     cfg.INPUT.TOKENIZER = "bert-base-uncased"
@@ -131,7 +135,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
 def _add_solver_keys(cfg: CfgNode) -> None:
     solver = cfg.SOLVER
     solver.BASE_LR = 5e-5
-    # Learning rate of the text encoder as a multiple of BASE_LR (1 in every published recipe).
+    # Learning rate of the text encoder as a multiple of BASE_LR (1 in the paper; 0, an encoder that
+    # never changes, in its authors' released code).
     solver.TEXT_ENCODER_LR_FACTOR = 1.0
     solver.WEIGHT_DECAY = 0.01
     # Norms, biases and relative position tables.

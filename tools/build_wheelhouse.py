@@ -25,7 +25,9 @@ BINARY = (
     "yacs",
 )
 # Published as source only, but without compiled code.
-PURE_SOURCE = ("antlr4-python3-runtime==4.9.3", "fvcore", "iopath")
+PURE_SOURCE = ("antlr4-python3-runtime", "fvcore", "iopath")
+# The versions that everything was tested with; newer ones need not fit together.
+TESTED = ("--constraint", str(Path(__file__).resolve().parent.parent / "constraints.txt"))
 PLATFORMS = tuple(f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 17)) + (
     "manylinux2014_x86_64",
 )
@@ -42,11 +44,11 @@ def build_wheelhouse(python: str, folder: Path) -> list[Path]:
     """
     build_wheel(folder)
     for requirement in PURE_SOURCE:
-        run_pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), requirement)
+        run_pip("wheel", "--quiet", *TESTED, "--no-deps", "--wheel-dir", str(folder), requirement)
     platforms = [part for name in PLATFORMS for part in ("--platform", name)]
     run_pip(
-        "download", "--quiet", "--no-deps", "--only-binary=:all:", "--python-version", python,
-        "--implementation", "cp", *platforms, "--dest", str(folder), *BINARY,
+        "download", "--quiet", *TESTED, "--no-deps", "--only-binary=:all:", "--python-version",
+        python, "--implementation", "cp", *platforms, "--dest", str(folder), *BINARY,
     )  # fmt: skip
     return sorted(folder.glob("*.whl"))
 

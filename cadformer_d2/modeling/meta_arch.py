@@ -39,6 +39,7 @@ class CADFormer(nn.Module):
         criterion: nn.Module,
         pixel_mean: list[float],
         pixel_std: list[float],
+        padded_length: int | None = None,
     ):
         """
         Args:
@@ -48,6 +49,7 @@ class CADFormer(nn.Module):
             decoder: (pyramid, text) -> logits at a quarter of the input size.
             criterion: (logits, target) -> dict of losses.
             pixel_mean, pixel_std: per channel, of pixels in [0, 255].
+            padded_length: tokens that expressions are padded to; None: the longest of the batch.
         """
         super().__init__()
         self.text_encoder = text_encoder
@@ -55,6 +57,7 @@ class CADFormer(nn.Module):
         self.neck = neck
         self.decoder = decoder
         self.criterion = criterion
+        self.padded_length = padded_length
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
@@ -69,6 +72,7 @@ class CADFormer(nn.Module):
             "criterion": SegmentationCriterion(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "padded_length": cfg.INPUT.MAX_TOKENS if cfg.INPUT.PAD_TO_MAX_TOKENS else None,
         }
 
     @property
@@ -112,11 +116,14 @@ class CADFormer(nn.Module):
         return (images - self.pixel_mean) / self.pixel_std
 
     def encode_text(self, batch: list[ModelInput]) -> TextFeatures:
-        """L_1 of the batch's expressions, padded to the longest of them."""
-        fields = (
+        """L_1 of the batch's expressions, padded to the longest of them or to a fixed length."""
+        fields = [
             pad_sequence([sample[key] for sample in batch], batch_first=True).to(self.device)
             for key in self.text_encoder.reads
-        )  # (B, T) each; BERT's [PAD] is 0
+        ]  # (B, T) each; BERT's [PAD] is 0
+        if self.padded_length is not None:
+            missing = self.padded_length - fields[0].shape[1]
+            fields = [F.pad(field, (0, missing)) for field in fields]
         return self.text_encoder(*fields)
 
     def stack_targets(self, batch: list[ModelInput]) -> Tensor:

@@ -3,13 +3,15 @@
 Two by two pixels; p is the probability of the target, y the truth:
 
     p = [[0.8, 0.5],    y = [[1, 0],
-         [0.2, 0.5]]         [0, 1]]
+         [0.2, 0.4]]         [0, 1]]
 
 Cross-entropy with weights (0.9, 1.1): the weights of the four pixels are 1.1, 0.9, 0.9, 1.1, sum
-4.0; -log p_y is -log 0.8, -log 0.5, -log 0.8, -log 0.5:
-    (1.1 * 0.223144 + 0.9 * 0.693147 + 0.9 * 0.223144 + 1.1 * 0.693147) / 4 = 0.458145
-Dice, target class: overlap 0.8 + 0.5 = 1.3, sums 2.0 + 2 = 4.0: 1 - 2.6 / 4.0 = 0.35.
-Background class: overlap 0.5 + 0.8 = 1.3, sums 2.0 + 2 = 4.0: 0.35. Together 0.70.
+4.0; -log p_y is -log 0.8, -log 0.5, -log 0.8, -log 0.4:
+    (1.1 * 0.223144 + 0.9 * 0.693147 + 0.9 * 0.223144 + 1.1 * 0.916291) / 4 = 0.519510
+(0.513932 without the weights).
+Dice, target class: overlap 0.8 + 0.4 = 1.2, sums 1.9 + 2 = 3.9: 1 - 2.4 / 3.9 = 0.384615.
+Background class: overlap 0.5 + 0.8 = 1.3, sums 2.1 + 2 = 4.1: 1 - 2.6 / 4.1 = 0.365854. Together
+0.750469.
 """
 
 import pytest
@@ -17,9 +19,9 @@ import torch
 
 from cadformer_d2.modeling.criterion import SegmentationCriterion
 
-PROBABILITY = torch.tensor([[0.8, 0.5], [0.2, 0.5]])
+PROBABILITY = torch.tensor([[0.8, 0.5], [0.2, 0.4]])
 TARGET = torch.tensor([[True, False], [False, True]])
-CROSS_ENTROPY, DICE = 0.458145, 0.70
+CROSS_ENTROPY, DICE = 0.519510, 0.750469
 
 
 def criterion(**changes):
@@ -40,7 +42,7 @@ def test_terms_are_those_worked_out_by_hand():
     losses = criterion()(logits_of(PROBABILITY), TARGET[None])
     assert losses["loss_ce"].item() == pytest.approx(0.9 * CROSS_ENTROPY, abs=1e-5)
     assert losses["loss_dice"].item() == pytest.approx(0.1 * DICE, abs=1e-5)
-    assert sum(losses.values()).item() == pytest.approx(0.482331, abs=1e-5)
+    assert sum(losses.values()).item() == pytest.approx(0.542606, abs=1e-5)
 
 
 def test_class_weights_weigh_the_mean_and_not_only_the_sum():

@@ -5,5 +5,14 @@ from .fiam import FIAM
 from .iim import IIM
 from .pwam import PWAM
 from .smgam import SMGAM
+from .smgam_as_released import SMGAMAsReleased
 
-__all__ = ["FIAM", "IIM", "PWAM", "SMGAM", "AlignmentSpec", "build_alignment"]
+__all__ = [
+    "FIAM",
+    "IIM",
+    "PWAM",
+    "SMGAM",
+    "SMGAMAsReleased",
+    "AlignmentSpec",
+    "build_alignment",
+]

@@ -14,7 +14,8 @@ ALIGNMENT_REGISTRY = Registry("ALIGNMENT")
 ALIGNMENT_REGISTRY.__doc__ = """
 Called as ``cls(cfg, spec)`` with an AlignmentSpec, once per backbone stage;
 ``forward(visual, text, map_size)`` of (B, N_i, C_i), TextFeatures and (h_i, w_i) returns a
-StageOutput. A class attribute ``reads_roles`` says whether the words' roles are used.
+StageOutput. Class attributes: ``reads_roles`` says whether the words' roles are used, and
+``reads_stage_input`` whether ``forward`` takes, by that name, what the stage's blocks were given.
 """
 
 

@@ -52,6 +52,7 @@ class PWAM(nn.Module):
     """
 
     reads_roles = False
+    reads_stage_input = False
 
     @configurable
     def __init__(

@@ -8,7 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
-from ...layers.attention import WordPixelAttention
+from ...layers.attention import CrossAttention, WordPixelAttention
 from ...layers.gate import LanguageGate
 from ...structures import StageOutput, TextFeatures
 from .build import ALIGNMENT_REGISTRY, AlignmentSpec
@@ -21,17 +21,26 @@ class VGLVA(nn.Module):
     R = P_out(P(L) * O), O = WordPixelAttention(L, V).
     """
 
-    def __init__(self, *, visual_dim: int, text_dim: int, num_heads: int, dropout: float):
+    def __init__(
+        self,
+        *,
+        visual_dim: int,
+        text_dim: int,
+        num_heads: int,
+        dropout: float,
+        attention: type[CrossAttention],
+    ):
         """
         Args:
             visual_dim: C_i, channels of this stage.
             text_dim: C_l, channels of the text.
             num_heads: attention heads.
             dropout: after each projection, in [0, 1).
+            attention: from words to positions, called with L and V.
         """
         super().__init__()
         self.text_projection = projection(text_dim, dropout)
-        self.attention = WordPixelAttention(
+        self.attention = attention(
             query_dim=text_dim, memory_dim=visual_dim, dim=text_dim, num_heads=num_heads
         )
         self.output_projection = projection(text_dim, dropout)
@@ -50,6 +59,8 @@ class SMGAM(PWAM):
     L_{i+1} = L_i + gate(R_i) * R_i (equation 12). What nobody reads is not built.
     """
 
+    word_attention: type[CrossAttention] = WordPixelAttention
+
     @configurable
     def __init__(self, *, text_dim: int, updates_visual: bool, updates_text: bool, **lgvla: Any):
         """
@@ -58,8 +69,10 @@ class SMGAM(PWAM):
             updates_text: whether a next stage or the decoder reads the refined text.
         """
         super().__init__(text_dim=text_dim, updates_visual=updates_visual, **lgvla)
-        self.vglva = VGLVA(text_dim=text_dim, **lgvla) if updates_text else None
-        self.text_gate = LanguageGate(dim=text_dim) if updates_text else None
+        self.vglva, self.text_gate = None, None
+        if updates_text:
+            self.vglva = VGLVA(text_dim=text_dim, attention=self.word_attention, **lgvla)
+            self.text_gate = LanguageGate(dim=text_dim)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, spec: AlignmentSpec) -> dict[str, Any]:

@@ -100,7 +100,9 @@ class TextAwareSwin(Backbone):
         pyramid = {}
         for i, blocks in enumerate(self.stages):
             visual = blocks(x, height, width)[0]  # V_i (B, h_i * w_i, C_i)
-            aligned = self.alignments[i](visual, text, (height, width))
+            alignment = self.alignments[i]
+            extra = {"stage_input": x} if alignment.reads_stage_input else {}
+            aligned = alignment(visual, text, (height, width), **extra)
             text = aligned.text
             fused = self.norms[i](aligned.fused).transpose(1, 2)
             pyramid[f"stage{i + 1}"] = fused.unflatten(2, (height, width))

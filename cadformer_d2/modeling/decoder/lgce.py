@@ -32,6 +32,15 @@ class LGCEDecoder(SimpleDecoding):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """
+        Raises:
+            ValueError: the enhancement that this decoder starts with is the neck as well.
+        """
+        if cfg.MODEL.NECK.NAME == "LGCE":
+            raise ValueError(
+                "MODEL.DECODER.NAME LGCEDecoder already holds MODEL.NECK.NAME LGCE; set the neck "
+                'to "", or take the decoder SimpleDecoding'
+            )
         shared = super().from_config(cfg, input_shape)
         return {**shared, "text_dim": cfg.MODEL.TEXT_ENCODER.HIDDEN_SIZE}
 

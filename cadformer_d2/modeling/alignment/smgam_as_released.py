@@ -1,0 +1,67 @@
+"""SMGAM with the defects of the authors' released code, for whoever repeats its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from ...layers.attention import CrossAttention, normalize_over_positions
+from ...structures import StageOutput, TextFeatures
+from .build import ALIGNMENT_REGISTRY
+from .pwam import PWAM
+from .smgam import SMGAM
+
+ADDED_TO_PADDING = -10000.0  # by an additive mask, where one is used as such
+
+
+class WordPixelAttentionAsReleased(CrossAttention):
+    """WordPixelAttention with two defects; both break the law that padding changes nothing.
+
+    - The additive mask (0 on real tokens, -10000 on padding) is multiplied into the queries. A real
+      token asks nothing, attends evenly, and receives the mean of a normalised value: zero.
+    - The norm after W_o runs over the tokens, so that all real tokens get one and the same vector,
+      into which the image leaks through the padding. Without padding it is zero.
+    """
+
+    def forward(self, text: TextFeatures, visual: Tensor) -> Tensor:
+        """
+        Args:
+            text: L (B, T, C_l), padded to INPUT.MAX_TOKENS as in the release.
+            visual: (B, N, C).
+
+        Returns:
+            (B, T, dim).
+        """
+        query = self.query(text.tokens) * (~text.is_token * ADDED_TO_PADDING)[..., None]
+        key = normalize_over_positions(self.key(visual))
+        value = normalize_over_positions(self.value(visual))
+        attended = self.attend(query, key, value, is_key=None)
+        return normalize_over_positions(self.output(attended))
+
+
+@ALIGNMENT_REGISTRY.register()
+class SMGAMAsReleased(SMGAM):
+    """The released SMGAM: VGLVA reads the stage's input, through the attention above.
+
+    Use it with INPUT.PAD_TO_MAX_TOKENS; docs/released_code.md says what else the release does.
+    """
+
+    reads_stage_input = True
+    word_attention = WordPixelAttentionAsReleased
+
+    def forward(
+        self,
+        visual: Tensor,
+        text: TextFeatures,
+        map_size: tuple[int, int],
+        *,
+        stage_input: Tensor,
+    ) -> StageOutput:
+        """
+        Args:
+            visual, text, map_size: as PWAM.
+            stage_input: X_{i-1} (B, N_i, C_i), what the stage's blocks were given.
+        """
+        aligned = PWAM.forward(self, visual, text, map_size)
+        return replace(aligned, text=self.refine_text(text, stage_input))
