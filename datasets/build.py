@@ -113,6 +113,9 @@ def add_export(command: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--disputes", action="store_true", help="masks the annotators disagree about"
     )
+    command.add_argument(
+        "--undecided-by", metavar="NAME", help="leave out what this annotator has decided already"
+    )
     command.add_argument("--most", type=positive, help="at most so many, the worst")
     command.set_defaults(run=steps.export_masks)
 

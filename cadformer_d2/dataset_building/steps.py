@@ -99,11 +99,13 @@ def export_masks(
     output: Path,
     everything: bool,
     disputes: bool,
+    undecided_by: str | None,
     most: int | None,
 ) -> str:
     """Give out masks for review: the doubtful, all, or those in dispute.
 
     Args:
+        undecided_by: leave out what this annotator has decided already; None: nothing.
         most: at most so many, the worst; None for no limit.
 
     Raises:
@@ -119,7 +121,8 @@ def export_masks(
         masks = {key: mask for key in disputed if (mask := found[key].mask) is not None}
     elif not everything:
         judged = [entry for entry in judged if entry.verdict.is_doubtful]
-    judged = judged[:most]
+    decided = workspace.decisions().get(undecided_by or "", {})
+    judged = [entry for entry in judged if entry.target.target_id not in decided][:most]
     if not judged:
         raise ValueError("no mask is to be reviewed")
     images = review_images(judged, masks)

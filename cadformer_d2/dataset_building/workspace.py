@@ -45,8 +45,8 @@ class Decision:
 class Workspace:
     """Reads and writes the files of one folder; every file is written whole or not at all.
 
-    ``triplets.json``, ``defects.csv``; ``masks/<image>.json``; ``decisions/<annotator>.json``;
-    ``consensus.json``.
+    ``triplets.json``, ``masks/<image>.json`` and ``decisions/<annotator>.json`` are read again by
+    later steps; ``defects.csv``, ``quality.csv`` and ``disputes.csv`` are for people.
     """
 
     def __init__(self, folder: Path):

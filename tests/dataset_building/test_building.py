@@ -17,8 +17,9 @@ from cadformer_d2.data.catalog import find_dataset, register_datasets
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
 from cadformer_d2.dataset_building import steps
 from cadformer_d2.dataset_building.images import decoded, mask_iou, read_rgb
+from cadformer_d2.dataset_building.judging import judged_masks
 from cadformer_d2.dataset_building.mask_building import build_masks
-from cadformer_d2.dataset_building.quality import DEFAULT_LIMITS
+from cadformer_d2.dataset_building.quality import DEFAULT_LIMITS, read_limits
 from cadformer_d2.dataset_building.segmenters.grabcut import GrabCutSegmenter
 from cadformer_d2.dataset_building.segmenters.sam import SamSegmenter
 from cadformer_d2.dataset_building.workspace import Workspace
@@ -29,6 +30,14 @@ WRITING = {
     "split_shares": None,
     "seed": 0,
     "allow_leakage": False,
+}
+
+EXPORTING = {
+    "limits": DEFAULT_LIMITS,
+    "everything": False,
+    "disputes": False,
+    "undecided_by": None,
+    "most": None,
 }
 
 
@@ -58,6 +67,10 @@ def oracle(synthrs):
 
 def write(work, root, name="mydata", **changes):
     return steps.write_dataset(work=work, name=name, root=root, **(WRITING | changes))
+
+
+def export(work, tool, output, **changes):
+    steps.export_masks(work=work, tool=tool, output=output, **(EXPORTING | changes))
 
 
 def files_of(root, name="mydata"):
@@ -114,8 +127,7 @@ def test_a_small_sams_masks_are_judged_reviewed_and_written(synthrs, tmp_path):
     build_masks(workspace, SamSegmenter(name=folder))
     with pytest.raises(ValueError, match="targets are undecided: doubtful masks nobody reviewed"):
         write(work, root)
-    exporting = {"limits": DEFAULT_LIMITS, "tool": "coco", "output": tmp_path / "review"}
-    steps.export_masks(work=work, **exporting, everything=False, disputes=False, most=None)
+    export(work, "coco", tmp_path / "review")
     steps.import_answers(work=work, review=tmp_path / "review", annotator="anna")
     report = write(work, root)
     assert "sam" in report
@@ -137,8 +149,7 @@ def test_edited_masks_and_consensus_are_written_with_their_makers(synthrs, tmp_p
     truth = workspace.all_masks()
     for annotator, shift in (("anna", 4), ("ben", 4), ("cleo", 5)):
         folder = tmp_path / annotator
-        exporting = {"limits": DEFAULT_LIMITS, "tool": "labelme", "output": folder}
-        steps.export_masks(work=work, **exporting, everything=True, disputes=False, most=None)
+        export(work, "labelme", folder, everything=True)
         move_first_target(folder, shift)
         steps.import_answers(work=work, review=folder, annotator=annotator)
     assert "cleo" in steps.compare_annotators(work=work, limits=DEFAULT_LIMITS)
@@ -150,6 +161,18 @@ def test_edited_masks_and_consensus_are_written_with_their_makers(synthrs, tmp_p
     written = next(a for a in instances["annotations"] if a["id"] == moved)["segmentation"][0]
     expected = np.roll(decoded(truth[moved].mask), 4, axis=1)
     assert mask_iou(decoded(written), expected) > 0.9
+
+
+def test_a_review_can_be_given_out_in_parts_the_worst_first(synthrs, tmp_path):
+    work = tmp_path / "work"
+    workspace = read(synthrs, work)
+    build_masks(workspace, GrabCutSegmenter())
+    worst = judged_masks(workspace, read_limits())
+    ids = [entry.target.target_id for entry in worst if entry.verdict.is_doubtful]
+    for part, name in enumerate(("first", "second")):
+        export(work, "isat", tmp_path / name, undecided_by="anna", most=5)
+        steps.import_answers(work=work, review=tmp_path / name, annotator="anna")
+        assert set(workspace.decisions()["anna"]) == set(ids[: 5 * (part + 1)])
 
 
 def move_first_target(folder, shift):
