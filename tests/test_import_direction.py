@@ -18,6 +18,8 @@ ALLOWED = {
     "visualization": {"structures"},
     "model_cost": {"structures"},
     "modeling": {"structures", "layers"},
+    # Reads and writes the datasets' own format and draws masks: the code for that is not copied.
+    "dataset_building": {"structures", "atomic_files", "data", "visualization", "version"},
     # Handed a model, or told by a checkpoint which one Detectron2 shall build.
     "inference": {"structures", "data", "checkpoint", "atomic_files"},
     "engine": {"structures", "config", "checkpoint", "data", "modeling", "evaluation"},

@@ -18,8 +18,9 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from cadformer_d2.data.asking import ask_every_sentence
-from cadformer_d2.data.catalog import DATASETS, SPLITS, DatasetInfo, dataset_root
+from cadformer_d2.data.catalog import SPLITS, DatasetInfo, dataset_root, find_dataset
 from cadformer_d2.data.mapper import read_image
+from cadformer_d2.data.refer import EmptySplitError
 from cadformer_d2.data.tokenization import ExpressionTokenizer
 from cadformer_d2.structures import ReferRecord
 
@@ -30,7 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=sorted(DATASETS))
+    parser.add_argument("name", help="of a dataset below the root")
     parser.add_argument("--root", help="instead of DETECTRON2_DATASETS")
     parser.add_argument(
         "--subset", action="store_true", help="do not compare with published counts"
@@ -45,9 +46,9 @@ def load_split(info: DatasetInfo, root: str | None, split: str, subset: bool) ->
     """Usable records of a split, and what is wrong with it."""
     try:
         records = info.load(dataset_root(root), split, True)
+    except EmptySplitError as error:
+        return [], [] if subset else [str(error)]
     except (ValueError, FileNotFoundError) as error:
-        if subset and "no usable ref of split" in str(error):
-            return [], []
         return [], [str(error)]
     published = info.published_counts.get(split)
     if not subset and published not in (None, len(records)):
@@ -93,7 +94,10 @@ class SkippedRecords(logging.Handler):
 
 def main() -> None:
     arguments = parse_arguments()
-    info = DATASETS[arguments.name]
+    try:
+        info = find_dataset(arguments.name, arguments.root)
+    except ValueError as error:
+        raise SystemExit(f"check_dataset: {error}") from error
     skipped = SkippedRecords()
     logging.getLogger("cadformer_d2").addHandler(skipped)
     defects: list[str] = []

@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..structures import ReferRecord
 from .asking import ask_about_another, ask_every_sentence, ask_without
+from .description_file import DESCRIPTION_FILE, SPLITS, read_description
 from .refer import load_refer_records
 from .refsegrs import load_refsegrs_records
 from .sentence_roles import object_spans, position_spans
@@ -119,7 +120,6 @@ DATASETS = {
         DatasetInfo("synthrs", CATEGORIES, {}),
     )
 }
-SPLITS = ("train", "val", "test")
 
 
 def dataset_root(root: str | os.PathLike | None = None) -> Path:
@@ -127,8 +127,40 @@ def dataset_root(root: str | os.PathLike | None = None) -> Path:
     return Path(root or os.environ.get("DETECTRON2_DATASETS", "datasets"))
 
 
+def known_datasets(root: str | os.PathLike | None = None) -> dict[str, DatasetInfo]:
+    """The project's own datasets, and those that a ``dataset.json`` below the root describes.
+
+    Args:
+        root: see ``dataset_root``.
+
+    Raises:
+        ValueError: a ``dataset.json`` is damaged; the message names file and key.
+    """
+    described = {
+        path.parent.name: DatasetInfo(path.parent.name, *read_description(path))
+        for path in sorted(dataset_root(root).glob(f"*/{DESCRIPTION_FILE}"))
+    }
+    return {**described, **DATASETS}
+
+
+def find_dataset(name: str, root: str | os.PathLike | None = None) -> DatasetInfo:
+    """
+    Raises:
+        ValueError: neither the project's own nor described below the root.
+    """
+    known = known_datasets(root)
+    if name not in known:
+        raise ValueError(
+            f"unknown dataset {name!r}; known: {', '.join(sorted(known))}. A folder below "
+            f"{dataset_root(root)} becomes known by a {DESCRIPTION_FILE}, see datasets/README.md"
+        )
+    return known[name]
+
+
 def register_datasets(root: str | os.PathLike | None = None, *, lenient: bool = False) -> list[str]:
     """Register every known dataset; a second call replaces what the first registered.
+
+    Known are the project's own and those that a ``dataset.json`` below the root describes.
 
     ``<name>_train`` gives one record per ref; ``<name>_val`` and ``<name>_test`` one per sentence;
     ``<name>_<split>_sentences`` asks every sentence of any split, ``<name>_<split>_shuffled`` asks
@@ -144,7 +176,7 @@ def register_datasets(root: str | os.PathLike | None = None, *, lenient: bool = 
     """
     folder = dataset_root(root)
     names = []
-    for info, split in itertools.product(DATASETS.values(), SPLITS):
+    for info, split in itertools.product(known_datasets(folder).values(), SPLITS):
         load = partial(info.load, folder, split, lenient)
         for suffix, ask in ASKING.items():
             names.append(register(info, split, suffix, partial(asked, load, ask), folder))

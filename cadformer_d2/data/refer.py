@@ -21,6 +21,10 @@ KNOWN_SPLITS = frozenset({"train", "val", "test", "testA", "testB", "testC"})
 NAMED_OFFENDERS = 3
 
 
+class EmptySplitError(ValueError):
+    """The files are sound, but have no usable ref of the split."""
+
+
 class DefectReport:
     """Counts what is wrong with a dataset; raises at once unless lenient.
 
@@ -73,7 +77,8 @@ def load_refer_records(
 
     Raises:
         FileNotFoundError: a file of the dataset is missing.
-        ValueError: the files are damaged, an unusable record was met, or the split has no refs.
+        ValueError: the files are damaged, or an unusable record was met; ``EmptySplitError``: the
+            split has no refs.
     """
     refs, instances = read_annotation_files(annotations)
     found = len(instances["categories"])
@@ -95,7 +100,7 @@ def load_refer_records(
     report.log(f"{annotations.name} {split}")
     if not records:
         splits = sorted({str(ref["split"]) for ref in refs})
-        raise ValueError(
+        raise EmptySplitError(
             f"{annotations / REFS_FILE}: no usable ref of split {split!r}; "
             f"it has {', '.join(splits)}"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,11 +16,16 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ...structures import RunLengthMask, json_mask
-from ..masks import mask_box_xyxy
+from ..refer_writer import (
+    annotation_entry,
+    category_entries,
+    ref_entry,
+    sentence_entry,
+    write_refer_files,
+)
 from .drawing import draw_scene
 from .expressions import choose_descriptions
-from .phrasing import words_of, write_sentence
+from .phrasing import write_sentence
 from .scene import CATEGORIES, Scene, SceneObject, sample_scene
 
 NAME = "synthrs"
@@ -110,14 +114,13 @@ def write_dataset(folder: Path, parameters: SynthrsParameters, processes: int) -
     instances: dict[str, list] = {
         "images": [],
         "annotations": [],
-        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(CATEGORIES)],
+        "categories": category_entries(CATEGORIES),
     }
     refs: list[dict[str, Any]] = []
     with ProcessPoolExecutor(processes) as pool:
         for made in pool.map(draw, scenes, chunksize=32):
             append_scene(instances, refs, made, size=parameters.image_size)
-    (annotations / "instances.json").write_text(json.dumps(instances))
-    (annotations / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
+    write_refer_files(annotations, refs=refs, instances=instances)
     (annotations / "parameters.json").write_text(json.dumps(asdict(parameters), indent=2))
 
 
@@ -168,48 +171,20 @@ def append_scene(
     instances: dict[str, list], refs: list[dict[str, Any]], made: dict[str, Any], *, size: int
 ) -> None:
     """Number a scene's image, targets and sentences, and add them to the files' contents."""
-    image_id = len(instances["images"]) + 1
+    image_id, file_name = len(instances["images"]) + 1, made["file_name"]
     next_sent_id = refs[-1]["sent_ids"][-1] + 1 if refs else 1
     instances["images"].append(
-        {"id": image_id, "file_name": made["file_name"], "height": size, "width": size}
+        {"id": image_id, "file_name": file_name, "height": size, "width": size}
     )
     for target in made["targets"]:
-        ref_id = len(refs) + 1
         category_id = CATEGORIES.index(target["category"]) + 1
-        instances["annotations"].append(annotation(ref_id, image_id, category_id, target["mask"]))
+        annotation = annotation_entry(len(refs) + 1, image_id, category_id, target["mask"])
+        instances["annotations"].append(annotation)
         sentences = [
-            {
-                "sent_id": next_sent_id + offset,
-                "sent": text["sent"],
-                "raw": text["sent"],
-                "tokens": words_of(text["sent"]),
-                "kind": text["kind"],
-            }
+            {**sentence_entry(next_sent_id + offset, text["sent"]), "kind": text["kind"]}
             for offset, text in enumerate(target["sentences"])
         ]
         next_sent_id += len(sentences)
         refs.append(
-            {
-                "ref_id": ref_id,
-                "ann_id": ref_id,
-                "image_id": image_id,
-                "category_id": category_id,
-                "split": made["split"],
-                "file_name": made["file_name"],
-                "sent_ids": [sentence["sent_id"] for sentence in sentences],
-                "sentences": sentences,
-            }
+            ref_entry(annotation, split=made["split"], file_name=file_name, sentences=sentences)
         )
-
-
-def annotation(ann_id: int, image_id: int, category_id: int, mask: RunLengthMask) -> dict[str, Any]:
-    """One entry of instances.json as in RRSIS-D: a list of one RLE, a box x1, y1, x2, y2."""
-    return {
-        "id": ann_id,
-        "image_id": image_id,
-        "category_id": category_id,
-        "segmentation": [json_mask(mask)],
-        "bbox": mask_box_xyxy(mask),
-        "area": float(coco_mask.area(mask)),
-        "iscrowd": 0,
-    }

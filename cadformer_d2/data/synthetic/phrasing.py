@@ -7,6 +7,7 @@ import string
 
 import numpy as np
 
+from ..refer_writer import words_of
 from .expressions import (
     HORIZONTAL,
     VERTICAL,
@@ -155,11 +156,6 @@ def joined(parts: list[str]) -> str:
 
 def shuffled(items, rng: np.random.Generator) -> list:  # noqa: ANN001  (any sequence)
     return [items[index] for index in rng.permutation(len(items))]
-
-
-def words_of(sentence: str) -> list[str]:
-    """Words without punctuation, as the papers count them."""
-    return re.findall(r"[a-z0-9]+", sentence.lower())
 
 
 def vocabulary() -> list[str]:

@@ -1,0 +1,128 @@
+"""Several annotators about one target: how far they agree, and what most of them say."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from ..atomic_files import written_whole
+from ..structures import RunLengthMask
+from .images import decoded, encoded, mask_iou
+from .triplets import Target
+from .workspace import EDITED, REJECTED, Decision
+
+# The annotator whose word ends a dispute.
+FINAL = "final"
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """What came out for one target."""
+
+    mask: RunLengthMask | None  # None: rejected
+    made_by: str  # segmenter, edited, consensus or final
+    annotators: tuple[str, ...]
+    least_agreement: float  # least IoU of two annotators' masks, in [0, 1]; 1 of one annotator
+    is_disputed: bool
+
+
+def find_consensus(
+    decisions: Mapping[str, Mapping[int, Decision]], *, least_agreement: float
+) -> dict[int, Consensus]:
+    """Consensus on every target that anybody decided about.
+
+    Args:
+        decisions: by annotator and target id; those of ``FINAL`` overrule all others.
+        least_agreement: pairs of masks below this IoU are a dispute.
+    """
+    targets = sorted({target_id for given in decisions.values() for target_id in given})
+    found = {}
+    for target_id in targets:
+        given = {name: each[target_id] for name, each in decisions.items() if target_id in each}
+        if FINAL in given:
+            found[target_id] = Consensus(given[FINAL].mask, FINAL, (FINAL,), 1.0, False)
+        else:
+            found[target_id] = agree(given, least_agreement)
+    return found
+
+
+def agree(given: Mapping[str, Decision], least_agreement: float) -> Consensus:
+    """The majority of one target's decisions; disputed where they are far from one another."""
+    names = tuple(sorted(given))
+    masks = [decoded(mask) for name in names if (mask := given[name].mask) is not None]
+    rejections = len(names) - len(masks)
+    pairs = itertools.combinations(masks, 2)
+    least = min((mask_iou(first, second) for first, second in pairs), default=1.0)
+    is_mixed = 0 < rejections < len(names)
+    is_disputed = is_mixed or least < least_agreement
+    if rejections * 2 >= len(names):
+        return Consensus(None, "consensus", names, 0.0 if is_mixed else 1.0, is_disputed)
+    voted = majority(masks)
+    if not voted.any():  # two annotators whose masks do not meet
+        return Consensus(None, "consensus", names, least, True)
+    return Consensus(encoded(voted), origin(given), names, least, is_disputed)
+
+
+def origin(given: Mapping[str, Decision]) -> str:
+    """Who made the mask: the segmenter, if nobody changed it."""
+    if all(decision.verdict not in (EDITED, REJECTED) for decision in given.values()):
+        return "segmenter"
+    return "edited" if len(given) == 1 else "consensus"
+
+
+def majority(masks: list[np.ndarray]) -> np.ndarray:
+    """(H, W) bool: pixels that more than half of the masks (H, W) bool have."""
+    return np.sum(masks, axis=0) * 2 > len(masks)
+
+
+def agreement_table(decisions: Mapping[str, Mapping[int, Decision]]) -> str:
+    """Pairs of annotators: targets in common, verdicts alike, mean and least IoU; in Markdown."""
+    rows = []
+    for first, second in itertools.combinations(sorted(decisions), 2):
+        common = sorted(set(decisions[first]) & set(decisions[second]))
+        pairs = [(decisions[first][key], decisions[second][key]) for key in common]
+        alike = sum((a.mask is None) == (b.mask is None) for a, b in pairs)
+        ious = list(pairwise_ious(pairs))
+        mean, least = (np.mean(ious), np.min(ious)) if ious else (float("nan"), float("nan"))
+        rows.append((first, second, len(common), alike, mean, least))
+    header = ("annotator", "annotator", "targets", "same verdict", "mean IoU", "least IoU")
+    return tabulate(rows, header, tablefmt="github", floatfmt=".3f")
+
+
+def write_disputes(
+    path: Path,
+    found: Mapping[int, Consensus],
+    decisions: Mapping[str, Mapping[int, Decision]],
+    targets: Iterable[Target],
+) -> int:
+    """A CSV row for every target in dispute, the least agreement first.
+
+    Returns:
+        their number.
+    """
+    disputed = {target_id: each for target_id, each in found.items() if each.is_disputed}
+    rows = [target for target in targets if target.target_id in disputed]
+    rows.sort(key=lambda target: disputed[target.target_id].least_agreement)
+    with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("target_id", "image", "least_iou", "verdicts", "sentences"))
+        for target in rows:
+            key, found_least = target.target_id, disputed[target.target_id].least_agreement
+            given = {name: each[key].verdict for name, each in decisions.items() if key in each}
+            verdicts = ", ".join(f"{name}: {verdict}" for name, verdict in given.items())
+            sentences = " / ".join(target.sentences)
+            table.writerow((key, target.image, f"{found_least:.3f}", verdicts, sentences))
+    return len(rows)
+
+
+def pairwise_ious(pairs: Iterable[tuple[Decision, Decision]]) -> Iterable[float]:
+    """IoU of the pairs that both have a mask."""
+    for first, second in pairs:
+        if first.mask is not None and second.mask is not None:
+            yield mask_iou(decoded(first.mask), decoded(second.mask))

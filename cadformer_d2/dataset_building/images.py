@@ -1,0 +1,39 @@
+"""Images and masks as arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from detectron2.data.detection_utils import read_image
+from pycocotools import mask as coco_mask
+
+from ..structures import RunLengthMask
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """An image file as (H, W, 3) uint8 RGB, turned as training turns it.
+
+    Raises:
+        OSError: the file is missing or damaged; the message names it.
+    """
+    try:
+        return np.ascontiguousarray(read_image(str(path), "RGB"))
+    except OSError as error:
+        raise OSError(f"{path} cannot be read as an image: {error}") from error
+
+
+def encoded(mask: np.ndarray) -> RunLengthMask:
+    """A run-length mask of (H, W) bool."""
+    return coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+def decoded(mask: RunLengthMask) -> np.ndarray:
+    """(H, W) bool of a run-length mask."""
+    return coco_mask.decode(mask).astype(bool)
+
+
+def mask_iou(first: np.ndarray, second: np.ndarray) -> float:
+    """IoU of two masks (H, W) bool; 1 where both are empty."""
+    union = int((first | second).sum())
+    return int((first & second).sum()) / union if union else 1.0

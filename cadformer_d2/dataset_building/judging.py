@@ -1,0 +1,83 @@
+"""Every mask of a workspace against the limits: which are doubtful, and what they measure."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+from ..atomic_files import written_whole
+from .images import decoded
+from .quality import MaskQuality, QualityLimits, Verdict, judge, measure
+from .triplets import Target
+from .workspace import MaskRecord, Workspace
+
+
+@dataclass(frozen=True)
+class JudgedMask:
+    """A target with the segmenter's mask and what the limits say of it."""
+
+    target: Target
+    record: MaskRecord
+    quality: MaskQuality
+    verdict: Verdict
+
+
+def judged_masks(workspace: Workspace, limits: QualityLimits) -> list[JudgedMask]:
+    """Every target of a workspace, the worst first.
+
+    Raises:
+        FileNotFoundError: a target has no mask yet.
+    """
+    records = workspace.all_masks()
+    targets = tqdm(workspace.targets(), desc="judging", unit="mask", leave=False)
+    judged = [judge_mask(target, records[target.target_id], limits) for target in targets]
+    return sorted(judged, key=lambda entry: (entry.verdict.score, entry.target.target_id))
+
+
+def judge_mask(target: Target, record: MaskRecord, limits: QualityLimits) -> JudgedMask:
+    quality = measure(
+        decoded(record.mask),
+        target.box_xyxy,
+        predicted_iou=record.predicted_iou,
+        stability=record.stability,
+        smallest_part=limits.smallest_part,
+    )
+    return JudgedMask(target, record, quality, judge(quality, limits))
+
+
+def reason_table(judged: Sequence[JudgedMask]) -> str:
+    """How many masks each limit made doubtful, as a Markdown table."""
+    counts = Counter(limit_name(reason) for entry in judged for reason in entry.verdict.reasons)
+    rows = sorted(counts.items(), key=lambda row: -row[1])
+    return tabulate(rows, ("limit broken", "masks"), tablefmt="github")
+
+
+def limit_name(reason: str) -> str:
+    """A reason without its numbers: "stability 0.41 < 0.9" -> "stability <"."""
+    return " ".join(word for word in reason.split() if not word[0].isdigit())
+
+
+def write_quality(workspace: Workspace, judged: Sequence[JudgedMask]) -> None:
+    """``quality.csv`` in the workspace: a row a mask, the worst first."""
+    path = workspace.folder / "quality.csv"
+    with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(quality_row(judged[0]))) if judged else None
+        if table is not None:
+            table.writeheader()
+            table.writerows(map(quality_row, judged))
+
+
+def quality_row(entry: JudgedMask) -> Mapping[str, object]:
+    return {
+        "target_id": entry.target.target_id,
+        "image": entry.target.image,
+        "category": entry.target.category,
+        "score": round(entry.verdict.score, 4),
+        **asdict(entry.quality),
+        "reasons": "; ".join(entry.verdict.reasons),
+    }

@@ -1,0 +1,166 @@
+"""How good a mask looks, without knowing the truth: measures, limits, a score and reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+from .boxes import box_area, box_iou, box_window, enclosing_box
+from .triplets import Box
+
+EMPTY = "empty mask"
+DEFAULT_LIMITS = Path(__file__).parent / "quality_limits.yaml"
+
+
+@dataclass(frozen=True)
+class QualityLimits:
+    """The limits of a YAML file; ``quality_limits.yaml`` says what each means."""
+
+    least_predicted_iou: float
+    least_stability: float
+    least_box_iou: float
+    least_inside: float
+    least_area_ratio: float
+    most_area_ratio: float
+    smallest_part: float
+    most_fragments: int
+    most_holes: int
+    most_border_contact: float
+    least_agreement: float
+
+
+def read_limits(path: Path = DEFAULT_LIMITS) -> QualityLimits:
+    """
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a key is missing, unknown, or has no number.
+    """
+    content = yaml.safe_load(path.read_text())
+    known = {field.name for field in fields(QualityLimits)}
+    if not isinstance(content, dict) or set(content) != known:
+        given = set(content) if isinstance(content, dict) else set()
+        raise ValueError(
+            f"{path}: missing keys: {', '.join(sorted(known - given)) or 'none'}; unknown keys: "
+            f"{', '.join(map(str, sorted(given - known))) or 'none'}"
+        )
+    for key, value in content.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+            raise ValueError(f"{path}: {key} is {value!r}, expected a number of 0 or more")
+    return QualityLimits(**content)
+
+
+@dataclass(frozen=True)
+class MaskQuality:
+    """Measures of one mask."""
+
+    predicted_iou: float | None
+    stability: float
+    box_iou: float
+    inside: float
+    area_ratio: float
+    fragments: int
+    holes: int
+    border_contact: float
+
+
+def measure(
+    mask: np.ndarray,
+    box: Box,
+    *,
+    predicted_iou: float | None,
+    stability: float,
+    smallest_part: float,
+) -> MaskQuality:
+    """
+    Args:
+        mask: (H, W) bool.
+        box: the prompt.
+        predicted_iou, stability: what the segmenter said.
+        smallest_part: parts and holes below this share of the mask's area are not counted.
+    """
+    area = int(mask.sum())
+    rows, columns = box_window(box, *mask.shape)
+    least = max(1.0, smallest_part * area)
+    parts, fragments = large_parts(mask, least)
+    border = mask.copy()
+    border[1:-1, 1:-1] = False
+    return MaskQuality(
+        predicted_iou=predicted_iou,
+        stability=stability,
+        box_iou=box_iou(enclosing_box(parts), box),
+        inside=float(mask[rows, columns].sum() / area) if area else 0.0,
+        area_ratio=area / box_area(box),
+        fragments=fragments,
+        holes=count_holes(mask, least),
+        border_contact=float(border.sum() / area) if area else 0.0,
+    )
+
+
+def large_parts(mask: np.ndarray, least: float) -> tuple[np.ndarray, int]:
+    """The parts of a mask (H, W) bool, connected by edges, of at least ``least`` pixels.
+
+    Returns:
+        a mask (H, W) bool of them, and their number.
+    """
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=4
+    )
+    is_large = statistics[:, cv2.CC_STAT_AREA] >= least
+    is_large[0] = False  # the background
+    return is_large[labels], int(is_large.sum())
+
+
+def count_holes(mask: np.ndarray, least: float) -> int:
+    """Parts of the background, of at least ``least`` pixels, that the mask encloses."""
+    around = np.pad(~mask, 1, constant_values=True)
+    _, _, statistics, _ = cv2.connectedComponentsWithStats(around.astype(np.uint8), connectivity=4)
+    # The frame added around the image makes all that is outside one part: that of pixel (0, 0).
+    inside = [row for row in statistics[1:] if row[cv2.CC_STAT_LEFT] > 0]
+    return sum(int(row[cv2.CC_STAT_AREA] >= least) for row in inside)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a mask needs a look, how urgently, and why."""
+
+    score: float  # in [0, 1]; 1 where every limit is kept
+    reasons: tuple[str, ...]
+
+    @property
+    def is_doubtful(self) -> bool:
+        return bool(self.reasons)
+
+
+def judge(quality: MaskQuality, limits: QualityLimits) -> Verdict:
+    """Compare measures with limits; each broken limit is a reason and lowers the score."""
+    if not quality.area_ratio:
+        return Verdict(0.0, (EMPTY,))
+    score, reasons = 1.0, []
+    for name, kept, share in shares_of_limits(quality, limits):
+        if not kept:
+            reasons.append(name)
+            score *= share
+    return Verdict(score, tuple(reasons))
+
+
+def shares_of_limits(
+    quality: MaskQuality, limits: QualityLimits
+) -> Iterator[tuple[str, bool, float]]:
+    """(reason, whether the limit is kept, measure by limit or limit by measure in [0, 1])."""
+    for name in ("predicted_iou", "stability", "box_iou", "inside", "area_ratio"):
+        value, least = getattr(quality, name), getattr(limits, f"least_{name}")
+        if value is not None:
+            kept = value >= least
+            yield f"{name} {value:.2f} < {least:g}", kept, value / least if not kept else 1.0
+    for name in ("area_ratio", "fragments", "holes", "border_contact"):
+        value, most = getattr(quality, name), getattr(limits, f"most_{name}")
+        kept = value <= most
+        # Counts are compared with one more than the limit, so that a limit of 0 has a share too.
+        extra = 1 if isinstance(value, int) else 0
+        share = 1.0 if kept else (most + extra) / (value + extra)
+        yield f"{name} {value:.4g} > {most:g}", kept, share

@@ -1,0 +1,148 @@
+"""The rules by which defects of boxes and sentences are repaired; anything else is set aside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..defects import KEPT, REPAIRED, SET_ASIDE, DefectLog
+from ..triplets import Box, GroundedTriplet
+
+# (height, width) of an image by its file name; None where the image is missing.
+ImageSizes = Callable[[str], tuple[int, int] | None]
+# A box smaller than this on a side encloses nothing that can be segmented.
+SMALLEST_SIDE = 1.0  # pixel
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a source something stands."""
+
+    file: Path
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.file.name}, {self.place}"
+
+
+class Repair:
+    """Applies the rules to one raw triplet after the other and reports what they did.
+
+    Rules: corners in the wrong order are sorted; a box is cut at the image's border; spaces are
+    single and at no end. Set aside are: an image that is missing, a box of which less than a pixel
+    is left, an empty sentence, a triplet that was there before.
+    """
+
+    def __init__(self, image_sizes: ImageSizes, log: DefectLog):
+        self.image_sizes = image_sizes
+        self.log = log
+        self.seen: set[tuple] = set()
+
+    def __call__(
+        self, place: Place, *, image: str, box: Box, sentence: str, category: str, split: str
+    ) -> GroundedTriplet | None:
+        """The triplet after the rules, or None if it was set aside."""
+        size = self.image_sizes(image)
+        if size is None:
+            self.set_aside(place, "missing image", image)
+            return None
+        mended_box = self.mend_box(place, box, size)
+        mended_sentence = self.mend_sentence(place, sentence)
+        if mended_box is None or mended_sentence is None:
+            return None
+        triplet = GroundedTriplet(
+            image, mended_box, mended_sentence, category, split, source=str(place)
+        )
+        identity = (image, mended_box, mended_sentence, split)
+        if identity in self.seen:
+            self.set_aside(place, "duplicate triplet", f"{image}: {mended_sentence}")
+            return None
+        self.seen.add(identity)
+        return triplet
+
+    def set_aside(self, place: Place, kind: str, detail: str) -> None:
+        self.log.add(place.file, place.place, kind, SET_ASIDE, detail)
+
+    def repaired(self, place: Place, kind: str, found: object, made: object) -> None:
+        self.log.add(place.file, place.place, kind, REPAIRED, f"{found} -> {made}")
+
+    def mend_box(self, place: Place, box: Box, size: tuple[int, int]) -> Box | None:
+        if not all(map(math.isfinite, box)):
+            self.set_aside(place, "box is not finite", str(box))
+            return None
+        ordered = ordered_corners(box)
+        if ordered != box:
+            self.repaired(place, "swapped corners", box, ordered)
+        clipped = clipped_box(ordered, size)
+        if min(clipped[2] - clipped[0], clipped[3] - clipped[1]) < SMALLEST_SIDE:
+            height, width = size
+            detail = f"{ordered} in an image of {width} x {height}"
+            self.set_aside(place, "box without area", detail)
+            return None
+        if clipped != ordered:
+            self.repaired(place, "box past the border", ordered, clipped)
+        return clipped
+
+    def mend_sentence(self, place: Place, sentence: str) -> str | None:
+        mended = " ".join(sentence.split())
+        if not mended:
+            self.set_aside(place, "empty sentence", repr(sentence))
+            return None
+        if mended != sentence:
+            self.repaired(place, "repeated or outer spaces", repr(sentence), repr(mended))
+        return mended
+
+
+def ordered_corners(box: Box) -> Box:
+    """The box with x1 <= x2 and y1 <= y2."""
+    x1, y1, x2, y2 = box
+    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+
+def clipped_box(box: Box, size: tuple[int, int]) -> Box:
+    """The part of a box inside an image of (height, width)."""
+    height, width = map(float, size)
+    x1, y1, x2, y2 = box
+    return (
+        min(max(x1, 0.0), width),
+        min(max(y1, 0.0), height),
+        min(max(x2, 0.0), width),
+        min(max(y2, 0.0), height),
+    )
+
+
+def report_leakage(triplets: list[GroundedTriplet], log: DefectLog) -> None:
+    """Report images, and whole triplets, that occur in several splits.
+
+    Whether to allow it is decided when the dataset is written.
+    """
+    images: dict[str, GroundedTriplet] = {}
+    whole: dict[tuple, GroundedTriplet] = {}
+    leaking = set()
+    for triplet in triplets:
+        identity = (triplet.image, triplet.box_xyxy, triplet.sentence)
+        same = whole.setdefault(identity, triplet)
+        if same.split != triplet.split:
+            report_pair(same, triplet, "triplet in several splits", log)
+        other = images.setdefault(triplet.image, triplet)
+        if other.split != triplet.split and triplet.image not in leaking:
+            leaking.add(triplet.image)
+            report_pair(other, triplet, "image in several splits", log)
+
+
+def report_ambiguity(triplets: list[GroundedTriplet], log: DefectLog) -> None:
+    """Report sentences that are said of two boxes of one image."""
+    first: dict[tuple[str, str], GroundedTriplet] = {}
+    for triplet in triplets:
+        other = first.setdefault((triplet.image, triplet.sentence), triplet)
+        if other.box_xyxy != triplet.box_xyxy:
+            report_pair(other, triplet, "one sentence for two boxes", log)
+
+
+def report_pair(first: GroundedTriplet, second: GroundedTriplet, kind: str, log: DefectLog) -> None:
+    """Report what a triplet has in common with an earlier one; both are kept."""
+    file, place = second.source.split(", ", 1)
+    detail = f"{second.image}: {second.split}, and {first.split} in {first.source}"
+    log.add(Path(file), place, kind, KEPT, detail)

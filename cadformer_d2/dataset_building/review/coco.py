@@ -1,0 +1,133 @@
+"""COCO masks in one file, as CVAT ("COCO 1.0") and others import and export them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from ...data.masks import united_mask
+from ...data.refer_writer import category_entries
+from ...structures import RunLengthMask, json_mask
+from ..images import decoded
+from .items import Answer, ReviewImage, ReviewItem, answer_of_mask, copy_image, read_entries
+
+LABELS = "instances_default.json"  # the name CVAT gives and expects
+IMAGES = "images"
+CVAT_LABELS = "cvat_labels.json"
+
+
+def export_coco(images: Sequence[ReviewImage], source: Path, folder: Path) -> None:
+    """Write images and one label file.
+
+    Args:
+        source: folder of the images.
+        folder: exists.
+    """
+    names = sorted({item.category for image in images for item in image.items})
+    content: dict[str, list] = {
+        "images": [],
+        "annotations": [],
+        "categories": category_entries(names),
+    }
+    (folder / IMAGES).mkdir()
+    for image_id, image in enumerate(images, start=1):
+        copy_image(image, source, folder / IMAGES)
+        content["images"].append(
+            {
+                "id": image_id,
+                "file_name": image.shown_name,
+                "height": image.height,
+                "width": image.width,
+            }
+        )
+        for item in image.items:
+            category_id = names.index(item.category) + 1
+            content["annotations"].append(item_annotation(item, image_id, category_id))
+    (folder / LABELS).write_text(json.dumps(content))
+    (folder / CVAT_LABELS).write_text(json.dumps([cvat_label(name) for name in names], indent=1))
+
+
+def cvat_label(name: str) -> dict[str, Any]:
+    """A label for CVAT's raw label editor, with the attributes that masks carry."""
+    attributes = [
+        {
+            "name": attribute,
+            "mutable": False,
+            "input_type": "text",
+            "default_value": "",
+            "values": [""],
+        }
+        for attribute in ("target", "sentence")
+    ]
+    return {"name": name, "type": "any", "attributes": attributes}
+
+
+def item_annotation(item: ReviewItem, image_id: int, category_id: int) -> dict[str, Any]:
+    """A target's mask; ``iscrowd`` 1 is how COCO marks a run-length mask, and CVAT reads it."""
+    return {
+        "id": item.target_id,
+        "image_id": image_id,
+        "category_id": category_id,
+        "segmentation": json_mask(item.mask),
+        "bbox": coco_mask.toBbox(item.mask).tolist(),
+        "area": float(coco_mask.area(item.mask)),
+        "iscrowd": 1,
+        "attributes": {"target": str(item.target_id), "sentence": item.note},
+    }
+
+
+def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]:
+    """Answers of every image that the label file lists.
+
+    Tools give annotations numbers of their own. One is about the target that its attribute
+    ``target`` or its id names, and otherwise about that of its image which it covers best.
+
+    Raises:
+        FileNotFoundError: no label file.
+        ValueError: an annotation about no target.
+    """
+    path = folder / LABELS
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; put the tool's COCO export there")
+    given = {image.shown_name: image for image in images}
+    listed = {
+        entry["id"]: given.get(entry["file_name"])
+        for entry in read_entries(path, "images", ("id", "file_name"))
+    }
+    masks: dict[int, list[RunLengthMask]] = {
+        item.target_id: [] for image in listed.values() if image for item in image.items
+    }
+    for entry in read_entries(path, "annotations", ("id", "image_id", "segmentation")):
+        image = listed.get(entry["image_id"])
+        if image is None:
+            raise ValueError(f"{path}: annotation {entry['id']} is of an image not given out")
+        mask = united_mask(entry["segmentation"], height=image.height, width=image.width)
+        item = annotated_item(entry, mask, image)
+        if item is None:
+            raise ValueError(
+                f"{path}: annotation {entry['id']} of {image.name} names no target and covers none"
+            )
+        masks[item.target_id].append(mask)
+    for image in filter(None, listed.values()):
+        for item in image.items:
+            parts = masks[item.target_id]
+            empty = np.zeros((image.height, image.width), bool)
+            yield answer_of_mask(item, decoded(coco_mask.merge(parts)) if parts else empty)
+
+
+def annotated_item(
+    entry: Mapping[str, Any], mask: RunLengthMask, image: ReviewImage
+) -> ReviewItem | None:
+    """The target an annotation is about."""
+    named = {str(entry["id"]), str((entry.get("attributes") or {}).get("target"))}
+    for item in image.items:
+        if str(item.target_id) in named:
+            return item
+    covered = coco_mask.iou([mask], [item.mask for item in image.items], [0] * len(image.items))[0]
+    best = int(np.argmax(covered))
+    return image.items[best] if covered[best] > 0 else None

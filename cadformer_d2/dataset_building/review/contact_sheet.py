@@ -1,0 +1,97 @@
+"""A page that shows masks side by side, to accept or reject them at a glance; no server."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import jinja2
+import numpy as np
+
+from ...data.plain_files import read_json
+from ...visualization import PREDICTION_COLOUR, draw_mask
+from ..boxes import box_window, grown_box
+from ..images import decoded, read_rgb
+from ..workspace import ACCEPTED, REJECTED
+from .items import Answer, ReviewImage, ReviewItem
+
+PAGE, DECISIONS = "contact_sheet.html", "decisions.json"
+# What is shown around a box, as a share of its sides, and the least of it in pixels.
+MARGIN, LEAST_MARGIN = 0.5, 16
+LARGEST_SIDE = 384  # pixels of a picture on the page
+JPEG_QUALITY = 85
+
+
+def export_contact_sheet(images: Sequence[ReviewImage], source: Path, folder: Path) -> None:
+    """Write one HTML file with everything in it, the worst masks first.
+
+    Args:
+        source: folder of the images.
+        folder: exists.
+    """
+    cards = [card for image in images for card in image_cards(image, source)]
+    cards.sort(key=lambda card: card["score"])
+    template = (Path(__file__).parent / "contact_sheet.html.jinja").read_text()
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    page = environment.from_string(template).render(cards=cards, decisions_file=DECISIONS)
+    (folder / PAGE).write_text(page, encoding="utf-8")
+
+
+def image_cards(image: ReviewImage, source: Path) -> Iterator[dict]:
+    """What the page shows of each target of an image."""
+    pixels = read_rgb(source / image.name)
+    for item in image.items:
+        window = box_window(shown_box(item), image.height, image.width)
+        crop, mask = pixels[window], decoded(item.mask)[window]
+        yield {
+            "target_id": str(item.target_id),  # as text: JavaScript rounds large numbers
+            "image": image.name,
+            "category": item.category,
+            "sentences": item.sentences,
+            "score": item.score,
+            "reasons": item.reasons,
+            "plain": data_uri(draw_mask(crop, np.zeros_like(mask), colour=PREDICTION_COLOUR)),
+            "marked": data_uri(draw_mask(crop, mask, colour=PREDICTION_COLOUR)),
+        }
+
+
+def shown_box(item: ReviewItem) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = grown_box(item.box_xyxy, MARGIN)
+    return (
+        max(0.0, x1 - LEAST_MARGIN),
+        max(0.0, y1 - LEAST_MARGIN),
+        x2 + LEAST_MARGIN,
+        (y2 + LEAST_MARGIN),
+    )
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """A picture (H, W, 3) uint8 RGB inside the page, so that the page is one file."""
+    scale = LARGEST_SIDE / max(picture.shape[:2])
+    if scale < 1:
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    _, content = cv2.imencode(".jpg", picture[..., ::-1], options)
+    return "data:image/jpeg;base64," + base64.b64encode(content.tobytes()).decode("ascii")
+
+
+def import_contact_sheet(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]:
+    """Answers of every target that was accepted or rejected on the page.
+
+    Raises:
+        FileNotFoundError: the file that the page saved is not in the folder.
+        ValueError: it is about other targets, or says something else.
+    """
+    path = folder / DECISIONS
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; save it from {PAGE} and put it there")
+    items = {str(item.target_id): item for image in images for item in image.items}
+    for target_id, verdict in read_json(path).items():
+        if target_id not in items:
+            raise ValueError(f"{path}: target {target_id} is not on this page")
+        if verdict not in (ACCEPTED, REJECTED):
+            raise ValueError(f"{path}: target {target_id} is {verdict!r}, neither of both")
+        item = items[target_id]
+        yield Answer(item, decoded(item.mask) if verdict == ACCEPTED else None, verdict == REJECTED)

@@ -1,0 +1,76 @@
+"""Which split each image belongs to: by image, with every category in its share."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from .triplets import Target, stable_id
+
+
+def stratified_split(
+    targets: Iterable[Target], shares: Mapping[str, float], *, seed: int
+) -> dict[str, str]:
+    """A split for every image, so that each split has its share of each category's targets.
+
+    Iterative stratification (Sechidis et al., 2011): the rarest category's images are dealt out
+    first, each to the split that lacks most of that category. Images whose names are equal get the
+    same order on every machine; the seed changes it.
+
+    Args:
+        targets: of all splits together.
+        shares: of each split, adding up to 1.
+        seed: of the order in which equally good choices are made.
+
+    Raises:
+        ValueError: shares that are not positive or do not add up to 1.
+    """
+    if min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
+        raise ValueError(f"shares are {dict(shares)}; they must be positive and add up to 1")
+    categories: dict[str, Counter[str]] = defaultdict(Counter)
+    for target in targets:
+        categories[target.image][target.category] += 1
+    totals: Counter[str] = sum(categories.values(), Counter())
+    lacking = {
+        split: {category: share * number for category, number in totals.items()}
+        for split, share in shares.items()
+    }
+    assigned: dict[str, str] = {}
+    for rarest in sorted(totals, key=lambda category: (totals[category], category)):
+        images = [image for image in categories if rarest in categories[image]]
+        # Images with many targets first: what they overshoot, the small ones even out.
+        images.sort(key=lambda image: (-categories[image][rarest], stable_id(seed, image)))
+        for image in images:
+            if image not in assigned:
+                assigned[image] = deal(categories[image], rarest, lacking, shares)
+    return assigned
+
+
+def deal(
+    content: Mapping[str, int],
+    rarest: str,
+    lacking: Mapping[str, dict[str, float]],
+    shares: Mapping[str, float],
+) -> str:
+    """The split that, for its size, lacks most of a category, then most of all; its lack shrinks.
+
+    For its size: otherwise the largest split would get all the images with many targets, and with
+    them what else is in those images.
+    """
+
+    def need(split: str) -> tuple[float, float]:
+        lack = lacking[split]
+        return lack[rarest] / shares[split], sum(lack.values()) / shares[split]
+
+    chosen = max(lacking, key=need)
+    for category, number in content.items():
+        lacking[chosen][category] -= number
+    return chosen
+
+
+def leaking_images(targets: Iterable[Target]) -> dict[str, Sequence[str]]:
+    """Images that occur in more than one split, with those splits."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for target in targets:
+        splits[target.image].add(target.split)
+    return {image: sorted(found) for image, found in splits.items() if len(found) > 1}

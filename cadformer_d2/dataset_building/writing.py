@@ -1,0 +1,188 @@
+"""Reviewed masks -> a dataset in RefCOCO format, with where each mask is from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..data.catalog import DATASETS, DatasetInfo
+from ..data.description_file import DESCRIPTION_FILE
+from ..data.refer_writer import (
+    annotation_entry,
+    category_entries,
+    ref_entry,
+    sentence_entry,
+    write_refer_files,
+)
+from ..structures import RunLengthMask
+from ..version import __version__
+from .splitting import leaking_images
+from .triplets import Target, stable_id
+
+RECORD = "build.json"
+NAMED_OFFENDERS = 3
+
+
+@dataclass(frozen=True)
+class FinishedMask:
+    """What is written of one target."""
+
+    target: Target
+    mask: RunLengthMask
+    provenance: Mapping[str, Any]  # made_by, score, annotators
+
+
+def write_refer_dataset(
+    root: Path,
+    name: str,
+    finished: Sequence[FinishedMask],
+    *,
+    images: Path,
+    record: Mapping[str, Any],
+    allow_leakage: bool = False,
+) -> None:
+    """Write ``<root>/<name>`` and ``<root>/images/<name>/JPEGImages``.
+
+    Ids depend on the image, box and sentence alone: adding or removing others changes none.
+
+    Args:
+        root: what DETECTRON2_DATASETS shall name.
+        finished: at least one; categories are numbered in the order of their names.
+        images: folder of the image files, which are copied.
+        record: versions, limits and counts, for ``build.json``.
+        allow_leakage: write images that are in several splits.
+
+    Raises:
+        FileExistsError: a dataset of this name is there.
+        ValueError: nothing to write, a target without a split, an image in several splits, or the
+            name of one of the project's own datasets, whose categories have an order of their own.
+        FileNotFoundError: an image is missing.
+    """
+    refuse_name(name)
+    info = DatasetInfo(name, (), {})
+    annotations, jpegs = info.annotations(root), info.images(root)
+    if annotations.exists() or jpegs.parent.exists():
+        raise FileExistsError(f"{annotations} or {jpegs.parent} is there; name another dataset")
+    if not finished:
+        raise ValueError("no target has a mask to write")
+    targets = [entry.target for entry in finished]
+    refuse_missing_splits(targets)
+    if not allow_leakage:
+        names = content_names((target.image for target in targets), images)
+        refuse_leakage([replace(target, image=names[target.image]) for target in targets])
+    scratch = root / f".{name}-unfinished"
+    shutil.rmtree(scratch, ignore_errors=True)
+    for folder in (scratch / "annotations", scratch / "images" / jpegs.name):
+        folder.mkdir(parents=True)
+    for image in tqdm(sorted({target.image for target in targets}), desc="images", unit="image"):
+        destination = scratch / "images" / jpegs.name / image
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(images / image, destination)
+    write_annotations(scratch / "annotations", finished, record)
+    for finished_folder, part in ((jpegs.parent, "images"), (annotations, "annotations")):
+        finished_folder.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(scratch / part, finished_folder)
+    scratch.rmdir()
+
+
+def write_annotations(
+    folder: Path, finished: Sequence[FinishedMask], record: Mapping[str, Any]
+) -> None:
+    """The two files of the format, ``dataset.json`` by which the dataset is known, the record."""
+    refs, instances = refer_contents(finished)
+    write_refer_files(folder, refs=refs, instances=instances)
+    description = {
+        "classes": [category["name"] for category in instances["categories"]],
+        "counts": dict(Counter(ref["split"] for ref in refs)),
+    }
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1))
+    (folder / RECORD).write_text(json.dumps({"cadformer_d2": __version__, **record}, indent=1))
+
+
+def refuse_name(name: str) -> None:
+    if not re.fullmatch(r"\w+", name):
+        raise ValueError(f"the dataset's name is {name!r}; use letters, digits and _")
+    if name in DATASETS:
+        raise ValueError(f"{name} is one of the project's own datasets; name another")
+
+
+def refuse_missing_splits(targets: Sequence[Target]) -> None:
+    without = [target.image for target in targets if not target.split]
+    if without:
+        raise ValueError(
+            f"{len(without)} targets have no split, the first in {without[0]}; give shares of the "
+            "splits (--split-shares)"
+        )
+
+
+def content_names(images: Iterable[str], folder: Path) -> dict[str, str]:
+    """One name for all images of the very same bytes: the first of theirs."""
+    first: dict[str, str] = {}
+    return {
+        name: first.setdefault(content_hash(folder / name), name) for name in sorted(set(images))
+    }
+
+
+def content_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_leakage(targets: Sequence[Target]) -> None:
+    leaking = leaking_images(targets)
+    if leaking:
+        shown = "; ".join(
+            f"{image} ({', '.join(splits)})"
+            for image, splits in sorted(leaking.items())[:NAMED_OFFENDERS]
+        )
+        raise ValueError(
+            f"{len(leaking)} images are in several splits, so that the test would ask what was "
+            f"trained on: {shown}. Split anew by image (--split-shares), or allow it "
+            "(--allow-leakage)"
+        )
+
+
+def refer_contents(
+    finished: Sequence[FinishedMask],
+) -> tuple[list[dict[str, Any]], dict[str, list]]:
+    """refs and instances, in the order of images and targets."""
+    ordered = sorted(finished, key=lambda entry: (entry.target.image, entry.target.target_id))
+    names = sorted({entry.target.category for entry in finished})
+    instances: dict[str, list] = {
+        "images": [],
+        "annotations": [],
+        "categories": category_entries(names),
+    }
+    refs: list[dict[str, Any]] = []
+    names_of_ids: dict[int, str] = {}
+    for entry in ordered:
+        target = entry.target
+        image_id, (height, width) = stable_id(target.image), entry.mask["size"]
+        if image_id not in names_of_ids:
+            names_of_ids[image_id] = target.image
+            instances["images"].append(
+                {"id": image_id, "file_name": target.image, "height": height, "width": width}
+            )
+        if names_of_ids[image_id] != target.image:
+            both = f"{target.image} and {names_of_ids[image_id]}"
+            raise ValueError(f"{both} got one id, {image_id}; rename one of the images")
+        category_id = names.index(target.category) + 1
+        annotation = annotation_entry(target.target_id, image_id, category_id, entry.mask)
+        instances["annotations"].append({**annotation, "provenance": dict(entry.provenance)})
+        sentences = [
+            sentence_entry(stable_id(target.target_id, text), text) for text in target.sentences
+        ]
+        refs.append(
+            ref_entry(annotation, split=target.split, file_name=target.image, sentences=sentences)
+        )
+    return refs, instances
