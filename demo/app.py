@@ -96,7 +96,7 @@ def downloads(answers: list[ReferredMask], threshold: float) -> list[str]:
         files.append(folder / f"mask{number}.png")
         cv2.imwrite(str(files[-1]), mask.astype(np.uint8) * 255)
         try:
-            from cadformer_d2.inference.vector import mask_polygons
+            from cadformer_d2.inference.pieces import mask_polygons
         except ImportError:
             continue
         features = [
