@@ -126,7 +126,11 @@ def answer_sheet(image: np.ndarray, masks: Mapping[str, np.ndarray]) -> Figure:
     rows = -(-len(masks) // columns)
     height = 4 * image.shape[0] / image.shape[1]
     figure, axes = plt.subplots(
-        rows, columns, figsize=(4 * columns, rows * (height + 0.5)), squeeze=False
+        rows,
+        columns,
+        figsize=(4 * columns, rows * (height + 0.5)),
+        squeeze=False,
+        layout="constrained",
     )
     for axis in axes.flat:
         axis.axis("off")
@@ -134,7 +138,6 @@ def answer_sheet(image: np.ndarray, masks: Mapping[str, np.ndarray]) -> Figure:
         axis.imshow(draw_mask(image, mask, colour=PREDICTION_COLOUR))
         title = "\n".join(textwrap.wrap(text, CAPTION_WIDTH * 2 // 3))
         axis.set_title(title, fontsize=9, parse_math=False)
-    figure.tight_layout()
     return figure
 
 

@@ -89,7 +89,7 @@ def write_answers(image: np.ndarray, answers: list[ReferredMask], base: Path) ->
         return
     captions = {f"{a.expression} ({a.score:.2f})": a.mask for a in answers}
     sheet = answer_sheet(image, captions)
-    sheet.savefig(f"{base}_sheet.png", dpi=100)
+    sheet.savefig(f"{base}_sheet.png", dpi=100, bbox_inches="tight")
     plt.close(sheet)
 
 
