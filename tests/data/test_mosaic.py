@@ -26,6 +26,12 @@ def test_objects_look_unlike_the_ground_around_them_and_every_category_occurs():
     assert pools[2] - pools[0] > 40 > abs(ground[2] - ground[0])  # blue
 
 
+def test_no_two_scenes_are_the_same():
+    pixels, _ = mosaic(192, 192)
+    scenes = [pixels[row : row + 96, column : column + 96] for row in (0, 96) for column in (0, 96)]
+    assert len({scene.tobytes() for scene in scenes}) == 4
+
+
 def test_the_seed_decides():
     assert not (mosaic(96, 96)[0] == mosaic(96, 96, seed=1)[0]).all()
 

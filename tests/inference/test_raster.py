@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 import rasterio
+from rasterio._env import get_gdal_config
 from rasterio.transform import Affine
 from scene_files import BRIGHT, HEIGHT, TRANSFORM, UTM, WIDTH, truth, write_scene
 
-from cadformer_d2.inference.raster import MaskFile, Scene, ground_size
+from cadformer_d2.inference.raster import (
+    CACHE_MEGABYTES,
+    MaskFile,
+    Scene,
+    ground_size,
+    limited_cache,
+)
 from cadformer_d2.inference.tiling import Window
 
 WHOLE = Window(0, 0, HEIGHT, WIDTH)
@@ -160,3 +167,25 @@ def test_a_scene_without_a_valid_pixel_cannot_be_stretched(tmp_path):
     path = write_scene(tmp_path / "t.tif", dtype="uint16", nodata=0, hole=(0, 0, HEIGHT, WIDTH))
     with pytest.raises(ValueError, match="has no valid pixel"):
         Scene(path)
+
+
+def test_a_mask_that_does_not_read_back_is_not_put_under_its_name(tmp_path, monkeypatch):
+    # GDAL reports success where the disk gets full at the very end.
+    copy = rasterio.shutil.copy
+
+    def cut_short(source, target, **options):
+        copy(source, target, **options)
+        with open(target, "r+b") as file:
+            file.truncate(target.stat().st_size - 300)
+
+    monkeypatch.setattr("cadformer_d2.inference.raster.rasterio.shutil.copy", cut_short)
+    mask_file = MaskFile(Scene(write_scene(tmp_path / "s.tif")), tmp_path)
+    mask_file.write(WHOLE, truth(), np.ones((HEIGHT, WIDTH), bool))
+    with pytest.raises(OSError, match=r"m\.tif could not be written"):
+        mask_file.finish(tmp_path / "m.tif")
+    assert not (tmp_path / "m.tif").exists()
+
+
+def test_gdals_memory_does_not_depend_on_the_machine():
+    with limited_cache():
+        assert get_gdal_config("GDAL_CACHEMAX") == CACHE_MEGABYTES

@@ -18,7 +18,13 @@ from cadformer_d2.inference.vector import write_vector
 
 ROTATED = Affine.translation(5e5, 5.3e6) @ Affine.rotation(30) @ Affine.scale(0.5, -0.5)
 WEB_MAP = Affine(0.5, 0, 1_250_000, 0, -0.5, 6_100_000)
-GRIDS = {"UTM": (UTM, TRANSFORM), "web map": ("EPSG:3857", WEB_MAP), "rotated": (UTM, ROTATED)}
+SOUTH_UP = Affine(0.5, 0, 500_000, 0, 0.5, 5_300_000)
+GRIDS = {
+    "UTM": (UTM, TRANSFORM),
+    "web map": ("EPSG:3857", WEB_MAP),
+    "rotated": (UTM, ROTATED),
+    "south up": (UTM, SOUTH_UP),
+}
 
 
 def pieces_of(mask, *, side):
