@@ -174,11 +174,17 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint of this project.
+        ValueError: not a checkpoint of this project, or of a version that knows more keys.
     """
     cfg = get_cfg()
     add_cadformer_config(cfg)
-    cfg.merge_from_other_cfg(CfgNode.load_cfg(checkpoint_config(filename)))
+    try:
+        cfg.merge_from_other_cfg(CfgNode.load_cfg(checkpoint_config(filename)))
+    except KeyError as error:
+        raise ValueError(
+            f"{filename} asks for what this version does not know: {error.args[0]}; was it "
+            "written by a newer one?"
+        ) from error
     cfg.MODEL.WEIGHTS, cfg.MODEL.TEXT_ENCODER.WEIGHTS = os.fspath(filename), ""
     return cfg
 

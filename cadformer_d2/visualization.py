@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from detectron2.data.detection_utils import read_image
 from detectron2.utils.visualizer import Visualizer
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pycocotools import mask as coco_mask
 
@@ -91,7 +92,7 @@ def read_comparison(entries: Mapping[str, dict[str, Any]]) -> Comparison:
 
 
 def comparison_sheet(comparisons: Sequence[Comparison], *, columns: int = 2) -> Figure:
-    """Blocks of image | ground truth | predictions, with sentence and IoU under each.
+    """Blocks of image | ground truth | predictions with their IoU, and the sentence under each.
 
     Args:
         comparisons: one or more, with the same predictions' titles.
@@ -125,7 +126,11 @@ def answer_sheet(image: np.ndarray, masks: Mapping[str, np.ndarray]) -> Figure:
     rows = -(-len(masks) // columns)
     height = 4 * image.shape[0] / image.shape[1]
     figure, axes = plt.subplots(
-        rows, columns, figsize=(4 * columns, rows * (height + 0.5)), squeeze=False
+        rows,
+        columns,
+        figsize=(4 * columns, rows * (height + 0.5)),
+        squeeze=False,
+        layout="constrained",
     )
     for axis in axes.flat:
         axis.axis("off")
@@ -133,18 +138,18 @@ def answer_sheet(image: np.ndarray, masks: Mapping[str, np.ndarray]) -> Figure:
         axis.imshow(draw_mask(image, mask, colour=PREDICTION_COLOUR))
         title = "\n".join(textwrap.wrap(text, CAPTION_WIDTH * 2 // 3))
         axis.set_title(title, fontsize=9, parse_math=False)
-    figure.tight_layout()
     return figure
 
 
 def draw_block(block: Figure, comparison: Comparison, text: str, *, caption_lines: int) -> None:
     """The pictures of one comparison and their caption."""
+    image, truth = comparison.image, comparison.truth
     pictures = {
-        "image": draw_mask(comparison.image, np.zeros_like(comparison.truth), colour=TRUTH_COLOUR),
-        "ground truth": draw_mask(comparison.image, comparison.truth, colour=TRUTH_COLOUR),
+        "image": draw_mask(image, np.zeros_like(truth), colour=TRUTH_COLOUR),
+        "ground truth": draw_mask(image, truth, colour=TRUTH_COLOUR),
     }
     for title, prediction in comparison.predictions.items():
-        pictures[title] = draw_mask(comparison.image, prediction.mask, colour=PREDICTION_COLOUR)
+        pictures[title] = draw_mask(image, prediction.mask, colour=PREDICTION_COLOUR)
     caption_share = 0.17 * caption_lines / (2.25 + 0.17 * caption_lines)
     axes = block.subplots(1, len(pictures))
     block.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=caption_share, wspace=0.03)
@@ -152,16 +157,27 @@ def draw_block(block: Figure, comparison: Comparison, text: str, *, caption_line
         axis.imshow(picture)
         axis.set_title(title, fontsize=8)
         axis.axis("off")
+        if title in comparison.predictions:
+            draw_corner(axis, f"IoU {comparison.predictions[title].iou:.2f}")
     # parse_math off: a dollar sign in a sentence is a dollar sign.
     block.text(0.5, caption_share - 0.02, text, ha="center", va="top", fontsize=9, parse_math=False)
 
 
+def draw_corner(axis: Axes, text: str) -> None:
+    """Write into the lower right corner of a picture."""
+    background = {"facecolor": "black", "alpha": 0.65, "edgecolor": "none", "pad": 1.5}
+    axis.text(
+        *(0.98, 0.03, text),
+        transform=axis.transAxes,
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        color="white",
+        bbox=background,
+    )
+
+
 def caption(comparison: Comparison) -> str:
-    """The sentence and the IoU, wrapped to the width of the pictures."""
+    """The sentence, wrapped to the width of the pictures."""
     width = CAPTION_WIDTH * (2 + len(comparison.predictions)) // 3
-    ious = {title: f"{prediction.iou:.2f}" for title, prediction in comparison.predictions.items()}
-    if len(ious) == 1:
-        scores = f"IoU {next(iter(ious.values()))}"
-    else:
-        scores = "IoU " + ", ".join(f"{title} {iou}" for title, iou in ious.items())
-    return "\n".join([*textwrap.wrap(comparison.expression, width), *textwrap.wrap(scores, width)])
+    return "\n".join(textwrap.wrap(comparison.expression, width))

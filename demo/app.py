@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
+from cadformer_d2.checkpoint import trained_config
+from cadformer_d2.data.refer import load_refer_records
+from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
 from cadformer_d2.inference import ReferredMask, RefSegPredictor
 from cadformer_d2.visualization import enlarged
 
@@ -24,22 +28,26 @@ try:
     import gradio
 except ModuleNotFoundError as error:
     raise SystemExit("app: gradio is missing; pip install 'cadformer_d2[web]'") from error
+try:
+    from cadformer_d2.inference.pieces import mask_polygons
+
+    FILES_LABEL = "Mask and polygons"
+except ImportError:
+    mask_polygons, FILES_LABEL = None, "Mask (polygons need the extra geo)"
 
 LARGEST_SIDE = 6000  # pixels; larger scenes are for tools/segment_raster.py
 UPLOAD_LIMIT = "30mb"
+HOUR = 3600  # seconds; uploads are deleted after one
+NUM_EXAMPLES, EXAMPLE_SEED = 3, 2025
 COLOUR = np.array([242, 38, 64], np.float32)  # of the mask
 ABOUT = """# Point with a sentence
 Drop an aerial image or pick an example, say what you mean (*"the pool on the left"*), and press
 **Find it**. A second sentence is shown beside the first."""
 
 
-class UploadedImage(gradio.Image):
-    """Hands over the uploaded file as it is: what is wrong with it is for ``answer`` to say."""
-
-    is_template = True  # on the page it is an image like any other
-
-    def preprocess(self, payload: Any) -> str | None:
-        return None if payload is None else payload.path
+def uploaded_file(payload: Any) -> str | None:
+    """The path of what was uploaded, whatever it is."""
+    return None if payload is None else payload.path
 
 
 def answer(
@@ -57,18 +65,24 @@ def answer(
     if not asked:
         raise gradio.Error("Say what you mean: the first sentence is empty.")
     try:
-        image = predictor.read(path, "RGB")
-    except (ValueError, OSError) as error:
+        with Image.open(path) as picture:  # reads the header only
+            side = max(picture.size)
+        image = predictor.read(path, "RGB") if side <= LARGEST_SIDE else None
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise gradio.Error("This file cannot be read as an image. Try a JPEG or a PNG.") from error
-    if max(image.shape[:2]) > LARGEST_SIDE:
+    if image is None:
         raise gradio.Error(
             f"The image has more than {LARGEST_SIDE} pixels on a side; "
             "tools/segment_raster.py is made for such scenes."
         )
-    pairs = [(image, sentence) for sentence in asked]
-    answers = predictor.predict_pairs(pairs, channel_order=predictor.image_format)
+    answers = predictor(image, asked, channel_order=predictor.image_format)
     shown = image if predictor.image_format == "RGB" else image[..., ::-1]
     return np.ascontiguousarray(shown), answers
+
+
+def verdict(found: ReferredMask) -> str:
+    """How sure the network is, in words a person reads."""
+    return f"score {found.score:.2f}" if found.mask.any() else "nothing found"
 
 
 def overlay(
@@ -87,17 +101,14 @@ def overlay(
     return cv2.drawContours(drawn, outlines, -1, COLOUR.tolist(), width)
 
 
-def downloads(answers: list[ReferredMask], threshold: float) -> list[str]:
+def downloads(answers: list[ReferredMask], threshold: float, folder: Path) -> list[str]:
     """A PNG mask and, with the extra ``geo``, pixel polygons of each answer."""
-    folder = Path(tempfile.mkdtemp(prefix="cadformer_"))
     files = []
     for number, found in enumerate(answers, start=1):
         mask = found.probability >= threshold
         files.append(folder / f"mask{number}.png")
         cv2.imwrite(str(files[-1]), mask.astype(np.uint8) * 255)
-        try:
-            from cadformer_d2.inference.vector import mask_polygons
-        except ImportError:
+        if mask_polygons is None:
             continue
         features = [
             {"type": "Feature", "geometry": shape, "properties": {"sentence": found.expression}}
@@ -108,11 +119,14 @@ def downloads(answers: list[ReferredMask], threshold: float) -> list[str]:
     return [str(file) for file in files]
 
 
-def build_page(predictor: RefSegPredictor, examples: list[list[str]]) -> gradio.Blocks:
+def build_page(
+    predictor: RefSegPredictor, examples: list[tuple[str, str]], folder: Path
+) -> gradio.Blocks:
     """The page.
 
     Args:
-        examples: [path of an image, sentence] each.
+        examples: (path of an image, sentence) each.
+        folder: for what can be downloaded.
     """
 
     def show(image: Any, answers: Any, threshold: float, opacity: float) -> tuple:
@@ -123,19 +137,28 @@ def build_page(predictor: RefSegPredictor, examples: list[list[str]]) -> gradio.
             for found in answers
         ]
         second = gradio.update(value=drawn[1] if len(drawn) > 1 else None, visible=len(drawn) > 1)
-        return drawn[0], second, downloads(answers, threshold)
+        return drawn[0], second, downloads(answers, threshold, Path(mkdtemp(dir=folder)))
 
     def find(path: str | None, first: str, second: str, threshold: float, opacity: float) -> tuple:
         image, answers = answer(predictor, path, [first, second])
-        said = "  \n".join(f"**{a.expression}**: score {a.score:.2f}" for a in answers)
+        said = "  \n".join(f"**{found.expression}**: {verdict(found)}" for found in answers)
         return image, answers, said, *show(image, answers, threshold, opacity)
 
-    with gradio.Blocks(title="Point with a sentence") as page:
+    # Without gradio's button to publish a picture.
+    shown_only = {"interactive": False, "buttons": ["download", "fullscreen"]}
+    with gradio.Blocks(
+        title="Point with a sentence", analytics_enabled=False, delete_cache=(HOUR, HOUR)
+    ) as page:
         gradio.Markdown(ABOUT)
         image, answers = gradio.State(), gradio.State()
         with gradio.Row():
             with gradio.Column():
-                path = UploadedImage(label="Image", sources=["upload", "clipboard"])
+                path = gradio.Image(
+                    label="Image", type="filepath", sources=["upload", "clipboard"], height=300
+                )
+                # gradio would open the file itself and show a bare "Error" for a broken one; what
+                # is wrong with it is for answer() to say.
+                path.preprocess = uploaded_file
                 first = gradio.Textbox(label="Sentence", placeholder="the storage tank on the left")
                 second = gradio.Textbox(label="Another sentence, to compare (optional)")
                 button = gradio.Button("Find it", variant="primary")
@@ -143,12 +166,19 @@ def build_page(predictor: RefSegPredictor, examples: list[list[str]]) -> gradio.
                 opacity = gradio.Slider(0.0, 1.0, 0.45, step=0.05, label="Opacity")
             with gradio.Column():
                 with gradio.Row():
-                    left = gradio.Image(label="Answer", interactive=False)
-                    right = gradio.Image(label="Other answer", interactive=False, visible=False)
+                    left = gradio.Image(label="Answer", **shown_only)
+                    right = gradio.Image(label="Other answer", visible=False, **shown_only)
                 said = gradio.Markdown()
-                files = gradio.Files(label="Mask and polygons")
+                files = gradio.Files(label=FILES_LABEL)
         if examples:
-            gradio.Examples(examples, [path, first])
+            # Pictures that are buttons; gradio.Examples makes rows that the keyboard cannot reach.
+            picked = gradio.Dataset(
+                components=["image"],
+                samples=[[example_path] for example_path, _ in examples],
+                label="Examples",
+                type="index",
+            )
+            picked.click(examples.__getitem__, picked, [path, first], api_name=False)
         sliders = [threshold, opacity]
         results = [left, right, files]
         asking = {
@@ -159,9 +189,45 @@ def build_page(predictor: RefSegPredictor, examples: list[list[str]]) -> gradio.
         first.submit(find, **asking, api_name=False)
         second.submit(find, **asking, api_name=False)
         for slider in sliders:
-            # Only drawn anew: the network is not asked again.
-            slider.release(show, [image, answers, *sliders], results, api_name=False)
+            # Only drawn anew: the network is not asked again. Arrow keys move a slider, too, and
+            # "release" is the mouse's alone.
+            slider.change(
+                show,
+                [image, answers, *sliders],
+                results,
+                api_name=False,
+                trigger_mode="always_last",
+            )
     return page
+
+
+def serve(page: gradio.Blocks, **options: Any) -> str:
+    """Launch the page on this machine alone; returns its address."""
+    # The browser's own fonts: gradio's usual ones would be fetched from the internet.
+    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    _, address, _ = page.launch(
+        server_name="127.0.0.1", max_file_size=UPLOAD_LIMIT, theme=theme, footer_links=[], **options
+    )
+    return address
+
+
+def drawn_examples(folder: Path) -> list[tuple[str, str]]:
+    """Scenes of the generated dataset that nobody trained on, with a sentence each."""
+    parameters = SynthrsParameters(train=1, val=1, test=NUM_EXAMPLES, seed=EXAMPLE_SEED)
+    generate_synthrs(folder, parameters, processes=1)
+    records = load_refer_records(
+        folder / "synthrs", folder / "images" / "synthrs" / "JPEGImages", split="test"
+    )
+    by_image = {record["file_name"]: record["expressions"][-1] for record in records}
+    return list(by_image.items())
+
+
+def example(text: str) -> tuple[str, str]:
+    """IMAGE=SENTENCE as a pair."""
+    path, _, sentence = text.partition("=")
+    if not (Path(path).is_file() and sentence):
+        raise argparse.ArgumentTypeError(f"{text}: expected an image file, =, and a sentence")
+    return path, sentence
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -169,7 +235,13 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--weights", required=True, help="checkpoint of this project")
-    parser.add_argument("--examples", nargs="*", default=[], metavar="IMAGE=SENTENCE")
+    parser.add_argument(
+        "--examples",
+        nargs="+",
+        type=example,
+        metavar="IMAGE=SENTENCE",
+        help="to pick from; default: drawn scenes where the model was trained on such",
+    )
     parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
     parser.add_argument("--port", type=int, default=7860)
     return parser.parse_args()
@@ -181,9 +253,15 @@ def main() -> None:
         predictor = RefSegPredictor.from_checkpoint(arguments.weights, device=arguments.device)
     except (ValueError, OSError) as error:
         raise SystemExit(f"app: {error}") from error
-    examples = [list(example.partition("=")[::2]) for example in arguments.examples]
-    page = build_page(predictor, examples)
-    page.launch(server_name="127.0.0.1", server_port=arguments.port, max_file_size=UPLOAD_LIMIT)
+    with TemporaryDirectory(prefix="cadformer_") as name:
+        folder = Path(name)
+        if arguments.examples:
+            examples = arguments.examples
+        elif "synthrs_train" in trained_config(arguments.weights).DATASETS.TRAIN:
+            examples = drawn_examples(folder)
+        else:
+            examples = []
+        serve(build_page(predictor, examples, folder), server_port=arguments.port)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import cv2
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from detectron2.modeling import build_model
 from tqdm import tqdm
 
+from cadformer_d2.atomic_files import written_whole
 from cadformer_d2.checkpoint import RefSegCheckpointer
 from cadformer_d2.engine.setup import config_for_evaluation, load_config, refuse_missing_device
 from cadformer_d2.inference import ReferredMask, RefSegPredictor
@@ -59,27 +61,47 @@ def input_files(patterns: list[str]) -> list[Path]:
 
     Raises:
         FileNotFoundError: an argument names none.
+        ValueError: answers to two of them would have one name.
     """
-    files: list[Path] = []
+    files: dict[str, Path] = {}
     for pattern in patterns:
-        found = sorted(glob.glob(pattern)) or ([pattern] if Path(pattern).is_file() else [])
+        found = [pattern] if Path(pattern).is_file() else sorted(glob.glob(pattern))
         if not found:
             raise FileNotFoundError(f"--input {pattern}: there is no such file")
-        files += map(Path, found)
-    return files
+        for path in map(Path, found):
+            other = files.setdefault(path.stem, path)
+            if other != path:
+                raise ValueError(
+                    f"{other} and {path} would both be answered as {path.stem}_mask.png; ask them "
+                    "with different --output"
+                )
+    return list(files.values())
 
 
 def write_answers(image: np.ndarray, answers: list[ReferredMask], base: Path) -> None:
     """Pictures of the answers to one image, and their masks as black and white PNG."""
     numbers = [""] if len(answers) == 1 else [str(n) for n in range(1, len(answers) + 1)]
     for number, answer in zip(numbers, answers, strict=True):
-        cv2.imwrite(f"{base}_mask{number}.png", answer.mask.astype(np.uint8) * 255)
+        write_png(answer.mask.astype(np.uint8) * 255, Path(f"{base}_mask{number}.png"))
     if len(answers) == 1:
         overlay = draw_mask(image, answers[0].mask, colour=PREDICTION_COLOUR)
-        cv2.imwrite(f"{base}_overlay.png", overlay[..., ::-1])
+        write_png(overlay[..., ::-1], Path(f"{base}_overlay.png"))
         return
     captions = {f"{a.expression} ({a.score:.2f})": a.mask for a in answers}
-    answer_sheet(image, captions).savefig(f"{base}_sheet.png", dpi=100)
+    sheet = answer_sheet(image, captions)
+    sheet.savefig(f"{base}_sheet.png", dpi=100, bbox_inches="tight")
+    plt.close(sheet)
+
+
+def write_png(pixels: np.ndarray, path: Path) -> None:
+    """Write grey or BGR pixels.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    with written_whole(path) as temporary:
+        if not cv2.imwrite(str(temporary), pixels):
+            raise OSError("OpenCV gives no reason; is the disk full?")
 
 
 def main() -> None:
@@ -90,15 +112,15 @@ def main() -> None:
         arguments.output.mkdir(parents=True, exist_ok=True)
         for file in tqdm(files, unit="image"):
             image = predictor.read(file, "RGB")
-            answers = predictor.predict_pairs(
-                [(image, expression) for expression in arguments.expression],
-                channel_order=predictor.image_format,
-            )
+            answers = predictor(image, arguments.expression, channel_order=predictor.image_format)
             shown = image if predictor.image_format == "RGB" else image[..., ::-1]
             write_answers(np.ascontiguousarray(shown), answers, arguments.output / file.stem)
     except (ValueError, OSError) as error:
         raise SystemExit(f"demo: {error}") from error
-    print(f"{len(files)} images, {len(arguments.expression)} sentences each: {arguments.output}")
+    print(
+        f"{len(files)} x {len(arguments.expression)} answers (images x sentences), "
+        f"written to {arguments.output}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,24 +1,29 @@
 #!/usr/bin/env python3
-r"""Draw a figure of predictions: image | ground truth | one column a model, the IoU under each row.
+r"""Draw a figure of predictions: image | ground truth | one column a model, its IoU in the corner.
 
     python tools/make_figure.py output/quickstart/predictions_synthrs_test.json --output sheet.png
-    python tools/make_figure.py ours=a/predictions_x.json lavt=b/predictions_x.json \
-        --order disputed --number 6 --columns 1 --output figure.pdf
+    python tools/make_figure.py ours=a/predictions_rrsisd_test.json lavt=b/model_best.pth \
+        --dataset rrsisd_test --order disputed --number 6 --columns 1 --output figure.pdf
 
-Predictions files are written by every evaluation; tools/compare.py --checkpoints makes them.
+Every evaluation writes a predictions file. A checkpoint is evaluated first; its predictions are
+kept in <output>.predictions and used again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+import runs
 
+from cadformer_d2.atomic_files import written_whole
+from cadformer_d2.checkpoint import trained_config
 from cadformer_d2.evaluation.comparison import SampleIous, most_disputed
 from cadformer_d2.visualization import comparison_sheet, read_comparison
 
@@ -29,19 +34,60 @@ Key = tuple[int, int]  # ref id, sentence id
 Entries = dict[Key, dict[str, Any]]  # of one predictions file
 
 
-def read_predictions(argument: str) -> tuple[str, Entries]:
-    """Title and samples of a predictions file, named FILE or TITLE=FILE.
+def titled(argument: str) -> tuple[str, Path]:
+    """Title and file of FILE or TITLE=FILE."""
+    title, separator, file = argument.rpartition("=")
+    return (title if separator else "prediction"), Path(file)
+
+
+def read_predictions(path: Path) -> Entries:
+    """Samples of a predictions file.
 
     Raises:
         FileNotFoundError: no such file.
+        ValueError: not a predictions file.
     """
-    title, separator, file = argument.rpartition("=")
-    path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; an evaluation writes it")
-    samples = json.loads(path.read_text())["samples"]
-    by_key = {(sample["ref_id"], sample["sent_id"]): sample for sample in samples}
-    return title if separator else "prediction", by_key
+    try:
+        samples = json.loads(path.read_text())["samples"]
+        return {(sample["ref_id"], sample["sent_id"]): sample for sample in samples}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no predictions file of an evaluation") from error
+
+
+def evaluated(weights: Path, dataset: str | None, folder: Path) -> Path:
+    """The predictions file of a checkpoint, which is evaluated where that was not done yet.
+
+    Args:
+        dataset: its name; None: the first that the checkpoint's config tests on.
+        folder: where predictions are kept.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ValueError: not a checkpoint of this project.
+        subprocess.CalledProcessError: the evaluation failed, and has said why.
+    """
+    cfg = trained_config(weights)
+    dataset = dataset or cfg.DATASETS.TEST[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "asked.yaml"
+    config.write_text(cfg.dump())
+    runs.evaluate(config.resolve(), weights.resolve(), (dataset,), folder.resolve())
+    return folder / f"predictions_{dataset}.json"
+
+
+def read_models(arguments: argparse.Namespace) -> dict[str, Entries]:
+    """Samples of every column, by its title."""
+    models = {}
+    for title, path in map(titled, arguments.predictions):
+        if title in models:
+            raise ValueError("several files need different titles: TITLE=FILE")
+        if path.suffix == ".pth":
+            folder = Path(f"{arguments.output}.predictions") / title
+            path = evaluated(path, arguments.dataset, folder)
+        models[title] = read_predictions(path)
+    return models
 
 
 def choose(
@@ -50,8 +96,10 @@ def choose(
     """Samples to draw, of those that all files have; best and worst are the first model's.
 
     Raises:
-        ValueError: the files have no sample in common.
+        ValueError: the files have no sample in common, or one model cannot disagree with itself.
     """
+    if order == "disputed" and len(models) < 2:
+        raise ValueError("--order disputed needs two files or more")
     first = models[0]
     common = [key for key in first if all(key in other for other in models[1:])]
     if not common:
@@ -94,7 +142,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("predictions", nargs="+", metavar="[TITLE=]FILE")
+    parser.add_argument(
+        "predictions", nargs="+", metavar="[TITLE=]FILE", help="predictions (.json) or .pth"
+    )
+    parser.add_argument("--dataset", help="that checkpoints are evaluated on; default: their own")
     parser.add_argument("--output", required=True, help="picture to write (.png or .pdf)")
     parser.add_argument("--number", type=int, default=12, help="samples on the figure")
     parser.add_argument("--order", default="random", choices=ORDERS)
@@ -104,23 +155,30 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random choice")
     arguments = parser.parse_args()
     try:
-        models = dict(map(read_predictions, arguments.predictions))
-        if len(models) < len(arguments.predictions):
-            raise ValueError("several files need different titles: TITLE=FILE")
-        if arguments.samples:
-            keys = parse_samples(arguments.samples, models)
-        else:
-            rng = np.random.default_rng(arguments.seed)
-            keys = choose(list(models.values()), arguments.order, number=arguments.number, rng=rng)
+        number_drawn = draw(arguments)
     except (ValueError, OSError) as error:
         raise SystemExit(f"make_figure: {error}") from error
+    except subprocess.CalledProcessError as error:  # the evaluation has said what is wrong
+        raise SystemExit(error.returncode) from error
+    print(f"{number_drawn} samples drawn: {arguments.output}")
+
+
+def draw(arguments: argparse.Namespace) -> int:
+    """Write the figure; returns the number of samples on it."""
+    models = read_models(arguments)
+    if arguments.samples:
+        keys = parse_samples(arguments.samples, models)
+    else:
+        rng = np.random.default_rng(arguments.seed)
+        keys = choose(list(models.values()), arguments.order, number=arguments.number, rng=rng)
     comparisons = [
         read_comparison({title: entries[key] for title, entries in models.items()}) for key in keys
     ]
-    comparison_sheet(comparisons, columns=arguments.columns).savefig(
-        arguments.output, dpi=arguments.dpi
-    )
-    print(f"{len(keys)} samples drawn: {arguments.output}")
+    with written_whole(Path(arguments.output)) as temporary:
+        comparison_sheet(comparisons, columns=arguments.columns).savefig(
+            temporary, dpi=arguments.dpi
+        )
+    return len(keys)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from itertools import islice
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class ReferredMask:
         Raises:
             ImportError: the extra ``geo`` is not installed.
         """
-        from .vector import mask_polygons
+        from .pieces import mask_polygons
 
         return mask_polygons(self.mask)
 
@@ -98,6 +99,16 @@ class RefSegPredictor:
         """(height, width) of the network's input, pixels."""
         return self.network_input.size
 
+    @overload
+    def __call__(
+        self, image: ImageLike, expressions: str, *, channel_order: str = "RGB"
+    ) -> ReferredMask: ...
+
+    @overload
+    def __call__(
+        self, image: ImageLike, expressions: Sequence[str], *, channel_order: str = "RGB"
+    ) -> list[ReferredMask]: ...
+
     def __call__(
         self, image: ImageLike, expressions: str | Sequence[str], *, channel_order: str = "RGB"
     ) -> ReferredMask | list[ReferredMask]:
@@ -112,48 +123,45 @@ class RefSegPredictor:
 
         Raises:
             ValueError: an empty sentence, or not an image; the message says which.
+            FileNotFoundError: no such file.
         """
-        if isinstance(expressions, str):
-            return self.predict_pairs([(image, expressions)], channel_order=channel_order)[0]
-        pixels = self.read(image, channel_order)
-        pairs = [(pixels, expression) for expression in expressions]
-        return self.predict_pairs(pairs, channel_order=self.image_format)
+        asked = [expressions] if isinstance(expressions, str) else expressions
+        picture = self.picture(image, channel_order)
+        results = self.answer(sample_of(picture, self.sentence(text)) for text in asked)
+        return results[0] if isinstance(expressions, str) else results
 
     def predict_images(
-        self, images: Sequence[ImageLike], expression: str, *, channel_order: str = "RGB"
+        self, images: Iterable[ImageLike], expression: str, *, channel_order: str = "RGB"
     ) -> list[ReferredMask]:
-        """One sentence about several images, which may have different sizes."""
-        pairs = [(image, expression) for image in images]
-        return self.predict_pairs(pairs, channel_order=channel_order)
+        """One sentence about several images, which may have different sizes.
+
+        The images are read one batch at a time.
+        """
+        sentence = self.sentence(expression)
+        return self.answer(
+            sample_of(self.picture(image, channel_order), sentence) for image in images
+        )
 
     @torch.no_grad()
-    def predict_pairs(
-        self, pairs: Sequence[tuple[ImageLike, str]], *, channel_order: str = "RGB"
-    ) -> list[ReferredMask]:
-        """Each sentence about its image; an array that occurs again is prepared once."""
+    def answer(self, samples: Iterable[ModelInput]) -> list[ReferredMask]:
+        """The results of samples as ``picture`` and ``sentence`` make them, in batches."""
         results = []
-        for start in range(0, len(pairs), self.batch_size):
-            batch = self.prepared(pairs[start : start + self.batch_size], channel_order)
+        waiting = iter(samples)
+        while batch := list(islice(waiting, self.batch_size)):
             for sample, output in zip(batch, self.model(batch), strict=True):
                 background, target = output["sem_seg"].cpu().numpy()
                 results.append(ReferredMask(sample["expression"], target, target > background))
         return results
 
-    def prepared(
-        self, pairs: Sequence[tuple[ImageLike, str]], channel_order: str
-    ) -> list[ModelInput]:
-        """Samples as the test mapper makes them, scored at the image's own size."""
-        known: dict[int, dict[str, Any]] = {}
-        samples = []
-        for image, expression in pairs:
-            if id(image) not in known:
-                pixels = self.read(image, channel_order)
-                height, width = pixels.shape[:2]
-                tensor = self.network_input.image(pixels)
-                known[id(image)] = {"image": tensor, "height": height, "width": width}
-            sample = {**known[id(image)], **self.network_input.sentence(expression)}
-            samples.append(cast(ModelInput, sample))
-        return samples
+    def picture(self, image: ImageLike, channel_order: str = "RGB") -> dict[str, Any]:
+        """The image's fields of a ModelInput, to be answered at the image's own size."""
+        pixels = self.read(image, channel_order)
+        height, width = pixels.shape[:2]
+        return {"image": self.network_input.image(pixels), "height": height, "width": width}
+
+    def sentence(self, expression: str) -> dict[str, Any]:
+        """The sentence's fields of a ModelInput."""
+        return self.network_input.sentence(expression)
 
     def read(self, image: ImageLike, channel_order: str) -> np.ndarray:
         """The image (height, width, 3) uint8 in the network's channel order."""
@@ -174,3 +182,8 @@ class RefSegPredictor:
                 "width, 3)"
             )
         return image if channel_order == self.image_format else image[..., ::-1]
+
+
+def sample_of(picture: Mapping[str, Any], sentence: Mapping[str, Any]) -> ModelInput:
+    """A sample as the test mapper makes it."""
+    return cast(ModelInput, {**picture, **sentence})

@@ -1,72 +1,39 @@
-"""Large georeferenced rasters: read by windows, segmented tile by tile, written as maps.
-
-The only file that opens GeoTIFFs. Memory does not grow with the scene: what the network says of a
-tile lies in a file of its own until every tile is done, and the map is put together block by block.
-"""
+"""The only file that opens GeoTIFFs: scenes read by windows as 8-bit RGB, masks written as maps."""
 
 from __future__ import annotations
 
-import json
-import logging
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..atomic_files import written_whole
-from ..data.sentence_roles import PLACES
-from .tiling import Window, blend, block_windows, tile_windows
-from .vector import Piece, block_pieces, joined_pieces
+from .tiling import Window, block_windows
 
-# isort: split
-# After vector, which says what to install where these are missing.
-import rasterio
-import rasterio.shutil
-from rasterio.enums import Resampling
-from rasterio.windows import Window as RasterWindow
+try:
+    import rasterio
+    import rasterio.shutil
+    from rasterio._err import CPLE_BaseError
+    from rasterio.enums import Resampling
+    from rasterio.warp import transform as transform_points
+    from rasterio.windows import Window as RasterWindow
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"{error.name} is not installed; maps need the extra geo: pip install 'cadformer_d2[geo]'"
+    ) from error
 
-logger = logging.getLogger(__name__)
-
-MODES = ("tiles", "whole")
+BLOCK_SIDE = 1024  # pixels of a raster that are put together, or read, at once
 OVERVIEW_SIDE = 1024  # pixels of the reduced picture that the stretch is computed from
-BLOCK_SIDE = 1024  # pixels of the scene that are put together at once
-NODATA = 255  # of the mask: pixels where the scene has none
 DEFAULT_PERCENTILES = (2.0, 98.0)
-
-# From pixels (height, width, 3) uint8 RGB of several tiles to probabilities (height, width) in
-# [0, 1] of each.
-Segmenter = Callable[[list[np.ndarray]], list[np.ndarray]]
-
-
-@dataclass(frozen=True)
-class TilePlan:
-    """How a scene is cut.
-
-    Raises:
-        ValueError: an unknown mode, or sizes that cannot be.
-    """
-
-    mode: str = "tiles"  # each tile is asked, or the whole scene, shrunk to the network's input
-    tile: tuple[int, int] = (480, 480)  # (height, width) in pixels of the scene
-    overlap: float = 0.25  # of neighbouring tiles, as a share of a tile, in [0, 1)
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"mode is {self.mode!r}; known: {', '.join(MODES)}")
-        if not 0 <= self.overlap < 1:
-            raise ValueError(f"overlap is {self.overlap}; a share of a tile is in [0, 1)")
-        if min(self.tile) < 1:
-            raise ValueError(f"a tile of {self.tile} pixels is none")
-
-    def windows(self, size: tuple[int, int]) -> list[Window]:
-        """Tiles of a scene of (height, width) pixels."""
-        if self.mode == "whole":
-            return [Window(0, 0, *size)]
-        overlap = (int(self.tile[0] * self.overlap), int(self.tile[1] * self.overlap))
-        return tile_windows(size, self.tile, overlap)
+NODATA = 255  # of the mask: pixels where the scene has none
+# Of the blocks that GDAL keeps in memory. Its own default, a share of the machine's memory, would
+# let memory grow with the scene.
+CACHE_MEGABYTES = 64
+# Of the ellipsoid WGS 84.
+EQUATOR_RADIUS, ECCENTRICITY_SQUARED = 6_378_137.0, 0.00669437999014
 
 
 class Scene:
@@ -88,8 +55,11 @@ class Scene:
                 types from the 2nd to the 98th.
 
         Raises:
-            ValueError: not a raster, or bands it does not have.
+            ValueError: not a raster, bands it does not have, percentiles that cannot be, or
+                nothing to stretch.
         """
+        if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
+            raise ValueError(f"percentiles are {percentiles}; needed: 0 <= low < high <= 100")
         try:
             self.dataset = rasterio.open(path)
         except rasterio.errors.RasterioIOError as error:
@@ -100,8 +70,9 @@ class Scene:
             raise ValueError(
                 f"bands are {self.bands}; three numbers from 1 to {self.dataset.count} are needed"
             )
-        is_8_bit = all(self.dataset.dtypes[band - 1] == "uint8" for band in self.bands)
-        if percentiles is None and not is_8_bit:
+        types = {self.dataset.dtypes[band - 1] for band in self.bands}
+        self.has_floats = any(np.dtype(name).kind == "f" for name in types)
+        if percentiles is None and types != {"uint8"}:
             percentiles = DEFAULT_PERCENTILES
         self.limits = None if percentiles is None else self.stretch_limits(percentiles)
 
@@ -111,12 +82,11 @@ class Scene:
         return self.dataset.height, self.dataset.width
 
     @property
-    def gsd(self) -> float | None:
-        """Metres on the ground a pixel; None where the CRS does not say."""
-        crs = self.dataset.crs
-        if crs is None or not crs.is_projected:
+    def pixel_metres(self) -> tuple[float, float] | None:
+        """(height, width) of the middle pixel on the ground; None where no CRS is known."""
+        if self.dataset.crs is None:
             return None
-        return abs(self.dataset.transform.a) * crs.linear_units_factor[1]
+        return ground_size(self.dataset.transform, self.dataset.crs, size=self.size)
 
     def stretch_limits(self, percentiles: tuple[float, float]) -> np.ndarray:
         """Values (3, 2) of the bands that become black and white, from a reduced picture."""
@@ -124,30 +94,37 @@ class Scene:
         shrink = max(1.0, max(self.size) / OVERVIEW_SIDE)
         shape = (max(1, int(self.size[0] / shrink)), max(1, int(self.size[1] / shrink)))
         values = self.read_bands(whole, shape)
-        is_valid = self.is_valid(whole, shape) & np.isfinite(values).all(axis=0)
+        is_valid = self.has_data(whole, shape) & np.isfinite(values).all(axis=0)
         if not is_valid.any():
             raise ValueError(f"{self.path} has no valid pixel")
         return np.percentile(values[:, is_valid], percentiles, axis=1).T
 
     def read_bands(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
-        """Values (3, height, width) of the chosen bands.
+        """Values (3, height, width) of the chosen bands, resampled to ``shape``.
 
         Raises:
             OSError: the file is damaged there.
         """
-        try:
+        with reported_damage(self.path, window):
             return self.dataset.read(
                 self.bands,
                 window=raster_window(window),
                 out_shape=(3, *shape),
                 resampling=Resampling.bilinear,
             )
-        except rasterio.errors.RasterioIOError as error:
-            raise OSError(f"{self.path} is damaged: {window} cannot be read ({error})") from error
 
-    def is_valid(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
+    def has_data(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
         """(height, width) bool: neither nodata nor transparent."""
-        return self.dataset.dataset_mask(window=raster_window(window), out_shape=shape) > 0
+        with reported_damage(self.path, window):
+            return self.dataset.dataset_mask(window=raster_window(window), out_shape=shape) > 0
+
+    def is_valid(self, window: Window) -> np.ndarray:
+        """(window.height, window.width) bool: there are data, and they are numbers."""
+        shape = (window.height, window.width)
+        is_valid = self.has_data(window, shape)
+        if self.has_floats:
+            is_valid &= np.isfinite(self.read_bands(window, shape)).all(axis=0)
+        return is_valid
 
     def read(self, window: Window, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """
@@ -162,172 +139,128 @@ class Scene:
         if self.limits is not None:
             low, high = self.limits[:, :1, None], self.limits[:, 1:, None]
             values = (values - low) / np.maximum(high - low, 1e-12) * 255
-        is_valid = self.is_valid(window, shape) & np.isfinite(values).all(axis=0)
+        is_valid = self.has_data(window, shape) & np.isfinite(values).all(axis=0)
         values = np.where(is_valid, values, 0)
         pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
         return np.ascontiguousarray(pixels.transpose(1, 2, 0)), is_valid
+
+
+@contextmanager
+def reported_damage(path: Path, window: Window) -> Iterator[None]:
+    """Turn a read that fails into an OSError that says where."""
+    try:
+        yield
+    except rasterio.errors.RasterioIOError as error:
+        raise OSError(f"{path} is damaged: {window} cannot be read ({error})") from error
 
 
 def raster_window(window: Window) -> RasterWindow:
     return RasterWindow(window.column, window.row, window.width, window.height)
 
 
-class TileStore:
-    """What the network said of each tile, one file a tile, written whole or not at all."""
+def limited_cache() -> rasterio.Env:
+    """A context in which GDAL's memory does not depend on the machine's; to be entered first."""
+    return rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES)
 
-    def __init__(self, folder: Path, *, job: dict[str, Any], resume: bool):
+
+def ground_size(transform: Any, crs: Any, *, size: tuple[int, int]) -> tuple[float, float]:
+    """Height and width in metres on the ground of the pixel in the middle of a raster.
+
+    A web map's unit is no metre on the ground, and a degree is none at all.
+
+    Args:
+        transform: affine, from pixels to the CRS.
+        size: (height, width) of the raster, pixels.
+    """
+    row, column = size[0] / 2, size[1] / 2
+    points = [transform @ point for point in ((column, row), (column, row + 1), (column + 1, row))]
+    places = transform_points(crs, "EPSG:4326", *np.transpose(points))
+    here, below, beside = np.radians(np.transpose(places))  # (longitude, latitude) each
+    shrink = 1 - ECCENTRICITY_SQUARED * math.sin(here[1]) ** 2
+    # Metres a radian to the east and to the north.
+    east = EQUATOR_RADIUS / math.sqrt(shrink) * math.cos(here[1])
+    north = EQUATOR_RADIUS * (1 - ECCENTRICITY_SQUARED) / shrink**1.5
+    height, width = (math.hypot(*((there - here) * (east, north))) for there in (below, beside))
+    return height, width
+
+
+class MaskFile:
+    """A mask of a scene, written block by block: 1 target, 0 not, 255 where there are no data."""
+
+    def __init__(self, scene: Scene, folder: Path):
         """
         Args:
-            folder: of the tiles of this job alone.
-            job: what the tiles depend on.
-            resume: whether tiles that are there may be kept.
+            scene: whose CRS, transform and size the mask has.
+            folder: for the work.
+        """
+        self.plain = folder / "mask.tif"
+        self.cloud_optimized = folder / "mask_cog.tif"
+        profile = {
+            "driver": "GTiff",
+            "dtype": "uint8",
+            "count": 1,
+            "height": scene.size[0],
+            "width": scene.size[1],
+            "crs": scene.dataset.crs,
+            "transform": scene.dataset.transform,
+            "nodata": NODATA,
+            "tiled": True,
+            "blockxsize": 512,
+            "blockysize": 512,
+            "compress": "deflate",
+            "bigtiff": "if_safer",
+        }
+        with reported_failure(self.plain):
+            self.dataset = rasterio.open(self.plain, "w", **profile)
+        self.value_counts = np.zeros(NODATA + 1, np.int64)
+
+    def write(self, block: Window, mask: np.ndarray, is_valid: np.ndarray) -> None:
+        """Write a block; mask and validity are (block.height, block.width) bool."""
+        values = np.where(is_valid, mask, NODATA).astype(np.uint8)
+        self.value_counts += np.bincount(values.ravel(), minlength=NODATA + 1)
+        with reported_failure(self.plain):
+            self.dataset.write(values, 1, window=raster_window(block))
+
+    def finish(self, path: Path) -> None:
+        """Put the mask under its name as a Cloud-Optimized GeoTIFF.
 
         Raises:
-            ValueError: tiles of this job are there and ``resume`` is not set, or those of another.
+            OSError: it could not be written; nothing is under that name then.
         """
-        self.folder = folder
-        description = folder / "job.json"
-        if description.exists():
-            if not resume:
-                raise ValueError(
-                    f"{folder} holds an unfinished run; go on with --resume, or delete it"
-                )
-            if json.loads(description.read_text()) != job:
-                raise ValueError(f"{folder} holds tiles of another job; delete it to start anew")
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(description) as path:
-            path.write_text(json.dumps(job))
-
-    def file(self, window: Window) -> Path:
-        return self.folder / f"{window.row}_{window.column}.npy"
-
-    def has(self, window: Window) -> bool:
-        return self.file(window).exists()
-
-    def put(self, window: Window, probability: np.ndarray) -> None:
-        """Keep probabilities in [0, 1] as 8 bits."""
-        with written_whole(self.file(window)) as path, path.open("wb") as file:
-            np.save(file, np.rint(probability * 255).astype(np.uint8))
-
-    def touching(self, block: Window, windows: Iterable[Window]) -> Iterator[tuple]:
-        """Windows that touch a block, with their probabilities."""
-        for window in windows:
-            if window.overlap(block) is not None:
-                yield window, np.load(self.file(window)).astype(np.float32) / 255
-
-    def remove(self) -> None:
-        for file in self.folder.iterdir():
-            file.unlink()
-        self.folder.rmdir()
-
-
-def segment_tiles(
-    scene: Scene,
-    windows: list[Window],
-    store: TileStore,
-    segment: Segmenter,
-    *,
-    network_size: tuple[int, int],
-    batch_size: int = 1,
-) -> Iterator[Window]:
-    """Ask every tile that is not in the store; yields each window once it is there.
-
-    Args:
-        segment: from RGB pixels of several tiles at ``network_size`` to the probabilities of each.
-        network_size: (height, width) to which tiles are resampled.
-        batch_size: tiles asked at once, and the most that an interruption loses.
-    """
-    waiting: list[tuple[Window, np.ndarray, np.ndarray]] = []
-    for number, window in enumerate(windows, start=1):
-        if not store.has(window):
-            pixels, is_valid = scene.read(window, network_size)
-            waiting.append((window, pixels, is_valid))
-        else:
-            yield window
-        if len(waiting) == batch_size or number == len(windows):
-            yield from answered(waiting, store, segment)
-            waiting = []
-
-
-def answered(
-    waiting: list[tuple[Window, np.ndarray, np.ndarray]], store: TileStore, segment: Segmenter
-) -> Iterator[Window]:
-    """Ask some tiles at once and store what is said; those without a valid pixel are not asked."""
-    asked = [pixels for _, pixels, is_valid in waiting if is_valid.any()]
-    answers = iter(segment(asked) if asked else [])
-    for window, _, is_valid in waiting:
-        probability = np.where(is_valid, next(answers), 0) if is_valid.any() else is_valid
-        store.put(window, probability)
-        yield window
-
-
-def write_maps(
-    scene: Scene, windows: list[Window], store: TileStore, mask_path: Path | None
-) -> list[Piece]:
-    """Put the tiles together: the mask as a Cloud-Optimized GeoTIFF, and its pieces.
-
-    The mask has the scene's CRS, transform and size: 1 target, 0 not, 255 where the scene has no
-    pixel.
-
-    Args:
-        mask_path: where the mask goes; None: only the pieces are wanted.
-
-    Raises:
-        OSError: the mask could not be written.
-    """
-    pieces: list[Piece] = []
-    profile = {
-        "driver": "GTiff",
-        "dtype": "uint8",
-        "count": 1,
-        "height": scene.size[0],
-        "width": scene.size[1],
-        "crs": scene.dataset.crs,
-        "transform": scene.dataset.transform,
-        "nodata": NODATA,
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "compress": "deflate",
-        "bigtiff": "if_safer",
-    }
-    plain = store.folder / "mask.tif"
-    with rasterio.open(plain, "w", **profile) as target:
-        for block in block_windows(scene.size, BLOCK_SIDE):
-            probability = blend(block, store.touching(block, windows))
-            is_valid = scene.is_valid(block, (block.height, block.width))
-            mask = (probability > 0.5) & is_valid
-            values = np.where(is_valid, mask, NODATA).astype(np.uint8)
-            target.write(values, 1, window=raster_window(block))
-            pieces += block_pieces(block, mask, probability)
-    if mask_path is not None:
-        with written_whole(mask_path) as temporary:
-            # Its overviews are made by the driver: nearest keeps a mask a mask.
+        with reported_failure(self.plain):
+            self.dataset.close()
+        with written_whole(path) as temporary, reported_failure(self.cloud_optimized):
+            # Its overviews are made by the driver: nearest keeps a mask a mask. In the work folder,
+            # where the driver may leave its own temporary files.
             rasterio.shutil.copy(
-                plain,
-                temporary,
+                self.plain,
+                self.cloud_optimized,
                 driver="COG",
                 compress="DEFLATE",
                 overview_resampling="NEAREST",
             )
-    return joined_pieces(pieces)
+            # On a disk that gets full at the very end GDAL reports success.
+            if not np.array_equal(count_values(self.cloud_optimized), self.value_counts):
+                raise OSError("it does not read back as it was written; is the disk full?")
+            self.cloud_optimized.replace(temporary)
 
 
-def tile_job(scene: Scene, plan: TilePlan, **identity: str) -> dict[str, Any]:
-    """What the tiles of a run depend on, as JSON can hold it."""
-    changed = scene.path.stat().st_mtime_ns
-    limits = None if scene.limits is None else scene.limits.tolist()
-    return {
-        "scene": str(scene.path.resolve()),
-        "changed": changed,
-        "bands": list(scene.bands),
-        "limits": limits,
-        "plan": json.loads(json.dumps(asdict(plan))),
-        **identity,
-    }
+def count_values(path: Path) -> np.ndarray:
+    """How often each of the 256 values occurs in an 8-bit raster, read block by block."""
+    counts = np.zeros(NODATA + 1, np.int64)
+    with rasterio.open(path) as dataset:
+        for block in block_windows(dataset.shape, BLOCK_SIDE):
+            values = dataset.read(1, window=raster_window(block))
+            counts += np.bincount(values.ravel(), minlength=NODATA + 1)
+    return counts
 
 
-def place_words(expression: str) -> list[str]:
-    """Words of a sentence for a place in the picture, such as "upper left"."""
-    return re.findall(rf"\b(?:{PLACES})\b", expression, re.IGNORECASE)
+@contextmanager
+def reported_failure(path: Path) -> Iterator[None]:
+    """Turn whatever rasterio raises when a file cannot be written into an OSError."""
+    try:
+        yield
+    # Not all of GDAL's errors come as rasterio's own: a full disk does not when a file is copied.
+    except (rasterio.errors.RasterioError, CPLE_BaseError) as error:
+        reason = error.__cause__ or error
+        raise OSError(f"{path} could not be written: {reason}; is the disk full?") from error

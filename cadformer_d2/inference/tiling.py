@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -55,22 +56,47 @@ def window_starts(length: int, window: int, overlap: int) -> list[int]:
     return [*starts, length - window]
 
 
-def tile_windows(
-    size: tuple[int, int], tile: tuple[int, int], overlap: tuple[int, int]
-) -> list[Window]:
-    """Tiles that cover a raster, row by row.
+@dataclass(frozen=True)
+class TileGrid:
+    """Overlapping tiles of one size that cover a raster, numbered row by row."""
 
-    Args:
-        size: (height, width) of the raster.
-        tile: (height, width) of a tile; smaller where the raster is.
-        overlap: of neighbours along the two axes, at least.
-    """
-    height, width = min(tile[0], size[0]), min(tile[1], size[1])
-    return [
-        Window(row, column, height, width)
-        for row in window_starts(size[0], tile[0], overlap[0])
-        for column in window_starts(size[1], tile[1], overlap[1])
-    ]
+    rows: tuple[int, ...]  # first pixel row of each row of tiles, ascending
+    columns: tuple[int, ...]  # first pixel column of each column of tiles
+    tile: tuple[int, int]  # (height, width) in pixels of the raster
+
+    @classmethod
+    def covering(
+        cls, size: tuple[int, int], tile: tuple[int, int], overlap: tuple[int, int]
+    ) -> TileGrid:
+        """
+        Args:
+            size: (height, width) of the raster.
+            tile: (height, width) of a tile; smaller where the raster is.
+            overlap: of neighbours along the two axes, at least.
+        """
+        rows, columns = map(window_starts, size, tile, overlap)
+        return cls(tuple(rows), tuple(columns), (min(tile[0], size[0]), min(tile[1], size[1])))
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.columns)
+
+    def __getitem__(self, index: int) -> Window:
+        row, column = divmod(range(len(self))[index], len(self.columns))
+        return Window(self.rows[row], self.columns[column], *self.tile)
+
+    def touching(self, block: Window) -> Iterator[int]:
+        """Numbers of the tiles that have a pixel in a block."""
+        rows = starts_between(self.rows, block.row - self.tile[0], block.row + block.height)
+        columns = starts_between(
+            self.columns, block.column - self.tile[1], block.column + block.width
+        )
+        for row in rows:
+            yield from (row * len(self.columns) + column for column in columns)
+
+
+def starts_between(starts: tuple[int, ...], above: int, below: int) -> range:
+    """Positions of the ascending ``starts`` that lie strictly between two numbers."""
+    return range(bisect_right(starts, above), bisect_left(starts, below))
 
 
 def block_windows(size: tuple[int, int], side: int) -> Iterator[Window]:
@@ -80,17 +106,18 @@ def block_windows(size: tuple[int, int], side: int) -> Iterator[Window]:
             yield Window(row, column, min(side, size[0] - row), min(side, size[1] - column))
 
 
-def blending_weight(window: Window) -> np.ndarray:
-    """How much a tile is believed at each of its pixels: less towards its border.
+def blending_weight(window: Window, part: Window) -> np.ndarray:
+    """How much a tile is believed at the pixels of a part of it: less towards the tile's border.
 
     Returns:
-        (height, width) float32 in (0, 1], a pyramid: a network sees least of the surroundings of
-        what lies at a border.
+        (part.height, part.width) float32 in (0, 1], of a pyramid over the tile: a network sees
+        least of the surroundings of what lies at a border.
     """
     ramps = []
-    for length in (window.height, window.width):
-        distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 1
-        ramps.append((distance / distance.max()).astype(np.float32))
+    for length, inside in zip((window.height, window.width), part.within(window), strict=True):
+        position = np.arange(inside.start, inside.stop)
+        distance = np.minimum(position, length - 1 - position) + 1
+        ramps.append((distance / ((length + 1) // 2)).astype(np.float32))
     return np.minimum.outer(ramps[0], ramps[1])
 
 
@@ -111,7 +138,7 @@ def blend(block: Window, tiles: Iterable[tuple[Window, np.ndarray]]) -> np.ndarr
         common = window.overlap(block)
         if common is None:
             continue
-        believed = blending_weight(window)[common.within(window)]
+        believed = blending_weight(window, common)
         total[common.within(block)] += believed * part_of(probability, window, common)
         weight[common.within(block)] += believed
     return np.divide(total, weight, out=total, where=weight > 0)

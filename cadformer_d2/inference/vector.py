@@ -1,89 +1,38 @@
-"""Masks -> polygons. Needs the extra ``geo``."""
+"""Polygons on the map: GeoJSON and GeoPackage files. Needs the extra ``geo``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..atomic_files import written_whole
-from .tiling import Window
+from .pieces import Piece
 
 try:
+    import pyogrio.errors
     import pyogrio.raw
     import shapely
-    import shapely.affinity
-    from rasterio.features import geometry_mask, shapes
-    from rasterio.transform import Affine
-    from rasterio.warp import transform_geom
+    from rasterio.warp import transform as transform_points
 except ModuleNotFoundError as error:
     raise ImportError(
-        f"{error.name} is not installed; maps and polygons need the extra geo: "
-        "pip install 'cadformer_d2[geo]'"
+        f"{error.name} is not installed; maps need the extra geo: pip install 'cadformer_d2[geo]'"
     ) from error
 
 DEGREE_DIGITS = 7  # a centimetre on the ground
+DIGITS = 4  # of properties
 EQUAL_AREA = "EPSG:6933"
+LONGITUDE_LATITUDE = "EPSG:4326"
 VECTOR_FORMATS = (".geojson", ".gpkg")
+ROWS_AT_ONCE = 1000  # that are in memory
 
-
-@dataclass(frozen=True)
-class Piece:
-    """A connected part of a mask, in pixels of the raster."""
-
-    polygon: Any  # shapely Polygon, x right and y down
-    num_pixels: int
-    probability_sum: float
-
-
-def mask_polygons(mask: np.ndarray) -> list[dict[str, Any]]:
-    """Outlines of a mask's connected parts along pixel edges, as GeoJSON polygons in pixels.
-
-    Args:
-        mask: (height, width) bool.
-    """
-    values = mask.astype(np.uint8)
-    return [shape for shape, _ in shapes(values, mask=mask, connectivity=4)]
-
-
-def block_pieces(block: Window, mask: np.ndarray, probability: np.ndarray) -> list[Piece]:
-    """The pieces of one block of a raster.
-
-    Args:
-        mask, probability: (block.height, block.width).
-    """
-    pieces = []
-    for outline in mask_polygons(mask):
-        polygon = shapely.geometry.shape(outline)
-        left, top, right, bottom = (int(v) for v in polygon.bounds)
-        inside = geometry_mask(
-            [outline], (bottom - top, right - left), Affine.translation(left, top), invert=True
-        )
-        covered = probability[top:bottom, left:right][inside]
-        moved = shapely.affinity.translate(polygon, block.column, block.row)
-        pieces.append(Piece(moved, len(covered), float(covered.sum())))
-    return pieces
-
-
-def joined_pieces(pieces: Sequence[Piece]) -> list[Piece]:
-    """Pieces of neighbouring blocks that share an edge, put together."""
-    if not pieces:
-        return []
-    whole = shapely.union_all([piece.polygon for piece in pieces])
-    polygons = list(shapely.get_parts(whole))
-    tree = shapely.STRtree(polygons)
-    totals = np.zeros((len(polygons), 2))
-    for piece in pieces:
-        (index, *_) = tree.query(piece.polygon.representative_point(), predicate="within")
-        totals[index] += piece.num_pixels, piece.probability_sum
-    return [
-        Piece(polygon, int(count), float(total))
-        for polygon, (count, total) in zip(polygons, totals, strict=True)
-    ]
+Table = dict[str, np.ndarray]  # columns of some polygons, with their geometry
 
 
 def write_vector(
@@ -96,9 +45,11 @@ def write_vector(
 ) -> int:
     """Write polygons: GeoJSON (RFC 7946, longitude and latitude) or GeoPackage in the scene's CRS.
 
-    Without a CRS the coordinates are pixels, x right and y down.
+    Without a CRS the coordinates are pixels, x right and y down, and areas in square metres are
+    missing.
 
     Args:
+        pieces: in pixels; consumed some at a time.
         path: ends in .geojson or .gpkg.
         transform: affine, from pixels to the CRS.
         crs: rasterio's; None: none is known.
@@ -112,28 +63,13 @@ def write_vector(
         OSError: the file could not be written.
     """
     refuse_other_format(path)
-    rows = []
-    for piece in pieces:
-        polygon = piece.polygon
-        area = None
-        if crs is not None:
-            a, b, c, d, e, f = transform[:6]
-            polygon = shapely.affinity.affine_transform(polygon, [a, b, d, e, c, f])
-            mapped = transform_geom(crs, EQUAL_AREA, polygon)
-            area = shapely.geometry.shape(mapped).area
-        rows.append(
-            {
-                **properties,
-                "mean_probability": piece.probability_sum / piece.num_pixels,
-                "area_m2": area,
-                "area_px": piece.num_pixels,
-                "geometry": polygon,
-            }
-        )
+    tables = (
+        table_of(some, transform=transform, crs=crs, properties=properties)
+        for some in chunks(pieces)
+    )
     with written_whole(path) as temporary:
         write = write_geojson if path.suffix == ".geojson" else write_geopackage
-        write(rows, temporary, crs)
-    return len(rows)
+        return write(tables, temporary, crs)
 
 
 def refuse_other_format(path: Path) -> None:
@@ -141,42 +77,106 @@ def refuse_other_format(path: Path) -> None:
         raise ValueError(f"{path}: vectors are written as {' or '.join(VECTOR_FORMATS)}")
 
 
-def write_geojson(rows: Sequence[Mapping[str, Any]], path: Path, crs: Any) -> None:
-
-    features = []
-    for row in rows:
-        polygon = row["geometry"]
-        if crs is not None:
-            mapped = transform_geom(crs, "EPSG:4326", polygon, precision=DEGREE_DIGITS)
-            # Outer rings counter-clockwise, as the standard asks.
-            polygon = shapely.geometry.polygon.orient(shapely.geometry.shape(mapped))
-        features.append(
-            {
-                "type": "Feature",
-                "geometry": shapely.geometry.mapping(polygon),
-                "properties": {key: value for key, value in row.items() if key != "geometry"},
-            }
-        )
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+def chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Lists of pieces; the first may be empty, so that a file of none has its columns, too."""
+    rest = iter(pieces)
+    some = list(islice(rest, ROWS_AT_ONCE))
+    yield some
+    while some := list(islice(rest, ROWS_AT_ONCE)):
+        yield some
 
 
-def write_geopackage(rows: Sequence[Mapping[str, Any]], path: Path, crs: Any) -> None:
+def table_of(
+    pieces: list[Piece], *, transform: Any, crs: Any, properties: Mapping[str, str]
+) -> Table:
+    """Polygons in the CRS, and their columns."""
+    polygons = np.array([piece.polygon for piece in pieces], dtype=object)
+    area = np.full(len(pieces), np.nan)
+    if crs is not None:
+        matrix = np.reshape(transform[:6], (2, 3))
+        polygons = shapely.transform(polygons, lambda xy: xy @ matrix[:, :2].T + matrix[:, 2])
+        area = shapely.area(reprojected(polygons, crs, EQUAL_AREA))
+    counts = np.array([piece.num_pixels for piece in pieces], int)
+    sums = np.array([piece.probability_sum for piece in pieces], float)
+    return {
+        **{key: np.array([value] * len(pieces), object) for key, value in properties.items()},
+        "mean_probability": np.round(sums / counts, DIGITS),
+        "area_m2": np.round(area, DIGITS),
+        "area_px": counts,
+        "geometry": polygons,
+    }
 
-    names = [key for key in rows[0] if key != "geometry"] if rows else []
-    pyogrio.raw.write(
-        str(path),
-        geometry=np.array([shapely.to_wkb(row["geometry"]) for row in rows], dtype=object),
-        field_data=[column([row[name] for row in rows]) for name in names],
-        fields=names,
-        layer="referred",
-        driver="GPKG",
-        geometry_type="Polygon",
-        crs=None if crs is None else crs.to_wkt(),
-    )
+
+def reprojected(polygons: np.ndarray, source: Any, target: str) -> np.ndarray:
+    """Polygons of one CRS in another."""
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return np.column_stack(transform_points(source, target, *points.T)[:2])
+
+    return shapely.transform(polygons, moved)
 
 
-def column(values: Sequence[Any]) -> np.ndarray:
-    """Values of one attribute; missing numbers are NaN."""
-    if any(isinstance(value, str) for value in values):
-        return np.array(values, dtype=object)
-    return np.array([np.nan if value is None else value for value in values], float)
+def write_geojson(tables: Iterable[Table], path: Path, crs: Any) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for table in tables:
+            for feature in features(table, crs):
+                file.write(("," if count else "") + "\n" + json.dumps(feature, ensure_ascii=False))
+                count += 1
+        file.write("\n]}\n")
+    return count
+
+
+def features(table: Table, crs: Any) -> Iterator[dict[str, Any]]:
+    """GeoJSON features of the rows; rings turn as the standard asks where a CRS is known."""
+    polygons = table["geometry"]
+    if crs is not None:
+        polygons = reprojected(polygons, crs, LONGITUDE_LATITUDE)
+        polygons = shapely.transform(polygons, lambda points: np.round(points, DEGREE_DIGITS))
+        polygons = shapely.orient_polygons(polygons)
+    names = [name for name in table if name != "geometry"]
+    for row, polygon in enumerate(polygons):
+        values = {name: table[name][row] for name in names}
+        yield {
+            "type": "Feature",
+            "geometry": shapely.geometry.mapping(polygon),
+            "properties": {name: plain_value(value) for name, value in values.items()},
+        }
+
+
+def plain_value(value: Any) -> Any:
+    """As JSON can hold it; a missing number is null."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if value != value else value
+
+
+def write_geopackage(tables: Iterable[Table], path: Path, crs: Any) -> int:
+    count = 0
+    for number, table in enumerate(tables):
+        polygons = table.pop("geometry")
+        with reported_failure(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'crs' was not provided")
+            pyogrio.raw.write(
+                str(path),
+                geometry=shapely.to_wkb(polygons),
+                field_data=list(table.values()),
+                fields=list(table),
+                layer="referred",
+                driver="GPKG",
+                geometry_type="Polygon",
+                crs=None if crs is None else crs.to_wkt(),
+                append=number > 0,
+            )
+        count += len(polygons)
+    return count
+
+
+@contextmanager
+def reported_failure() -> Iterator[None]:
+    """Turn what pyogrio raises when a file cannot be written into an OSError."""
+    try:
+        yield
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        raise OSError(str(error)) from error

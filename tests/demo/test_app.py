@@ -1,48 +1,31 @@
 """The web page, asked as a browser asks it."""
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
-from conftest import make_tiny_cfg
-from detectron2.modeling import build_model
 from gradio_client import Client, handle_file
-
-from cadformer_d2.inference import RefSegPredictor
-
-DEMO = Path(__file__).parent.parent.parent / "demo"
+from PIL import Image
+from web_page import DEMO, HEIGHT, WIDTH, load_app, served_page, write_image
 
 
 @pytest.fixture(scope="module")
 def app():
-    sys.path.insert(0, str(DEMO))
-    import app
-
-    yield app
-    sys.path.remove(str(DEMO))
+    return load_app()
 
 
 @pytest.fixture(scope="module")
-def client(app):
-    """A client of the page of a small untrained network."""
-    cfg = make_tiny_cfg()
-    torch.manual_seed(0)
-    page = app.build_page(RefSegPredictor(cfg=cfg, model=build_model(cfg)), examples=[])
-    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    assert url.startswith("http://127.0.0.1")
-    yield Client(url, verbose=False)
-    page.close()
+def client(tmp_path_factory):
+    with served_page(tmp_path_factory.mktemp("page")) as address:
+        assert address.startswith("http://127.0.0.1")
+        yield Client(address, verbose=False)
 
 
 @pytest.fixture
 def image(tmp_path):
-    path = tmp_path / "scene.png"
-    cv2.imwrite(str(path), np.random.default_rng(0).integers(256, size=(60, 90, 3), dtype=np.uint8))
-    return path
+    return write_image(tmp_path / "scene.png")
 
 
 def ask(client, path, first, second="", threshold=0.5):
@@ -61,7 +44,7 @@ def test_two_sentences_are_shown_side_by_side_with_their_files(client, image):
         "polygons2.geojson",
     ]
     masks = {Path(file).name: file for file in files}
-    assert cv2.imread(masks["mask1.png"], cv2.IMREAD_GRAYSCALE).shape == (60, 90)
+    assert cv2.imread(masks["mask1.png"], cv2.IMREAD_GRAYSCALE).shape == (HEIGHT, WIDTH)
     features = json.loads(Path(masks["polygons1.geojson"]).read_text())["features"]
     assert all(feature["properties"]["sentence"] == "the pool" for feature in features)
 
@@ -75,16 +58,44 @@ def test_the_threshold_decides_what_belongs_to_the_mask(client, image):
     assert areas[0] > areas[1]
 
 
-def test_mistakes_get_a_sentence(client, image, tmp_path):
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"\xff\xd8\xff not really")
-    for arguments, message in (
-        ((None, "the pool"), "There is no image yet"),
-        ((image, "  "), "the first sentence is empty"),
-        ((broken, "the pool"), "cannot be read as an image"),
-    ):
-        with pytest.raises(Exception, match=message):
-            ask(client, *arguments)
+def truncated_jpeg(path):
+    noise = np.random.default_rng(0).integers(256, size=(200, 200, 3), dtype=np.uint8)
+    cv2.imwrite(str(path), noise)
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def image_bomb(path):
+    """Twenty kilobytes that claim to be 400 megapixels."""
+    Image.new("1", (20_000, 20_000)).save(path)
+
+
+BROKEN = {
+    "noise.jpg": lambda path: path.write_bytes(b"\xff\xd8\xff not really"),
+    "text.png": lambda path: path.write_text("no image at all"),
+    "empty.png": lambda path: path.touch(),
+    "truncated.jpg": truncated_jpeg,
+    "bomb.png": image_bomb,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_image_gets_a_sentence(client, tmp_path, name):
+    BROKEN[name](tmp_path / name)
+    with pytest.raises(Exception, match="This file cannot be read as an image"):
+        ask(client, tmp_path / name, "the pool")
+
+
+def test_what_is_missing_is_asked_for(client, image):
+    with pytest.raises(Exception, match="There is no image yet"):
+        ask(client, None, "the pool")
+    with pytest.raises(Exception, match="the first sentence is empty"):
+        ask(client, image, "  ")
+
+
+def test_nothing_is_written_beside_the_sources(client, image):
+    ask(client, image, "the pool")
+    names = {path.name for path in DEMO.iterdir()} - {"__pycache__"}
+    assert names == {"app.py", "demo.py"}
 
 
 def test_a_scene_for_the_raster_tool_is_refused(client, image, app, monkeypatch):
@@ -101,3 +112,15 @@ def test_the_mask_is_tinted_and_the_rest_is_not(app):
     assert drawn.shape == (400, 400, 3)  # small images are enlarged
     assert drawn[200, 200, 0] > 150 and (drawn[16, 16] == 100).all()
     assert (app.overlay(image, probability, threshold=0.9, opacity=0.5) == 100).all()
+
+
+def test_scenes_nobody_trained_on_are_drawn_as_examples(app, tmp_path):
+    examples = app.drawn_examples(tmp_path)
+    assert len(examples) == app.NUM_EXAMPLES
+    for path, sentence in examples:
+        assert cv2.imread(path).shape == (96, 96, 3) and sentence
+
+
+def test_an_example_that_is_not_there_is_named(app):
+    with pytest.raises(Exception, match=r"gone\.png=the pool: expected an image file"):
+        app.example("gone.png=the pool")

@@ -55,8 +55,27 @@ def test_several_sentences_give_a_sheet(folder):
     assert names(folder / "several") == [*masks, "1_sheet.png"]
 
 
+def fails(folder, *arguments):
+    """What a call says that ends in one line."""
+    result = demo(folder, *arguments, "--expression", "the pool")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    return result.stderr
+
+
 def test_a_missing_image_is_named(folder):
-    result = demo(folder, "--input", "gone*.jpg", "--expression", "the pool", "--output", "none")
-    assert result.returncode == 1
-    assert "--input gone*.jpg: there is no such file" in result.stderr
-    assert "Traceback" not in result.stderr
+    said = fails(folder, "--input", "gone*.jpg", "--output", "none")
+    assert "--input gone*.jpg: there is no such file" in said
+
+
+def test_an_answer_never_overwrites_that_to_another_image(folder):
+    image = folder / "images" / "synthrs" / "JPEGImages" / "1.jpg"
+    (folder / "1.jpg").write_bytes(image.read_bytes())
+    said = fails(folder, "--input", "1.jpg", str(image), "--output", "none")
+    assert "would both be answered as 1_mask.png" in said
+
+
+def test_an_output_that_cannot_be_written_is_named(folder):
+    image = "images/synthrs/JPEGImages/1.jpg"
+    (folder / "taken" / "1_mask.png").mkdir(parents=True)
+    said = fails(folder, "--input", image, "--output", "taken")
+    assert "taken/1_mask.png could not be written" in said

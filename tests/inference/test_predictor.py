@@ -96,10 +96,13 @@ def test_one_sentence_about_images_of_several_sizes(trained, predictor):
     assert [result.mask.shape for result in results] == [(40, 60), (81, 33)]
 
 
-def test_more_sentences_than_a_batch_holds(trained):
+def test_more_sentences_than_a_batch_holds(trained, monkeypatch):
     small = RefSegPredictor.from_checkpoint(trained[1], device="cpu", batch_size=2)
     expressions = ["the pool", "the tank", "the court", "the field", "the road"]
+    read = []
+    monkeypatch.setattr(small, "read", lambda *a: read.append(1) or RefSegPredictor.read(small, *a))
     results = small(trained[2][0]["file_name"], expressions)
+    assert len(read) == 1
     assert [result.expression for result in results] == expressions
 
 
@@ -123,3 +126,11 @@ def test_a_mistake_is_named(trained, predictor, mistake):
     call, message = MISTAKES[mistake]
     with pytest.raises((ValueError, OSError), match=message):
         call(predictor, trained[2][0]["file_name"])
+
+
+def test_a_checkpoint_of_a_newer_version_is_named(trained, tmp_path):
+    content = torch.load(trained[1], weights_only=True)
+    content["config"] = content["config"].replace("INPUT:", "INPUT:\n  FROM_THE_FUTURE: 1", 1)
+    torch.save(content, tmp_path / "newer.pth")
+    with pytest.raises(ValueError, match=r"newer\.pth .*FROM_THE_FUTURE.* newer one"):
+        RefSegPredictor.from_checkpoint(tmp_path / "newer.pth", device="cpu")

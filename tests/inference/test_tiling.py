@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 
 from cadformer_d2.inference.tiling import (
+    TileGrid,
     Window,
     blend,
     blending_weight,
     block_windows,
     part_of,
-    tile_windows,
     window_starts,
 )
 
@@ -40,7 +40,7 @@ def test_blocks_cover_every_pixel_once():
 
 def joined(size, tile, overlap, function, *, block=64):
     """A scene put together from tiles that each know ``function`` of their pixels."""
-    tiles = [(w, function(w)) for w in tile_windows(size, tile, overlap)]
+    tiles = [(w, function(w)) for w in TileGrid.covering(size, tile, overlap)]
     scene, whole = np.empty(size, np.float32), Window(0, 0, *size)
     for part in block_windows(size, block):
         scene[part.within(whole)] = blend(part, tiles)
@@ -71,14 +71,25 @@ def test_tiles_that_disagree_fade_into_each_other():
 
 
 def test_the_middle_is_believed_most_and_no_pixel_not_at_all():
-    weight = blending_weight(Window(0, 0, 31, 47))
+    window = Window(10, 20, 31, 47)
+    weight = blending_weight(window, window)
     assert weight.min() > 0 and weight[15, 23] == weight.max() == 1
     np.testing.assert_array_equal(weight, weight[::-1, ::-1])
+    part = Window(15, 30, 8, 9)
+    np.testing.assert_array_equal(blending_weight(window, part), weight[part.within(window)])
 
 
 def test_a_raster_smaller_than_a_tile_is_one_tile_of_its_size():
-    assert tile_windows((50, 200), (96, 96), (10, 10))[0] == Window(0, 0, 50, 96)
-    assert tile_windows((50, 60), (96, 96), (10, 10)) == [Window(0, 0, 50, 60)]
+    assert TileGrid.covering((50, 200), (96, 96), (10, 10))[0] == Window(0, 0, 50, 96)
+    assert list(TileGrid.covering((50, 60), (96, 96), (10, 10))) == [Window(0, 0, 50, 60)]
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [((96, 96), (8, 8)), ((50, 80), (25, 0))])
+def test_the_tiles_that_touch_a_block_are_all_found_and_no_others(tile, overlap):
+    grid = TileGrid.covering((350, 410), tile, overlap)
+    for block in block_windows((350, 410), 64):
+        touching = [i for i, window in enumerate(grid) if window.overlap(block) is not None]
+        assert list(grid.touching(block)) == touching
 
 
 def test_a_part_of_a_coarse_tile_is_the_same_part_of_the_enlarged_tile():

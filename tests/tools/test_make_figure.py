@@ -1,13 +1,18 @@
 """The figure command, as a user calls it."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pytest
+import torch
+from conftest import make_tiny_cfg
+from detectron2.modeling import build_model
 from refer_files import ReferFiles, rle, square
+
+from cadformer_d2.checkpoint import RefSegCheckpointer
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -35,24 +40,37 @@ def folder(tmp_path_factory):
     return folder
 
 
-def make_figure(folder, *arguments):
-    command = [sys.executable, "-W", "ignore", str(ROOT / "tools" / "make_figure.py"), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+@pytest.fixture
+def make_figure(folder, monkeypatch, capfd):
+    """Calls the command in the folder: exit status and all that it says."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(folder))
+    from make_figure import main
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["make_figure.py", *arguments])
+        status, message = 0, ""
+        try:
+            main()
+        except SystemExit as stop:
+            status, message = 1, str(stop.code)
+        return SimpleNamespace(status=status, said=capfd.readouterr().out + message)
+
+    return call
 
 
-def test_one_model_as_a_picture(folder):
-    result = make_figure(
-        folder, "ours.json", "--order", "worst", "--number", "2", "--output", "a.png"
-    )
-    assert result.returncode == 0, result.stderr
-    assert "2 samples drawn: a.png" in result.stdout
+def test_one_model_as_a_picture(folder, make_figure):
+    result = make_figure("ours.json", "--order", "worst", "--number", "2", "--output", "a.png")
+    assert result.status == 0, result.said
+    assert "2 samples drawn: a.png" in result.said
     assert cv2.imread(str(folder / "a.png")).std() > 10
 
 
-def test_several_models_as_a_pdf(folder):
+def test_several_models_as_a_pdf(folder, make_figure):
     arguments = ("ours=ours.json", "lavt=lavt.json", "--order", "disputed", "--output", "b.pdf")
-    result = make_figure(folder, *arguments)
-    assert result.returncode == 0, result.stderr
+    result = make_figure(*arguments)
+    assert result.status == 0, result.said
     assert (folder / "b.pdf").read_bytes().startswith(b"%PDF")
 
 
@@ -60,23 +78,35 @@ MISTAKES = {
     "a missing file": (("gone.json",), "gone.json is missing"),
     "one title twice": (("ours.json", "lavt.json"), "several files need different titles"),
     "an unknown sample": (("ours.json", "--samples", "9:9"), "9:9 is not in the predictions"),
+    "no predictions": (("images/synthrs/JPEGImages/1.jpg",), "1.jpg is no predictions file"),
+    "one model": (("ours.json", "--order", "disputed"), "needs two files or more"),
     "no pair": (("ours.json", "--samples", "9"), "expected REF:SENTENCE"),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_named(folder, mistake):
+def test_a_mistake_is_named(folder, make_figure, mistake):
     arguments, message = MISTAKES[mistake]
-    result = make_figure(folder, *arguments, "--output", "c.png")
-    assert result.returncode == 1
-    assert message in result.stderr and not (folder / "c.png").exists()
+    result = make_figure(*arguments, "--output", "c.png")
+    assert result.status == 1
+    assert message in result.said and not (folder / "c.png").exists()
 
 
-def test_the_order_decides_which_samples_are_drawn(folder):
-    sys.path.insert(0, str(ROOT / "tools"))
+def test_a_checkpoint_is_evaluated_first_and_once(folder, make_figure):
+    cfg = make_tiny_cfg()
+    cfg.DATASETS.TEST = ("synthrs_test",)
+    torch.manual_seed(0)
+    RefSegCheckpointer(build_model(cfg), str(folder), config=cfg).save("model")
+    first = make_figure("model.pth", "--output", "d.png", "--number", "2")
+    assert first.status == 0 and (folder / "d.png").exists()
+    again = make_figure("model.pth", "--output", "d.png", "--order", "best")
+    assert "train_net.py" in first.said and "train_net.py" not in again.said
+
+
+def test_the_order_decides_which_samples_are_drawn(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     from make_figure import choose, read_predictions
 
-    sys.path.remove(str(ROOT / "tools"))
-    _, ours = read_predictions(str(folder / "ours.json"))
+    ours = read_predictions(folder / "ours.json")
     assert choose([ours], "best", number=1, rng=None) == [(1, 7)]
     assert choose([ours], "worst", number=2, rng=None) == [(3, 7), (2, 7)]

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Draw a large georeferenced scene whose every object is known, to try tools/segment_raster.py on.
+
+    python datasets/prepare_synthrs_mosaic.py --side 3000 --output mosaic
+    python tools/segment_raster.py mosaic/scene.tif "the storage tank" --weights model_best.pth \
+        --mask mosaic/tanks.tif
+    python tools/compare_rasters.py mosaic/tanks.tif mosaic/truth.tif --category "storage tank"
+
+scene.tif holds synthrs scenes side by side, truth.tif a category a pixel, as numbers from 1 with 0
+for ground. Both say that they lie in a UTM zone, half a metre a pixel; that is made up.
+Needs the extra ``geo``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import rasterio
+from rasterio.transform import from_origin
+from rasterio.windows import Window
+from tqdm import tqdm
+
+from cadformer_d2.atomic_files import written_whole
+from cadformer_d2.data.synthetic.mosaic import mosaic_strips
+
+CRS, PIXEL_METRES = "EPSG:32632", 0.5
+UPPER_LEFT = (500_000, 5_300_000)
+
+
+def write_mosaic(folder: Path, *, side: int, scene_size: int, seed: int) -> None:
+    """Write scene.tif and truth.tif.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    profile = {
+        "driver": "GTiff",
+        "dtype": "uint8",
+        "height": side,
+        "width": side,
+        "crs": CRS,
+        "transform": from_origin(*UPPER_LEFT, PIXEL_METRES, PIXEL_METRES),
+        "tiled": True,
+        "compress": "deflate",
+    }
+    strips = mosaic_strips(size=(side, side), scene_size=scene_size, seed=seed)
+    with (
+        written_whole(folder / "scene.tif") as scene_path,
+        written_whole(folder / "truth.tif") as truth_path,
+        rasterio.open(scene_path, "w", count=3, photometric="RGB", **profile) as scene,
+        rasterio.open(truth_path, "w", count=1, **profile) as truth,
+    ):
+        row = 0
+        for pixels, category_ids in tqdm(strips, total=-(-side // scene_size), unit="row"):
+            window = Window(0, row, side, len(pixels))
+            scene.write(pixels.transpose(2, 0, 1), window=window)
+            truth.write(category_ids, 1, window=window)
+            row += len(pixels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", required=True, type=Path, help="folder")
+    parser.add_argument("--side", type=int, default=3000, help="pixels")
+    parser.add_argument("--scene-size", type=int, default=96, help="side of a scene, pixels")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    options = {name: getattr(arguments, name) for name in ("side", "scene_size", "seed")}
+    try:
+        write_mosaic(arguments.output, **options)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"prepare_synthrs_mosaic: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
