@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--reference",
         action="store_true",
-        help="time plain operators, one for one as the equations read, in turns with ours",
+        help="also time the plain operators of tests/reference, in turns with ours",
     )
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
@@ -119,18 +119,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     flops = count_flops_by_part(model, random_sample(cfg, arguments.num_tokens))
     parameters = count_parameters(model)
     peak = peak_flops(model.device, dtype)
+    floor_seconds = sum(flops.values()) * arguments.batch_size / peak
     result: dict[str, Any] = {
-        "setting": {
-            "config": arguments.config_file,
-            "opts": " ".join(arguments.opts),
-            "device": device_name(model.device),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "dtype": arguments.dtype,
-            "batch size": arguments.batch_size,
-            "input": "x".join(map(str, cfg.INPUT.SIZE)),
-            "compiled": arguments.compile,
-        },
+        "setting": setting(arguments, cfg),
         "parameters": {**parameters, "total": sum(parameters.values())},
         "GFLOPs of a sample": {part: n / 1e9 for part, n in flops.items()},
         "peak": {
@@ -138,17 +129,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "GB/s of a copy": peak_bandwidth(model.device) / 1e9,
         },
     }
-    total = sum(flops.values()) * arguments.batch_size
     if "inference" in arguments.work:
-        result["inference"] = measure_inference(arguments, model, batch, total / peak)
+        result["inference"] = measure_inference(arguments, model, batch, floor_seconds)
     if "training" in arguments.work:
-        step = training_step(model, batch, dtype, build_optimizer(cfg, model))
-        result["training step"] = described(
-            measure_calls(arguments, model, step), arguments.batch_size
-        )
-        # Backward costs two products for each of the forward pass.
-        seconds = result["training step"]["seconds"]["median"]
-        result["training step"]["share of the peak"] = 3 * total / peak / seconds
+        result["training step"] = measure_training(arguments, cfg, model, batch, floor_seconds)
     if "memory" in arguments.work:
         sizes = (cfg, arguments.batch_size, arguments.num_tokens, dtype)
         result["peak memory, GB"] = {
@@ -160,6 +144,36 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         result["loader"] = {"samples a second": rate, "workers": cfg.DATALOADER.NUM_WORKERS}
     if "evaluation" in arguments.work:
         result["evaluation"] = {"samples a second": evaluation_rate(cfg, model, dtype)}
+    return result
+
+
+def setting(arguments: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
+    """What was measured, and on what."""
+    return {
+        "config": arguments.config_file,
+        "opts": " ".join(arguments.opts),
+        "device": device_name(torch.device(cfg.MODEL.DEVICE)),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "dtype": arguments.dtype,
+        "batch size": arguments.batch_size,
+        "input": "x".join(map(str, cfg.INPUT.SIZE)),
+        "compiled": arguments.compile,
+    }
+
+
+def measure_training(
+    arguments: argparse.Namespace,
+    cfg: CfgNode,
+    model: nn.Module,
+    batch: list,
+    floor_seconds: float,
+) -> dict[str, Any]:
+    """Time of a training step and its distance to the floor."""
+    step = training_step(model, batch, DTYPES[arguments.dtype], build_optimizer(cfg, model))
+    result = described(measure_calls(arguments, model, step), arguments.batch_size)
+    # Backward costs two products for each of the forward pass.
+    result["share of the peak"] = 3 * floor_seconds / result["seconds"]["median"]
     return result
 
 
