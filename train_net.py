@@ -3,6 +3,7 @@
 
     python train_net.py --config-file configs/rrsisd.yaml --num-gpus 1
     python train_net.py --config-file configs/rrsisd.yaml --eval-only MODEL.WEIGHTS model.pth
+    torchrun --nproc-per-node 8 train_net.py --config-file configs/rrsisd.yaml
 
 Any key of the config may follow as KEY VALUE.
 """
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import default_argument_parser
 
 from cadformer_d2.checkpoint import RefSegCheckpointer
+from cadformer_d2.engine.processes import run_in_processes
 from cadformer_d2.engine.setup import report_user_errors, setup
 from cadformer_d2.engine.trainer import RefSegTrainer
 
@@ -33,14 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = default_argument_parser().parse_args()
-    launch(
-        report_user_errors,
-        arguments.num_gpus,
-        num_machines=arguments.num_machines,
-        machine_rank=arguments.machine_rank,
-        dist_url=arguments.dist_url,
-        args=(run, arguments),
-    )
+    run_in_processes(report_user_errors, arguments, args=(run, arguments))
 
 
 if __name__ == "__main__":

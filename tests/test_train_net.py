@@ -16,9 +16,12 @@ SMALL = (
 ).split()
 
 
-def train_net(root, *arguments):
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def train_net(root, *arguments, launcher=()):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(root), "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-W", "ignore", "train_net.py", *arguments]
+    command = [sys.executable, "-W", "ignore", *launcher, "train_net.py", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
@@ -86,3 +89,25 @@ def test_lenient_mode_trains_on_what_is_usable_and_says_what_it_skipped(tmp_path
     assert lenient.returncode == 0, lenient.stderr[-2000:]
     assert "skipped 1 records, refs without annotation" in lenient.stdout
     assert "2 refs at 2 a batch" in lenient.stdout
+
+
+def test_torchrun_makes_one_training_of_its_processes(tmp_path):
+    ReferFiles(tmp_path).write()
+    config = ("--config-file", "configs/quickstart.yaml", *SMALL)
+    schedule = ("SOLVER.MAX_ITER", "2", "SOLVER.WARMUP_ITERS", "0", "TEST.EVAL_PERIOD", "0")
+
+    def losses(name, *launched, launcher=()):
+        output = tmp_path / name
+        arguments = (*config, *schedule, "OUTPUT_DIR", str(output))
+        result = train_net(tmp_path, *launched, *arguments, launcher=launcher)
+        assert result.returncode == 0, result.stderr[-2000:]
+        last = json.loads((output / "metrics.json").read_text().splitlines()[-1])
+        return last["total_loss"]
+
+    assert losses("torchrun", launcher=TORCHRUN) == losses("launch", "--num-gpus", "2")
+
+
+def test_torchrun_and_a_number_of_gpus_contradict_each_other(tmp_path):
+    result = train_net(tmp_path, "--num-gpus", "2", launcher=TORCHRUN)
+    assert result.returncode != 0
+    assert "torchrun has started the processes already" in result.stderr

@@ -1,0 +1,54 @@
+"""The processes that a command runs in: Detectron2's own, or those that torchrun has started."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from detectron2.engine import launch
+from detectron2.utils import comm
+
+
+def run_in_processes(
+    main: Callable[..., None], arguments: argparse.Namespace, *, args: tuple[Any, ...]
+) -> None:
+    """Call ``main(*args)`` in every process of a run.
+
+    Args:
+        arguments: of Detectron2's ``default_argument_parser``.
+
+    Raises:
+        SystemExit: torchrun has started the processes, and the arguments ask for others.
+    """
+    if not dist.is_torchelastic_launched():
+        launch(
+            main,
+            arguments.num_gpus,
+            num_machines=arguments.num_machines,
+            machine_rank=arguments.machine_rank,
+            dist_url=arguments.dist_url,
+            args=args,
+        )
+        return
+    if arguments.num_gpus > 1 or arguments.num_machines > 1:
+        raise SystemExit(
+            "error: torchrun has started the processes already; leave out --num-gpus and "
+            "--num-machines, or call the command without torchrun"
+        )
+    join_torchrun()
+    main(*args)
+    dist.destroy_process_group()
+
+
+def join_torchrun() -> None:
+    """Meet the other processes, as Detectron2's ``launch`` does for those it starts."""
+    has_gpu = torch.cuda.is_available()
+    if has_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(backend="nccl" if has_gpu else "gloo")
+    comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+    comm.synchronize()
