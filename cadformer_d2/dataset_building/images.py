@@ -18,7 +18,7 @@ def read_rgb(path: Path) -> np.ndarray:
         OSError: the file is missing or damaged; the message names it.
     """
     try:
-        return np.ascontiguousarray(read_image(str(path), "RGB"))
+        return read_image(str(path), "RGB").copy()  # Pillow hands out read-only pixels
     except OSError as error:
         raise OSError(f"{path} cannot be read as an image: {error}") from error
 

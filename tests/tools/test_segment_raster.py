@@ -144,6 +144,8 @@ def start_and_kill(folder, signal_number, arguments, *, after):
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
+        # A suite in the background of a shell ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     tiles = folder / f"{arguments[1]}.tiles" / "tiles.bin"
     record = 1 + 4 + 64 * 64
