@@ -64,6 +64,10 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # docs/performance.md says what each saves.
     cfg.MODEL.CHECKPOINT_ACTIVATIONS = ()
 
+    # Whether batch norms see the samples of all processes, as in the releases of CADFormer, LAVT,
+    # LGCE and RMSIN (FIANet's: no). Nothing changes for one process.
+    cfg.MODEL.SYNC_BATCH_NORM = True
+
     text = cfg.MODEL.TEXT_ENCODER = CfgNode()
     text.NAME = "BertTextEncoder"
     # Pre-trained BERT whose weights are loaded: a Hugging Face name or a local folder with
@@ -169,6 +173,9 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Samples per forward pass in evaluation.
     cfg.TEST.BATCH_SIZE = 1
     cfg.TEST.EVAL_PERIOD = -1
+    # Number format of matrix products in evaluation and prediction: "float32", "bfloat16", or
+    # "float16" (the latter needs CUDA).
+    cfg.TEST.DTYPE = "float32"
     # "input": masks are compared at INPUT.SIZE, as the papers do; "native": at the image's size.
     cfg.TEST.EVAL_RESOLUTION = "input"
     # IoU of a sample whose mask and prediction are both empty: 0 (LAVT's line) or 1 (GRES).

@@ -11,6 +11,7 @@ ALLOWED = {
     "structures": set(),
     "config": set(),
     "checkpoint": {"atomic_files", "config"},
+    "precision": set(),
     "version": set(),
     "layers": {"structures"},
     "data": {"structures"},
@@ -21,9 +22,12 @@ ALLOWED = {
     # Reads and writes the datasets' own format and draws masks: the code for that is not copied.
     "dataset_building": {"structures", "atomic_files", "data", "visualization", "version"},
     # Handed a model, or told by a checkpoint which one Detectron2 shall build.
-    "inference": {"structures", "data", "checkpoint", "atomic_files"},
-    "engine": {"structures", "config", "checkpoint", "data", "modeling", "evaluation"},
-    "benchmark": {"structures", "data", "engine", "model_cost"},
+    "inference": {"structures", "precision", "data", "checkpoint", "atomic_files"},
+    "engine": {
+        *("structures", "config", "precision", "checkpoint"),
+        *("data", "modeling", "evaluation"),
+    },
+    "benchmark": {"structures", "precision", "data", "engine", "model_cost"},
     "__init__": {"modeling", "config", "version"},
 }
 

@@ -109,7 +109,7 @@ def test_a_step_reads_only_its_losses_and_after_backward(tiny_cfg):
         data_loader=[[make_sample(seed=0), make_sample(seed=1, num_tokens=12)]],
         optimizer=build_optimizer(tiny_cfg, model),
         device=torch.device("cpu"),
-        autocast_dtype=torch.bfloat16,
+        dtype="bfloat16",
         max_grad_norm=1.0,
         seed=1,
     )

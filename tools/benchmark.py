@@ -44,10 +44,10 @@ from cadformer_d2.data.catalog import register_datasets
 from cadformer_d2.engine.optimizer import build_optimizer
 from cadformer_d2.engine.setup import load_config
 from cadformer_d2.model_cost import count_flops_by_part, count_parameters, random_sample
+from cadformer_d2.precision import DTYPES
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ("inference", "training", "memory", "loader", "evaluation")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LOADER_BATCHES = 50
 
 
@@ -75,7 +75,8 @@ def configured(arguments: argparse.Namespace) -> CfgNode:
     """The config with random weights, on a GPU where there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     start = ["MODEL.WEIGHTS", "", "MODEL.TEXT_ENCODER.WEIGHTS", "", "MODEL.DEVICE", device]
-    return load_config(arguments.config_file, [*start, *arguments.opts])
+    dtype = ["TEST.DTYPE", arguments.dtype]
+    return load_config(arguments.config_file, [*start, *dtype, *arguments.opts])
 
 
 def plain_operators() -> AbstractContextManager[None]:
@@ -114,11 +115,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     cfg = configured(arguments)
     register_datasets()
-    dtype, model = DTYPES[arguments.dtype], build_model(cfg)
+    model = build_model(cfg)
     batch = random_batch(cfg, batch_size=arguments.batch_size, num_tokens=arguments.num_tokens)
     flops = count_flops_by_part(model, random_sample(cfg, arguments.num_tokens))
     parameters = count_parameters(model)
-    peak = peak_flops(model.device, dtype)
+    peak = peak_flops(model.device, DTYPES[arguments.dtype])
     floor_seconds = sum(flops.values()) * arguments.batch_size / peak
     result: dict[str, Any] = {
         "setting": setting(arguments, cfg),
@@ -134,7 +135,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if "training" in arguments.work:
         result["training step"] = measure_training(arguments, cfg, model, batch, floor_seconds)
     if "memory" in arguments.work:
-        sizes = (cfg, arguments.batch_size, arguments.num_tokens, dtype)
+        sizes = (cfg, arguments.batch_size, arguments.num_tokens, arguments.dtype)
         result["peak memory, GB"] = {
             "inference": peak_memory(infer_once, *sizes, device=model.device) / 1e9,
             "training": peak_memory(train_once, *sizes, device=model.device) / 1e9,
@@ -143,7 +144,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         rate = loader_rate(cfg, num_batches=LOADER_BATCHES)
         result["loader"] = {"samples a second": rate, "workers": cfg.DATALOADER.NUM_WORKERS}
     if "evaluation" in arguments.work:
-        result["evaluation"] = {"samples a second": evaluation_rate(cfg, model, dtype)}
+        result["evaluation"] = {"samples a second": evaluation_rate(cfg, model)}
     return result
 
 
@@ -170,7 +171,7 @@ def measure_training(
     floor_seconds: float,
 ) -> dict[str, Any]:
     """Time of a training step and its distance to the floor."""
-    step = training_step(model, batch, DTYPES[arguments.dtype], build_optimizer(cfg, model))
+    step = training_step(model, batch, arguments.dtype, build_optimizer(cfg, model))
     result = described(measure_calls(arguments, model, step), arguments.batch_size)
     # Backward costs two products for each of the forward pass.
     result["share of the peak"] = 3 * floor_seconds / result["seconds"]["median"]
@@ -181,7 +182,7 @@ def measure_inference(
     arguments: argparse.Namespace, model: nn.Module, batch: list, floor_seconds: float
 ) -> dict[str, Any]:
     """Latency, its distance to the floor, and seconds by part."""
-    call = forward_pass(model, batch, DTYPES[arguments.dtype])
+    call = forward_pass(model, batch, arguments.dtype)
     result: dict[str, Any] = {}
     if arguments.compile:
         model.compile()

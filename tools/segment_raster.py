@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cadformer_d2.inference import RefSegPredictor
+from cadformer_d2.precision import DTYPES
 
 try:
     from cadformer_d2.inference.mapping import (
@@ -79,6 +80,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
     parser.add_argument("--batch-size", type=positive(int), default=1, help="tiles asked at once")
+    parser.add_argument("--dtype", default="float32", choices=list(DTYPES), help="of products")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile the network first, which takes minutes",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     return parser.parse_args()
 
@@ -175,9 +182,14 @@ def segment(arguments: argparse.Namespace) -> None:
         percentiles=tuple(arguments.stretch) if arguments.stretch else None,
     )
     predictor = RefSegPredictor.from_checkpoint(
-        arguments.weights, device=arguments.device, batch_size=arguments.batch_size
+        arguments.weights,
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        dtype=arguments.dtype,
     )
     predictor.sentence(arguments.expression)  # an empty one is refused before any work
+    if arguments.compile:
+        predictor.compile()
     plan = plan_for(arguments, scene, predictor.input_size)
     grid = plan.grid(scene.size)
     warn_of_places(arguments.expression, len(grid))

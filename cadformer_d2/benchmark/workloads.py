@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 from torch import nn
 
@@ -16,6 +15,7 @@ from ..data.loading import build_refseg_train_loader, build_training_set
 from ..engine.optimizer import build_optimizer
 from ..engine.trainer import RefSegTrainer
 from ..model_cost import random_sample
+from ..precision import autocast
 from ..structures import ModelInput
 
 
@@ -24,26 +24,24 @@ def random_batch(cfg: CfgNode, *, batch_size: int, num_tokens: int) -> list[Mode
     return [random_sample(cfg, num_tokens) for _ in range(batch_size)]
 
 
-def forward_pass(
-    model: nn.Module, batch: list[ModelInput], dtype: torch.dtype
-) -> Callable[[], object]:
+def forward_pass(model: nn.Module, batch: list[ModelInput], dtype: str) -> Callable[[], object]:
     """A call that runs the model in evaluation, under autocast for another dtype than float32."""
 
     def call() -> object:
-        with torch.inference_mode(), autocast(model, dtype):
+        with torch.inference_mode(), autocast(model.device, dtype):
             return model.eval()(batch)
 
     return call
 
 
 def training_step(
-    model: nn.Module, batch: list[ModelInput], dtype: torch.dtype, optimizer: torch.optim.Optimizer
+    model: nn.Module, batch: list[ModelInput], dtype: str, optimizer: torch.optim.Optimizer
 ) -> Callable[[], None]:
     """A call that runs forward, backward and the optimizer."""
 
     def call() -> None:
         optimizer.zero_grad()
-        with autocast(model, dtype):
+        with autocast(model.device, dtype):
             losses = model.train()(batch)
         sum(losses.values()).backward()
         optimizer.step()
@@ -51,11 +49,7 @@ def training_step(
     return call
 
 
-def autocast(model: nn.Module, dtype: torch.dtype) -> torch.autocast:
-    return torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32)
-
-
-def train_once(cfg: CfgNode, batch_size: int, num_tokens: int, dtype: torch.dtype) -> None:
+def train_once(cfg: CfgNode, batch_size: int, num_tokens: int, dtype: str) -> None:
     """Two training steps from a fresh model, for measuring memory."""
     model = build_model(cfg)
     batch = random_batch(cfg, batch_size=batch_size, num_tokens=num_tokens)
@@ -64,7 +58,7 @@ def train_once(cfg: CfgNode, batch_size: int, num_tokens: int, dtype: torch.dtyp
     step()
 
 
-def infer_once(cfg: CfgNode, batch_size: int, num_tokens: int, dtype: torch.dtype) -> None:
+def infer_once(cfg: CfgNode, batch_size: int, num_tokens: int, dtype: str) -> None:
     """One forward pass of a fresh model, for measuring memory."""
     batch = random_batch(cfg, batch_size=batch_size, num_tokens=num_tokens)
     forward_pass(build_model(cfg), batch, dtype)()
@@ -87,12 +81,9 @@ def loader_rate(cfg: CfgNode, *, num_batches: int) -> float:
     return num_batches * cfg.SOLVER.IMS_PER_BATCH / (time.perf_counter() - start)
 
 
-def evaluation_rate(cfg: CfgNode, model: nn.Module, dtype: torch.dtype) -> float:
+def evaluation_rate(cfg: CfgNode, model: nn.Module) -> float:
     """Samples a second of a whole evaluation on the first of DATASETS.TEST: read, ask, score."""
     name = cfg.DATASETS.TEST[0]
-    loader = RefSegTrainer.build_test_loader(cfg, name)
-    evaluator = RefSegTrainer.build_evaluator(cfg, name)
     start = time.perf_counter()
-    with autocast(model, dtype):
-        inference_on_dataset(model, loader, evaluator)
-    return len(loader.dataset) / (time.perf_counter() - start)
+    result = RefSegTrainer.test(cfg, model, dataset_names=(name,))
+    return result[name]["referring_seg"]["num_samples"] / (time.perf_counter() - start)

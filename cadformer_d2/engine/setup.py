@@ -16,6 +16,7 @@ from detectron2.utils.logger import setup_logger
 from ..checkpoint import trained_config
 from ..config import add_cadformer_config
 from ..data.catalog import register_datasets
+from ..precision import autocast
 
 logger = logging.getLogger(__name__)
 
@@ -86,12 +87,12 @@ def refuse_missing_device(cfg: CfgNode) -> None:
             f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but this machine has no usable CUDA GPU; "
             "add 'MODEL.DEVICE cpu' to the command"
         )
-    known = ("bfloat16", "float16")
-    if cfg.SOLVER.AMP.DTYPE not in known:
-        raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; known: {', '.join(known)}")
-    half_on_cpu = cfg.SOLVER.AMP.DTYPE == "float16" and not cfg.MODEL.DEVICE.startswith("cuda")
-    if cfg.SOLVER.AMP.ENABLED and half_on_cpu:
-        raise ValueError("SOLVER.AMP.DTYPE float16 needs a CUDA GPU; use bfloat16 on a CPU")
+    training = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32"
+    for key, dtype in (("SOLVER.AMP.DTYPE", training), ("TEST.DTYPE", cfg.TEST.DTYPE)):
+        try:
+            autocast(torch.device(cfg.MODEL.DEVICE), dtype)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from error
 
 
 def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:

@@ -15,7 +15,6 @@ from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from ..checkpoint import RefSegCheckpointer
@@ -25,13 +24,14 @@ from ..data.loading import (
     build_training_set,
 )
 from ..evaluation import ReferringSegmentationEvaluator
+from ..precision import autocast
 from . import optimizer as optimizers
+from .distributed import distributed, with_synchronized_norms
 from .training_step import TrainingStep
 
 logger = logging.getLogger(__name__)
 
 BEST_METRIC = "referring_seg/oIoU"
-AUTOCAST_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class RefSegTrainer(DefaultTrainer):
@@ -56,9 +56,7 @@ class RefSegTrainer(DefaultTrainer):
             data_loader=None,
             optimizer=optimizer,
             device=torch.device(cfg.MODEL.DEVICE),
-            autocast_dtype=AUTOCAST_DTYPES[cfg.SOLVER.AMP.DTYPE]
-            if cfg.SOLVER.AMP.ENABLED
-            else None,
+            dtype=cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32",
             max_grad_norm=max_grad_norm(cfg),
             seed=cfg.SEED if cfg.SEED >= 0 else None,
         )
@@ -107,7 +105,10 @@ class RefSegTrainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        return build_model(cfg)
+        model = build_model(cfg)
+        if cfg.MODEL.SYNC_BATCH_NORM and comm.get_world_size() > 1:
+            model = with_synchronized_norms(model)
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -135,7 +136,7 @@ class RefSegTrainer(DefaultTrainer):
     def test(
         cls, cfg: CfgNode, model: nn.Module, *, dataset_names: tuple[str, ...] | None = None
     ) -> OrderedDict[str, Any]:
-        """Score a model.
+        """Score a model, in the number format of TEST.DTYPE.
 
         Args:
             dataset_names: DATASETS.TEST if not given.
@@ -147,7 +148,8 @@ class RefSegTrainer(DefaultTrainer):
         was_training = model.training
         for name in dataset_names or cfg.DATASETS.TEST:
             loader = cls.build_test_loader(cfg, name)
-            result = inference_on_dataset(model, loader, cls.build_evaluator(cfg, name))
+            with autocast(torch.device(cfg.MODEL.DEVICE), cfg.TEST.DTYPE):
+                result = inference_on_dataset(model, loader, cls.build_evaluator(cfg, name))
             if comm.is_main_process():
                 results[name] = result
                 print_csv_format(result)
@@ -190,18 +192,6 @@ def with_iterations(cfg: CfgNode, *, num_refs: int) -> CfgNode:
     )
     cfg.freeze()
     return cfg
-
-
-def distributed(model: nn.Module) -> nn.Module:
-    """The model wrapped for several processes; as it is for one.
-
-    Detectron2 0.6's own wrapper passes device ids, which fails for processes on a CPU.
-    """
-    if comm.get_world_size() == 1:
-        return model
-    device = next(model.parameters()).device
-    device_ids = [comm.get_local_rank()] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
 
 
 def max_grad_norm(cfg: CfgNode) -> float | None:

@@ -10,6 +10,7 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch import nn
 
+from ..precision import autocast
 from ..structures import ModelInput
 from .host_losses import HostLosses
 
@@ -24,7 +25,7 @@ class TrainingStep(SimpleTrainer):
         data_loader: Any,
         optimizer: torch.optim.Optimizer,
         device: torch.device,
-        autocast_dtype: torch.dtype | None,
+        dtype: str,
         max_grad_norm: float | None,
         seed: int | None,
     ):
@@ -34,20 +35,18 @@ class TrainingStep(SimpleTrainer):
             data_loader: endless batches.
             optimizer: of the model's parameters.
             device: the model's.
-            autocast_dtype: of mixed precision; None: none.
+            dtype: of mixed precision, by name; "float32": none.
             max_grad_norm: the gradient's norm is clipped to it; None: not clipped.
             seed: with one, iteration t of rank r draws its dropout from (seed, t, r), so that a
                 resumed run goes on as if it had not stopped. None: left to chance.
         """
         super().__init__(model, data_loader, optimizer)
         self.device = device
-        self.autocast_dtype = autocast_dtype
+        self.dtype = dtype
         self.max_grad_norm = max_grad_norm
         self.seed = seed
         # Half precision underflows without a scale; bfloat16 has float32's range.
-        self.grad_scaler = torch.amp.GradScaler(
-            device.type, enabled=autocast_dtype == torch.float16
-        )
+        self.grad_scaler = torch.amp.GradScaler(device.type, enabled=dtype == "float16")
 
     def run_step(self) -> None:
         """
@@ -60,9 +59,7 @@ class TrainingStep(SimpleTrainer):
         if self.seed is not None:
             torch.manual_seed(step_seed(self.seed, iteration=self.iter, rank=comm.get_rank()))
         self.optimizer.zero_grad()
-        with torch.autocast(
-            self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None
-        ):
+        with autocast(self.device, self.dtype):
             losses = self.model(batch)
         on_host = HostLosses(losses)
         self.grad_scaler.scale(sum(losses.values())).backward()

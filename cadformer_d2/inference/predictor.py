@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast, overload
@@ -14,11 +16,14 @@ from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.modeling import build_model
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoint import RefSegCheckpointer, trained_config
 from ..data.network_input import NetworkInput
+from ..precision import autocast
 from ..structures import ModelInput
+
+logger = logging.getLogger(__name__)
 
 ImageLike = np.ndarray | Image.Image | str | os.PathLike
 CHANNEL_ORDERS = ("RGB", "BGR")
@@ -60,7 +65,7 @@ class RefSegPredictor:
     def __init__(self, *, cfg: CfgNode, model: nn.Module, batch_size: int = 8):
         """
         Args:
-            cfg: with the INPUT section the model was trained with.
+            cfg: with the INPUT section the model was trained with; it computes in TEST.DTYPE.
             model: a CADFormer; it is put into evaluation mode.
             batch_size: sentences in one forward pass.
 
@@ -72,27 +77,60 @@ class RefSegPredictor:
         self.network_input = NetworkInput(cfg)
         self.image_format = cfg.INPUT.FORMAT
         self.model = model.eval()
+        self.run: Callable[[list[ModelInput]], list[dict[str, Tensor]]] = self.model
+        self.dtype = cfg.TEST.DTYPE
         self.batch_size = batch_size
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | os.PathLike, *, device: str | None = None, batch_size: int = 8
+        cls,
+        path: str | os.PathLike,
+        *,
+        device: str | None = None,
+        batch_size: int = 8,
+        dtype: str = "float32",
     ) -> RefSegPredictor:
         """Build the network that a checkpoint describes and load its weights.
 
         Args:
             path: a checkpoint of this project; it carries its config.
             device: "cuda", "cpu", ...; None: a GPU where there is one.
+            batch_size: sentences in one forward pass.
+            dtype: of matrix products: "float32", "bfloat16" or, on a GPU, "float16".
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a checkpoint of this project.
+            ValueError: not a checkpoint of this project, or a dtype that cannot be.
         """
         cfg = trained_config(path)
         cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        cfg.TEST.DTYPE = dtype
+        autocast(torch.device(cfg.MODEL.DEVICE), dtype)  # refuse a wrong one before the work
         model = build_model(cfg)
         RefSegCheckpointer(model).load(os.fspath(path))
         return cls(cfg=cfg, model=model, batch_size=batch_size)
+
+    def compile(self) -> bool:
+        """Compile the network with torch.compile for the input's size and batches of one.
+
+        It takes minutes on a CPU and needs a C++ compiler there. Other batch sizes and sentence
+        lengths compile again when they first occur. Where it fails, the predictor says so in the
+        log and goes on as it was.
+
+        Returns:
+            whether the network is compiled now.
+        """
+        start = time.perf_counter()
+        self.run = torch.compile(self.model)
+        try:
+            self(np.zeros((*self.input_size, 3), np.uint8), "compiling")
+        except RuntimeError as error:  # what torch.compile's errors derive from
+            self.run = self.model
+            reason = str(error).strip().split("\n")[0]
+            logger.warning("torch.compile failed, going on without it: %s", reason)
+            return False
+        logger.info("compiled in %.0f s", time.perf_counter() - start)
+        return True
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -148,7 +186,9 @@ class RefSegPredictor:
         results = []
         waiting = iter(samples)
         while batch := list(islice(waiting, self.batch_size)):
-            for sample, output in zip(batch, self.model(batch), strict=True):
+            with autocast(self.model.device, self.dtype):
+                outputs = self.run(batch)
+            for sample, output in zip(batch, outputs, strict=True):
                 background, target = output["sem_seg"].cpu().numpy()
                 results.append(ReferredMask(sample["expression"], target, target > background))
         return results

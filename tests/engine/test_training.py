@@ -5,9 +5,12 @@ import torch
 from conftest import make_tiny_cfg
 from detectron2.engine import launch
 from detectron2.modeling import build_model
+from detectron2.utils import comm
 from refer_files import ReferFiles
+from torch import nn
 
 from cadformer_d2.data.catalog import register_datasets
+from cadformer_d2.engine.distributed import with_synchronized_norms
 from cadformer_d2.engine.optimizer import build_lr_scheduler, build_optimizer
 from cadformer_d2.engine.trainer import RefSegTrainer, with_iterations
 
@@ -125,6 +128,35 @@ def test_two_processes_train_and_score_what_one_does(tmp_path):
     metrics = json.loads((tmp_path / "two" / "metrics_synthrs_val.json").read_text())
     assert metrics["num_samples"] == 6
     assert (tmp_path / "two" / "model_final.pth").is_file()
+
+
+def normalize_here(folder, is_synchronized):
+    norm = nn.Sequential(nn.BatchNorm2d(3))
+    whole = torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    if is_synchronized:
+        norm = with_synchronized_norms(norm)
+    rank = comm.get_rank()
+    output = norm(whole[2 * rank : 2 * rank + 2])
+    torch.save((output, norm.state_dict()), f"{folder}/rank{rank}.pth")
+
+
+@pytest.mark.parametrize("is_synchronized", [True, False])
+def test_synchronized_norms_see_the_samples_of_both_processes(tmp_path, is_synchronized):
+    launch(normalize_here, 2, dist_url="auto", args=(str(tmp_path), is_synchronized))
+    norm = nn.Sequential(nn.BatchNorm2d(3))
+    wanted = norm(torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)))
+    outputs, states = zip(*(torch.load(tmp_path / f"rank{rank}.pth") for rank in (0, 1)))
+    assert torch.allclose(torch.cat(outputs), wanted, atol=1e-5) == is_synchronized
+    assert states[0].keys() == norm.state_dict().keys()
+    is_mean_of_all = torch.allclose(
+        states[1]["0.running_mean"], norm.state_dict()["0.running_mean"]
+    )
+    assert is_mean_of_all == is_synchronized
+
+
+def test_a_norm_that_a_cpu_cannot_synchronize_is_refused():
+    with pytest.raises(ValueError, match="set MODEL.SYNC_BATCH_NORM False"):
+        with_synchronized_norms(nn.Sequential(nn.BatchNorm1d(3)))
 
 
 def test_every_trainable_parameter_is_in_exactly_one_group(tiny_cfg):

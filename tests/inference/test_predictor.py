@@ -1,3 +1,5 @@
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -104,6 +106,43 @@ def test_more_sentences_than_a_batch_holds(trained, monkeypatch):
     results = small(trained[2][0]["file_name"], expressions)
     assert len(read) == 1
     assert [result.expression for result in results] == expressions
+
+
+def test_bfloat16_gives_nearly_the_same_probabilities(trained, predictor):
+    path, expression = trained[2][0]["file_name"], trained[2][0]["expressions"][0]
+    half = RefSegPredictor.from_checkpoint(trained[1], device="cpu", dtype="bfloat16")
+    exact, rounded = predictor(path, expression), half(path, expression)
+    difference = np.abs(exact.probability - rounded.probability).max()
+    assert 0 < difference < 0.05
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float8"])
+def test_a_format_that_cannot_be_is_refused(trained, dtype):
+    with pytest.raises(ValueError, match="needs a GPU" if dtype == "float16" else "known: float32"):
+        RefSegPredictor.from_checkpoint(trained[1], device="cpu", dtype=dtype)
+
+
+def test_a_compiled_network_answers_as_before(trained, predictor, monkeypatch):
+    # The graph is really captured; a compiler of C++, which "inductor" wants, may be missing here.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    compiled = RefSegPredictor.from_checkpoint(trained[1], device="cpu")
+    assert compiled.compile()
+    path = trained[2][0]["file_name"]
+    np.testing.assert_allclose(
+        compiled(path, "the pool").probability, predictor(path, "the pool").probability, atol=1e-5
+    )
+
+
+def test_a_failing_compiler_is_reported_and_done_without(trained, predictor, monkeypatch, caplog):
+    def broken_backend(*_):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken_backend))
+    compiled = RefSegPredictor.from_checkpoint(trained[1], device="cpu")
+    assert not compiled.compile()
+    assert "going on without it" in caplog.text and "no C++ compiler" in caplog.text
+    path = trained[2][0]["file_name"]
+    np.testing.assert_array_equal(compiled(path, "the pool").mask, predictor(path, "the pool").mask)
 
 
 def test_polygons_enclose_the_mask(trained, predictor):

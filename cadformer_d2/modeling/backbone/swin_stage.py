@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,7 @@ class SwinStage(BasicLayer):
         """What a block's windows may not attend to; None for windows that are not shifted."""
         if not shift_size:
             return None
-        return shift_mask(height, width, self.window_size, shift_size, device)
+        return constant_shift_mask(height, width, self.window_size, shift_size, device)
 
 
 @functools.lru_cache(maxsize=CACHED_SIZES)
@@ -111,6 +112,12 @@ def shift_mask(
         windows = window_partition(regions, window_size).flatten(1)  # (windows, N)
         is_apart = windows[:, None, :] != windows[:, :, None]
         return (is_apart * MASKED).to(device)
+
+
+@torch.compiler.assume_constant_result
+def constant_shift_mask(*of: Any) -> Tensor:
+    """As ``shift_mask``; torch.compile, which would trace past a cache, takes it as it is."""
+    return shift_mask(*of)
 
 
 def border_regions(length: int, window_size: int, shift_size: int) -> Tensor:

@@ -1,0 +1,54 @@
+"""A model in several processes."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.layers import NaiveSyncBatchNorm
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def distributed(model: nn.Module) -> nn.Module:
+    """The model wrapped for several processes; as it is for one.
+
+    Detectron2 0.6's own wrapper passes device ids, which fails for processes on a CPU.
+    """
+    if comm.get_world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    device_ids = [comm.get_local_rank()] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+
+
+def with_synchronized_norms(model: nn.Module) -> nn.Module:
+    """The model with batch norms over the samples of all processes, weights and names unchanged.
+
+    Args:
+        model: called in training with batches of one size in all processes.
+
+    Raises:
+        ValueError: a batch norm over one-dimensional maps, on a CPU.
+    """
+    if next(model.parameters()).device.type != "cpu":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    # PyTorch has no synchronised norm for a CPU; Detectron2's slower one works everywhere.
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.BatchNorm1d):
+            raise ValueError(
+                f"{name} is a one-dimensional batch norm, which cannot be synchronised on a CPU; "
+                "set MODEL.SYNC_BATCH_NORM False"
+            )
+        for child_name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, child_name, synchronized(child))
+    return model
+
+
+def synchronized(norm: nn.BatchNorm2d) -> NaiveSyncBatchNorm:
+    """Detectron2's synchronised norm with the weights and statistics of a plain one."""
+    assert norm.momentum is not None, "a cumulative average cannot be synchronised"
+    result = NaiveSyncBatchNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+    with torch.no_grad():
+        result.load_state_dict(norm.state_dict())
+    return result

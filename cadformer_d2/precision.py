@@ -1,0 +1,23 @@
+"""Number formats by the names that configs and commands use."""
+
+from __future__ import annotations
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def autocast(device: torch.device, name: str) -> torch.autocast:
+    """Mixed precision on a device: matrix products in the named format, norms and sums in float32.
+
+    Args:
+        name: of DTYPES; "float32" is no mixed precision.
+
+    Raises:
+        ValueError: another name, or float16 on a CPU.
+    """
+    if name not in DTYPES:
+        raise ValueError(f"the number format {name!r} is unknown; known: {', '.join(DTYPES)}")
+    if name == "float16" and device.type == "cpu":
+        raise ValueError("float16 needs a GPU; use bfloat16 on a CPU")
+    return torch.autocast(device.type, dtype=DTYPES[name], enabled=name != "float32")
