@@ -198,7 +198,7 @@ def segment(arguments: argparse.Namespace) -> None:
     identity = {"sentence": arguments.expression, "checkpoint": checkpoint}
     store = TileStore(
         outputs[0].with_name(f"{outputs[0].name}.tiles"),
-        job=tile_job(scene, plan, **identity),
+        job=tile_job(scene, plan, **identity, dtype=arguments.dtype),
         num_tiles=len(grid),
         shape=predictor.input_size,
         resume=arguments.resume,

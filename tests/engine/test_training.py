@@ -145,13 +145,11 @@ def test_synchronized_norms_see_the_samples_of_both_processes(tmp_path, is_synch
     launch(normalize_here, 2, dist_url="auto", args=(str(tmp_path), is_synchronized))
     norm = nn.Sequential(nn.BatchNorm2d(3))
     wanted = norm(torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)))
-    outputs, states = zip(*(torch.load(tmp_path / f"rank{rank}.pth") for rank in (0, 1)))
-    assert torch.allclose(torch.cat(outputs), wanted, atol=1e-5) == is_synchronized
-    assert states[0].keys() == norm.state_dict().keys()
-    is_mean_of_all = torch.allclose(
-        states[1]["0.running_mean"], norm.state_dict()["0.running_mean"]
-    )
-    assert is_mean_of_all == is_synchronized
+    (first, _), (second, state) = (torch.load(tmp_path / f"rank{rank}.pth") for rank in (0, 1))
+    assert torch.allclose(torch.cat([first, second]), wanted, atol=1e-5) == is_synchronized
+    assert state.keys() == norm.state_dict().keys()
+    means = state["0.running_mean"], norm.state_dict()["0.running_mean"]
+    assert torch.allclose(*means) == is_synchronized
 
 
 def test_a_norm_that_a_cpu_cannot_synchronize_is_refused():
