@@ -126,7 +126,7 @@ class RefSegPredictor:
             self(np.zeros((*self.input_size, 3), np.uint8), "compiling")
         except RuntimeError as error:  # what torch.compile's errors derive from
             self.run = self.model
-            reason = str(error).strip().split("\n")[0]
+            reason = " ".join(str(error).split("\n")[:2])  # the second line names the cause
             logger.warning("torch.compile failed, going on without it: %s", reason)
             return False
         logger.info("compiled in %.0f s", time.perf_counter() - start)
