@@ -31,8 +31,8 @@ def _add_data_keys(cfg: CfgNode) -> None:
     # released code cuts at 20, which loses words in 65 % of RSVG-HR's sentences.
     cfg.INPUT.MAX_TOKENS = 64
     # Whether every expression is padded to MAX_TOKENS, as in the authors' released code, instead of
-    # to the longest of its batch. Only a component with that code's defects (SMGAMAsReleased) can
-    # tell.
+    # to the longest of its batch. Only components with that code's defects (SMGAMAsReleased,
+    # TCMDAsReleased) can tell.
     cfg.INPUT.PAD_TO_MAX_TOKENS = False
     # WordPiece vocabulary: a Hugging Face name, a folder holding vocab.txt, a vocab.txt file, or
     # "synthrs" (the small vocabulary shipped with the generator).
@@ -81,6 +81,9 @@ def _add_model_keys(cfg: CfgNode) -> None:
     text.HIDDEN_SIZE = 768
     text.NUM_HEADS = 12
     text.FFN_DIM = 3072
+    # Parts of BERT that do not train, such as "embeddings" or "encoder.layer.11". (): all train, as
+    # in the papers; configs/released_optimizer.yaml has what the releases leave out.
+    text.FROZEN = ()
     # BERT's own dropout, on hidden states and attention weights.
     text.DROPOUT = 0.1
 
@@ -144,8 +147,7 @@ def _add_model_keys(cfg: CfgNode) -> None:
 def _add_solver_keys(cfg: CfgNode) -> None:
     solver = cfg.SOLVER
     solver.BASE_LR = 5e-5
-    # Learning rate of the text encoder as a multiple of BASE_LR (1 in the paper; 0, an encoder that
-    # never changes, in its authors' released code).
+    # Learning rate of the text encoder as a multiple of BASE_LR (1 in the papers).
     solver.TEXT_ENCODER_LR_FACTOR = 1.0
     solver.WEIGHT_DECAY = 0.01
     # Norms, biases and relative position tables.

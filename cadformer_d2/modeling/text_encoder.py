@@ -48,6 +48,7 @@ class BertTextEncoder(nn.Module):
         ffn_dim: int,
         dropout: float,
         weights: str = "",
+        frozen: tuple[str, ...] = (),
         reads_roles: bool = False,
     ):
         """
@@ -58,11 +59,13 @@ class BertTextEncoder(nn.Module):
                 embeddings with their LayerNorm), as in the authors' released code.
             num_heads, ffn_dim, dropout: of each layer.
             weights: a Hugging Face name or a local folder; "" starts at random.
+            frozen: parts of BERT that do not train, such as "embeddings" or "encoder.layer.11".
             reads_roles: whether the sentence is read again with the words of each role alone.
 
         Raises:
             FileNotFoundError: ``weights`` is not on this machine.
-            ValueError: ``weights`` has other sizes, or holds no BERT.
+            ValueError: ``weights`` has other sizes, or holds no BERT; or a part to freeze does
+                not exist.
         """
         super().__init__()
         self.reads = ("input_ids", "attention_mask", *(ROLES if reads_roles else ()))
@@ -80,6 +83,7 @@ class BertTextEncoder(nn.Module):
             if weights
             else BertModel(config, add_pooling_layer=False)
         )
+        freeze(self.bert, frozen)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -92,6 +96,7 @@ class BertTextEncoder(nn.Module):
             "ffn_dim": text.FFN_DIM,
             "dropout": text.DROPOUT,
             "weights": text.WEIGHTS,
+            "frozen": text.FROZEN,
             "reads_roles": cfg.INPUT.TOKEN_ROLES,
         }
 
@@ -121,6 +126,22 @@ class BertTextEncoder(nn.Module):
         # As a mask over (query, key): of one over tokens BERT asks the host whether it is all ones.
         is_key = visible[:, None, None, :]
         return self.bert(input_ids=input_ids, attention_mask=is_key).last_hidden_state
+
+
+def freeze(bert: BertModel, parts: tuple[str, ...]) -> None:
+    """Keep the named parts as they are in training.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+    known = dict(bert.named_modules())
+    for part in parts:
+        if part not in known:
+            raise ValueError(
+                f"MODEL.TEXT_ENCODER.FROZEN has {part!r}; known are parts such as 'embeddings', "
+                f"'encoder' and 'encoder.layer.0' to 'encoder.layer.{len(bert.encoder.layer) - 1}'"
+            )
+        known[part].requires_grad_(False)
 
 
 def load_pretrained_bert(weights: str, config: BertConfig) -> BertModel:

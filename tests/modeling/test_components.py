@@ -47,15 +47,22 @@ def test_every_parameter_receives_a_gradient(role, name):
 
 
 # What the released code gets wrong, kept for whoever repeats its numbers.
-DEPENDS_ON_PADDING = ("ALIGNMENT", "SMGAMAsReleased")
+DEPENDS_ON_PADDING = (("ALIGNMENT", "SMGAMAsReleased"), ("DECODER", "TCMDAsReleased"))
 
 
-@pytest.mark.parametrize(("role", "name"), [c for c in CHOICES if c != DEPENDS_ON_PADDING])
+@pytest.mark.parametrize(("role", "name"), [c for c in CHOICES if c not in DEPENDS_ON_PADDING])
 def test_padding_does_not_change_the_output(role, name):
     model = build(role, name)
     sample, longer = make_sample(seed=0), make_sample(seed=1, num_tokens=25)
     (alone,), (padded, _) = predict(model, sample), predict(model, sample, longer)
     torch.testing.assert_close(padded, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_the_released_decoder_takes_padding_for_words():
+    model = build("DECODER", "TCMDAsReleased")
+    sample, longer = make_sample(seed=0), make_sample(seed=1, num_tokens=25)
+    (alone,), (padded, _) = predict(model, sample), predict(model, sample, longer)
+    assert (padded - alone).abs().max() > 1e-4
 
 
 @every_component
@@ -137,7 +144,7 @@ def test_any_alignment_neck_and_decoder_train_together_or_are_refused(alignment,
 
 
 def test_the_released_alignment_shows_words_the_image_only_through_padding():
-    attention = build(*DEPENDS_ON_PADDING).backbone.alignments[0].vglva.attention
+    attention = build("ALIGNMENT", "SMGAMAsReleased").backbone.alignments[0].vglva.attention
     words = torch.randn(1, 5, attention.query.in_features)
     visual = torch.randn(1, 30, attention.key.in_features)
     alone = attention(TextFeatures(words, torch.ones(1, 5, dtype=torch.bool)), visual)

@@ -58,6 +58,19 @@ def test_no_layers_leaves_the_embedding_table(bert_folder):
     torch.testing.assert_close(encode(encoder).tokens, embedded)
 
 
+def test_frozen_parts_do_not_train_and_the_rest_does():
+    encoder = BertTextEncoder(**SIZES, num_layers=2, frozen=("embeddings", "encoder.layer.1"))
+    ids = torch.arange(5, 10)[None]
+    encoder(ids, torch.ones_like(ids)).tokens.sum().backward()
+    trained = {name for name, value in encoder.named_parameters() if value.grad is not None}
+    assert trained and all(name.startswith("bert.encoder.layer.0.") for name in trained)
+
+
+def test_a_part_to_freeze_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match=r"FROZEN has 'encoder.layer.2'; .* 'encoder.layer.1'"):
+        BertTextEncoder(**SIZES, num_layers=2, frozen=("encoder.layer.2",))
+
+
 def test_padding_does_not_change_the_tokens():
     torch.manual_seed(0)
     encoder = BertTextEncoder(**SIZES, num_layers=2)
