@@ -10,11 +10,14 @@ import pytest
 import torch
 from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import build_model
+from refer_files import ReferFiles
 
 from cadformer_d2.benchmark.components import seconds_by_part
 from cadformer_d2.benchmark.memory import peak_memory
 from cadformer_d2.benchmark.report import comparison
 from cadformer_d2.benchmark.timing import measure
+from cadformer_d2.benchmark.workloads import evaluation_rate
+from cadformer_d2.data.catalog import register_datasets
 from cadformer_d2.model_cost import count_flops, count_flops_by_part, part_of, random_sample
 
 ROOT = Path(__file__).parent.parent.parent
@@ -91,3 +94,20 @@ def test_the_command_measures_a_baseline_against_plain_operators(tmp_path):
     assert result["inference"]["seconds"]["median"] > 0
     assert result["training step"]["plain / ours"] > 0
     assert result["GFLOPs of a sample"]["neck"] > 0
+
+
+def test_an_evaluation_is_timed_from_files_to_scores_in_the_format_asked_for(tmp_path, tiny_cfg):
+    ReferFiles(tmp_path).write()
+    register_datasets(tmp_path)
+    tiny_cfg.DATASETS.TEST, tiny_cfg.OUTPUT_DIR = ("synthrs_test",), str(tmp_path / "scores")
+    tiny_cfg.DATALOADER.NUM_WORKERS = 0
+    model = build_model(tiny_cfg)
+    probabilities = []
+    model.register_forward_hook(lambda _, __, out: probabilities.append(out[0]["sem_seg"]))
+    for dtype in ("float32", "bfloat16"):
+        tiny_cfg.TEST.DTYPE = dtype
+        assert evaluation_rate(tiny_cfg, model) > 0
+    scored = json.loads((tmp_path / "scores" / "metrics_synthrs_test.json").read_text())
+    assert scored["num_samples"] == len(probabilities) / 2
+    exact, rounded = probabilities[0], probabilities[len(probabilities) // 2]
+    assert 0 < (exact - rounded).abs().max() < 0.1
