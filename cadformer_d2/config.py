@@ -65,7 +65,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.CHECKPOINT_ACTIVATIONS = ()
 
     # Whether batch norms see the samples of all processes, as in the releases of CADFormer, LAVT,
-    # LGCE and RMSIN (FIANet's: no). Nothing changes for one process.
+    # LGCE and RMSIN (FIANet's: no). Nothing changes for one process. CIM's one-dimensional norm
+    # cannot be synchronised by processes on a CPU.
     cfg.MODEL.SYNC_BATCH_NORM = True
 
     text = cfg.MODEL.TEXT_ENCODER = CfgNode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from detectron2.layers import NaiveSyncBatchNorm
 from detectron2.utils import comm
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -45,10 +45,17 @@ def with_synchronized_norms(model: nn.Module) -> nn.Module:
     return model
 
 
-def synchronized(norm: nn.BatchNorm2d) -> NaiveSyncBatchNorm:
+class SyncBatchNormOnCPU(NaiveSyncBatchNorm):
+    """Detectron2's, but in float32 always: bfloat16 has too few digits for variances."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
+def synchronized(norm: nn.BatchNorm2d) -> SyncBatchNormOnCPU:
     """Detectron2's synchronised norm with the weights and statistics of a plain one."""
     assert norm.momentum is not None, "a cumulative average cannot be synchronised"
-    result = NaiveSyncBatchNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+    result = SyncBatchNormOnCPU(norm.num_features, eps=norm.eps, momentum=norm.momentum)
     with torch.no_grad():
         result.load_state_dict(norm.state_dict())
     return result

@@ -87,6 +87,9 @@ def refuse_missing_device(cfg: CfgNode) -> None:
             f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but this machine has no usable CUDA GPU; "
             "add 'MODEL.DEVICE cpu' to the command"
         )
+    known = ("bfloat16", "float16")
+    if cfg.SOLVER.AMP.DTYPE not in known:
+        raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; known: {', '.join(known)}")
     training = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32"
     for key, dtype in (("SOLVER.AMP.DTYPE", training), ("TEST.DTYPE", cfg.TEST.DTYPE)):
         try:

@@ -50,6 +50,8 @@ class RefSegTrainer(DefaultTrainer):
         cfg = with_iterations(cfg, num_refs=len(self.training_set))
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
+        if cfg.MODEL.SYNC_BATCH_NORM and comm.get_world_size() > 1:
+            model = with_synchronized_norms(model)
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = TrainingStep(
             model=distributed(model),
@@ -105,10 +107,7 @@ class RefSegTrainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        model = build_model(cfg)
-        if cfg.MODEL.SYNC_BATCH_NORM and comm.get_world_size() > 1:
-            model = with_synchronized_norms(model)
-        return model
+        return build_model(cfg)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -136,7 +136,7 @@ def freeze(bert: BertModel, parts: tuple[str, ...]) -> None:
     """
     known = dict(bert.named_modules())
     for part in parts:
-        if part not in known:
+        if not part or part not in known:
             raise ValueError(
                 f"MODEL.TEXT_ENCODER.FROZEN has {part!r}; known are parts such as 'embeddings', "
                 f"'encoder' and 'encoder.layer.0' to 'encoder.layer.{len(bert.encoder.layer) - 1}'"

@@ -152,6 +152,19 @@ def test_synchronized_norms_see_the_samples_of_both_processes(tmp_path, is_synch
     assert torch.allclose(*means) == is_synchronized
 
 
+def normalize_bfloat16_here(folder):
+    norm = with_synchronized_norms(nn.Sequential(nn.BatchNorm2d(3)))
+    x = 20 + torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.save(norm(x.bfloat16()), f"{folder}/rank{comm.get_rank()}.pth")
+
+
+def test_synchronized_norms_keep_variances_of_bfloat16(tmp_path):
+    launch(normalize_bfloat16_here, 2, dist_url="auto", args=(str(tmp_path),))
+    output = torch.load(tmp_path / "rank0.pth")
+    assert output.dtype == torch.bfloat16
+    assert output.float().std().item() == pytest.approx(1, abs=0.05)
+
+
 def test_a_norm_that_a_cpu_cannot_synchronize_is_refused():
     with pytest.raises(ValueError, match="set MODEL.SYNC_BATCH_NORM False"):
         with_synchronized_norms(nn.Sequential(nn.BatchNorm1d(3)))

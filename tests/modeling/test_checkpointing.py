@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import build_model
+from torch import nn
 
 from cadformer_d2.modeling.checkpointing import RECOMPUTED
 
@@ -45,6 +46,16 @@ def test_a_step_is_the_same_with_fewer_activations_kept(component):
     for name, expected in plain_buffers.items():  # running statistics count a batch once
         torch.testing.assert_close(buffers[name], expected, msg=name)
     assert kept < plain_kept
+
+
+def test_a_synchronised_norm_is_recomputed_without_counting_twice():
+    plain, recomputed = build(), build("decoder")
+    for model in (plain, recomputed):
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        trained(model)
+    assert dict(recomputed.named_buffers()).keys() == dict(plain.named_buffers()).keys()
+    for name, expected in plain.named_buffers():
+        torch.testing.assert_close(dict(recomputed.named_buffers())[name], expected, msg=name)
 
 
 def test_weights_load_with_and_without():
