@@ -7,6 +7,14 @@ import torch
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+def refuse_unusable_format(device: torch.device, name: str) -> None:
+    """Raise ValueError where a format is unknown, or is float16 on a CPU."""
+    if name not in DTYPES:
+        raise ValueError(f"the number format {name!r} is unknown; known: {', '.join(DTYPES)}")
+    if name == "float16" and device.type == "cpu":
+        raise ValueError("float16 needs a GPU; use bfloat16 on a CPU")
+
+
 def autocast(device: torch.device, name: str) -> torch.autocast:
     """Mixed precision on a device: matrix products in the named format, norms and sums in float32.
 
@@ -16,8 +24,5 @@ def autocast(device: torch.device, name: str) -> torch.autocast:
     Raises:
         ValueError: another name, or float16 on a CPU.
     """
-    if name not in DTYPES:
-        raise ValueError(f"the number format {name!r} is unknown; known: {', '.join(DTYPES)}")
-    if name == "float16" and device.type == "cpu":
-        raise ValueError("float16 needs a GPU; use bfloat16 on a CPU")
+    refuse_unusable_format(device, name)
     return torch.autocast(device.type, dtype=DTYPES[name], enabled=name != "float32")

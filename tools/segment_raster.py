@@ -188,8 +188,6 @@ def segment(arguments: argparse.Namespace) -> None:
         dtype=arguments.dtype,
     )
     predictor.sentence(arguments.expression)  # an empty one is refused before any work
-    if arguments.compile:
-        predictor.compile()
     plan = plan_for(arguments, scene, predictor.input_size)
     grid = plan.grid(scene.size)
     warn_of_places(arguments.expression, len(grid))
@@ -203,6 +201,8 @@ def segment(arguments: argparse.Namespace) -> None:
         shape=predictor.input_size,
         resume=arguments.resume,
     )
+    if arguments.compile and not store.is_done.all():
+        predictor.compile()
     ask = segmenter(predictor, arguments.expression)
     with tqdm(total=len(grid), initial=int(store.is_done.sum()), unit="tile") as progress:
         for count in segment_tiles(scene, grid, store, ask, batch_size=arguments.batch_size):

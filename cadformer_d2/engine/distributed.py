@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from detectron2.layers import NaiveSyncBatchNorm
 from detectron2.utils import comm
 from torch import Tensor, nn
@@ -56,6 +55,5 @@ def synchronized(norm: nn.BatchNorm2d) -> SyncBatchNormOnCPU:
     """Detectron2's synchronised norm with the weights and statistics of a plain one."""
     assert norm.momentum is not None, "a cumulative average cannot be synchronised"
     result = SyncBatchNormOnCPU(norm.num_features, eps=norm.eps, momentum=norm.momentum)
-    with torch.no_grad():
-        result.load_state_dict(norm.state_dict())
+    result.load_state_dict(norm.state_dict())
     return result

@@ -16,7 +16,7 @@ from detectron2.utils.logger import setup_logger
 from ..checkpoint import trained_config
 from ..config import add_cadformer_config
 from ..data.catalog import register_datasets
-from ..precision import autocast
+from ..precision import refuse_unusable_format
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def refuse_missing_device(cfg: CfgNode) -> None:
     training = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32"
     for key, dtype in (("SOLVER.AMP.DTYPE", training), ("TEST.DTYPE", cfg.TEST.DTYPE)):
         try:
-            autocast(torch.device(cfg.MODEL.DEVICE), dtype)
+            refuse_unusable_format(torch.device(cfg.MODEL.DEVICE), dtype)
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from error
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import RefSegCheckpointer, trained_config
 from ..data.network_input import NetworkInput
-from ..precision import autocast
+from ..precision import autocast, refuse_unusable_format
 from ..structures import ModelInput
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class RefSegPredictor:
         cfg = trained_config(path)
         cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
         cfg.TEST.DTYPE = dtype
-        autocast(torch.device(cfg.MODEL.DEVICE), dtype)  # refuse a wrong one before the work
+        refuse_unusable_format(torch.device(cfg.MODEL.DEVICE), dtype)
         model = build_model(cfg)
         RefSegCheckpointer(model).load(os.fspath(path))
         return cls(cfg=cfg, model=model, batch_size=batch_size)

@@ -49,13 +49,11 @@ def test_a_step_is_the_same_with_fewer_activations_kept(component):
 
 
 def test_a_synchronised_norm_is_recomputed_without_counting_twice():
-    plain, recomputed = build(), build("decoder")
-    for model in (plain, recomputed):
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        trained(model)
-    assert dict(recomputed.named_buffers()).keys() == dict(plain.named_buffers()).keys()
-    for name, expected in plain.named_buffers():
-        torch.testing.assert_close(dict(recomputed.named_buffers())[name], expected, msg=name)
+    synchronised = (nn.SyncBatchNorm.convert_sync_batchnorm(m) for m in (build(), build("decoder")))
+    (_, plain_buffers, _), (_, buffers, _) = map(trained, synchronised)
+    assert buffers.keys() == plain_buffers.keys()
+    for name, expected in plain_buffers.items():
+        torch.testing.assert_close(buffers[name], expected, msg=name)
 
 
 def test_weights_load_with_and_without():
