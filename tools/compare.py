@@ -32,7 +32,7 @@ from detectron2.modeling import build_model
 
 from cadformer_d2.atomic_files import written_whole
 from cadformer_d2.checkpoint import trained_config
-from cadformer_d2.engine.setup import load_config
+from cadformer_d2.engine.setup import load_config, merged
 from cadformer_d2.evaluation.comparison import SampleIous, mean_over_seeds, most_disputed
 from cadformer_d2.evaluation.comparison_table import (
     MethodResult,
@@ -46,6 +46,8 @@ from cadformer_d2.visualization import comparison_sheet, read_comparison
 matplotlib.use("Agg")
 
 PUBLISHED = runs.ROOT / "docs" / "published_numbers.csv"
+ASKED = "asked.yaml"  # in a run's folder: its config
+SCORING_KEYS = ("TEST.EVAL_RESOLUTION", "TEST.EMPTY_IOU", "INPUT.SIZE")
 NUM_TOKENS = 20  # of the sentence that GFLOPs are counted for
 # Variants of a test set whose sentences were changed, and what they are called in the table.
 DIAGNOSTICS = {
@@ -103,14 +105,13 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
         ValueError: a config is wrong, two methods have one name, or a name lacks its file.
     """
     output = Path(arguments.output)
-    planned = []
+    planned: list[Run] = []
     if arguments.checkpoints:
         for number, entry in enumerate(arguments.checkpoints):
             name, _, file = entry.partition("=")
             if not file:
                 raise ValueError(f"--checkpoints {entry}: expected NAME=FILE")
-            cfg = trained_config(file)
-            cfg.merge_from_list(arguments.opts)
+            cfg = merged(trained_config(file), arguments.opts)
             planned.append(Run(name, output / name / f"model{number}", cfg, Path(file)))
         return planned
     names = [Path(file).stem for file in arguments.config_files]
@@ -119,37 +120,55 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
     for seed in arguments.seeds:
         for name, file in zip(names, arguments.config_files, strict=True):
             folder = output / name / f"seed{seed}"
-            cfg = load_config(file)
-            if arguments.common:
-                cfg.merge_from_file(arguments.common)
-            cfg.merge_from_list([*arguments.opts, "SEED", seed, "OUTPUT_DIR", str(folder)])
+            own = ("SEED", str(seed), "OUTPUT_DIR", str(folder))
+            cfg = merged(load_config(file), [*arguments.opts, *own], file=arguments.common)
             planned.append(Run(name, folder, cfg, None))
     return planned
 
 
-def write_config(run: Run) -> Path:
-    """The run's config as a file, the same as that of an interrupted run it goes on with.
+def refuse_other_scoring(planned: Sequence[Run]) -> None:
+    """Raise ValueError where two runs' IoUs are not measured alike, and so cannot be paired."""
+    first, *others = planned
+    for other in others:
+        for key, ours, theirs in zip(
+            SCORING_KEYS, scoring(first.cfg), scoring(other.cfg), strict=True
+        ):
+            if ours != theirs:
+                raise ValueError(
+                    f"{key} is {ours!r} for {first.method} and {theirs!r} for {other.method}, so "
+                    f"their scores cannot be compared; add {key} and one value to the command"
+                )
+
+
+def scoring(cfg: CfgNode) -> tuple[Any, ...]:
+    """The values of SCORING_KEYS; the network's size counts where masks are scored at it."""
+    at_input = cfg.TEST.EVAL_RESOLUTION == "input"
+    return cfg.TEST.EVAL_RESOLUTION, cfg.TEST.EMPTY_IOU, cfg.INPUT.SIZE if at_input else None
+
+
+def write_config(run: Run) -> None:
+    """Leave the run's config in its folder, where an interrupted run must have the same.
 
     Raises:
         ValueError: the folder holds a run with other settings.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    path, text = run.folder / "asked.yaml", run.cfg.dump()
-    if path.exists() and path.read_text() != text:
-        raise ValueError(
-            f"{run.folder} holds a run with other settings ({path}); choose another --output, or "
-            "delete that folder"
-        )
+    path = run.folder / ASKED
     with written_whole(path) as temporary:
-        temporary.write_text(text)
-    return path
+        temporary.write_text(run.cfg.dump())
+        # Both as read from files, where tuples in tuples are lists and new keys have defaults.
+        if path.exists() and load_config(str(path)) != load_config(str(temporary)):
+            raise ValueError(
+                f"{run.folder} holds a run with other settings ({path}); choose another --output, "
+                "or delete that folder"
+            )
 
 
 def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
     """Train the run unless that is done, and score it."""
     dataset = arguments.dataset or run.cfg.DATASETS.TEST[0]
     threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
-    config = write_config(run)
+    config = run.folder / ASKED
     options: dict[str, Any] = {
         "log": run.folder / "output.txt",
         "environment": {"OMP_NUM_THREADS": threads},
@@ -273,7 +292,11 @@ def main() -> None:
     arguments = parse_arguments()
     output = Path(arguments.output)
     try:
-        scored = score_all(planned_runs(arguments), arguments)
+        planned = planned_runs(arguments)
+        refuse_other_scoring(planned)
+        for run in planned:
+            write_config(run)
+        scored = score_all(planned, arguments)
         if not scored:
             raise SystemExit("compare: no run succeeded")
         results = method_results(scored)

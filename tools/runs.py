@@ -12,8 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cadformer_d2.atomic_files import written_whole
+
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN_TIME = "train_seconds.json"
+SCORED = "scored.json"  # by dataset: the checkpoint that metrics and predictions are of
 
 
 def call(
@@ -66,7 +69,7 @@ def train(config_file: Path, folder: Path, **options: Any) -> float:
         finished = True
     finally:
         seconds = round(spent["seconds"] + time.perf_counter() - start, 1)
-        record.write_text(json.dumps({"seconds": seconds, "finished": finished}))
+        write_record(record, {"seconds": seconds, "finished": finished})
     return seconds
 
 
@@ -79,7 +82,7 @@ def best_weights(folder: Path) -> Path:
 def evaluate(
     config_file: Path, weights: Path, datasets: Sequence[str], folder: Path, **options: Any
 ) -> list[dict[str, Any]]:
-    """Metrics of a checkpoint on each dataset; scored again only where the checkpoint is newer.
+    """Metrics of a checkpoint on each dataset; scored again only where they are of another one.
 
     Args:
         config_file: for what the checkpoint does not say, such as TEST.
@@ -92,12 +95,13 @@ def evaluate(
     Raises:
         subprocess.CalledProcessError: evaluation failed.
     """
-    files = {name: folder / f"metrics_{name}.json" for name in datasets}
-    trained = weights.stat().st_mtime
-    missing = [
-        n for n, file in files.items() if not file.exists() or file.stat().st_mtime < trained
-    ]
+    record = folder / SCORED
+    scored = json.loads(record.read_text()) if record.exists() else {}
+    checkpoint = identity(weights)
+    missing = [name for name in datasets if scored.get(name) != checkpoint]
     if missing:
+        # A file that is overwritten halfway is nobody's.
+        write_record(record, {n: of for n, of in scored.items() if n not in missing})
         call(
             *("train_net.py", "--config-file", str(config_file), "--eval-only"),
             *("MODEL.WEIGHTS", str(weights)),
@@ -105,4 +109,20 @@ def evaluate(
             *("OUTPUT_DIR", str(folder)),
             **options,
         )
-    return [json.loads(file.read_text()) for file in files.values()]
+        write_record(record, scored | dict.fromkeys(missing, checkpoint))
+    return [json.loads((folder / f"metrics_{name}.json").read_text()) for name in datasets]
+
+
+def identity(weights: Path) -> dict[str, Any]:
+    """What tells one checkpoint from another without reading it."""
+    status = weights.stat()
+    return {
+        "file": str(weights.resolve()),
+        "bytes": status.st_size,
+        "modified_ns": status.st_mtime_ns,
+    }
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content))

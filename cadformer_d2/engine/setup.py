@@ -61,9 +61,17 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """
     cfg = get_cfg()
     add_cadformer_config(cfg)
+    return merged(cfg, overrides, file=config_file)
+
+
+def merged(cfg: CfgNode, overrides: Sequence[str], *, file: str = "") -> CfgNode:
+    """A config with a file ("" for none) and then KEY VALUE pairs put over it, in place.
+
+    Raises: as load_config.
+    """
     try:
-        if config_file:
-            cfg.merge_from_file(config_file)
+        if file:
+            cfg.merge_from_file(file)
         cfg.merge_from_list(list(overrides))
     except (AssertionError, KeyError) as error:  # how yacs reports what a user mistyped
         raise ValueError(str(error.args[0])) from error

@@ -91,7 +91,7 @@ def paired_difference(method: SampleIous, reference: SampleIous) -> PairedDiffer
     low, high = 100 * np.percentile(resampled, [2.5, 97.5])
     # Twice the smaller tail; so many draws cannot tell less than one of them.
     tail = min((resampled <= 0).mean(), (resampled >= 0).mean())
-    p_value = min(1.0, max(2 * float(tail), 1 / NUM_RESAMPLES))
+    p_value = min(1.0, 2 * max(float(tail), 1 / NUM_RESAMPLES))
     return PairedDifference(100 * float(difference.mean()), float(low), float(high), p_value)
 
 

@@ -105,3 +105,54 @@ def test_trained_checkpoints_can_be_compared(finished, tmp_path):
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert "| fianet_rrsisd " in result.stdout
+
+
+@pytest.fixture
+def comparing(monkeypatch):
+    """The command as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import compare
+
+    return compare
+
+
+def planned(comparing, monkeypatch, output, *opts):
+    """The runs of both methods."""
+    arguments = ["compare.py", "--config-files", *METHODS, "--output", str(output), *opts]
+    monkeypatch.setattr(sys, "argv", arguments)
+    return comparing.planned_runs(comparing.parse_arguments())
+
+
+def test_a_default_that_is_new_is_not_another_setting(comparing, monkeypatch, tmp_path):
+    run, _ = planned(comparing, monkeypatch, tmp_path)
+    comparing.write_config(run)
+    asked = run.folder / "asked.yaml"
+    older = [line for line in asked.read_text().splitlines() if "EMPTY_IOU" not in line]
+    asked.write_text("\n".join(older))
+    comparing.write_config(run)
+    assert "EMPTY_IOU" in asked.read_text()
+
+
+@pytest.mark.parametrize(
+    "key, value", [("TEST.EVAL_RESOLUTION", "native"), ("INPUT.SIZE", (64, 64))]
+)
+def test_scores_that_are_not_measured_alike_are_not_paired(
+    comparing, monkeypatch, tmp_path, key, value
+):
+    first, second = planned(comparing, monkeypatch, tmp_path)
+    comparing.refuse_other_scoring([first, second])
+    second.cfg.merge_from_list([key, value])
+    with pytest.raises(ValueError, match=f"{key} is .* for rrsisd and .* for fianet_rrsisd"):
+        comparing.refuse_other_scoring([first, second])
+
+
+def test_networks_of_other_sizes_may_be_scored_at_the_images_size(comparing, monkeypatch, tmp_path):
+    native = ("TEST.EVAL_RESOLUTION", "native")
+    first, second = planned(comparing, monkeypatch, tmp_path, *native)
+    second.cfg.INPUT.SIZE = (64, 64)
+    comparing.refuse_other_scoring([first, second])
+
+
+def test_a_mistyped_key_is_named(comparing, monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match="SOLVER.BASE_RL"):
+        planned(comparing, monkeypatch, tmp_path, "SOLVER.BASE_RL", "0.1")
