@@ -7,6 +7,7 @@ import torch
 from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import build_model
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
 from cadformer_d2.modeling.decoder.build import DECODER_REGISTRY
@@ -86,6 +87,29 @@ def test_accepts_sizes_that_are_not_multiples_of_the_window(role, name):
 def test_one_word_between_its_special_tokens_is_enough(role, name):
     (probability,) = predict(build(role, name), make_sample(num_tokens=3))
     assert probability.isfinite().all()
+
+
+class RepeatedMatrices(TorchDispatchMode):
+    """Shapes of the batched products within the context that repeat one matrix for each row."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.bmm.default:
+            repeated = [x for x in args if x.shape[0] > 1 and x.stride(0) == 0]
+            self.shapes += [tuple(x.shape) for x in repeated]
+        return func(*args, **(kwargs or {}))
+
+
+@every_component
+def test_a_linear_map_is_one_product_for_all_samples_and_positions(role, name):
+    # Of rows that do not lie side by side PyTorch makes a product each, with a copy of the weights.
+    model = build(role, name)
+    with RepeatedMatrices() as repeated:
+        predict(model, make_sample(seed=0), make_sample(seed=1))
+    assert repeated.shapes == []
 
 
 @every_component

@@ -79,13 +79,17 @@ def kernel_of_image(kernels, angles, weights):
 
 
 def decoder_layer(self, positions, words, memory_key_padding_mask):
-    """Self-attention, cross-attention and feed-forward, each added and normalised (post-norm)."""
+    """Self-attention, cross-attention and feed-forward, each added and normalised (post-norm).
+
+    Positions (N, B, C) and words (T, B, C), as PyTorch's own layer has them.
+    """
+    positions, words = positions.transpose(0, 1), words.transpose(0, 1)
     attended = multi_head(self.self_attn, positions, positions, None)
     x = self.norm1(positions + self.dropout1(attended))
     attended = multi_head(self.multihead_attn, x, words, ~memory_key_padding_mask)
     x = self.norm2(x + self.dropout2(attended))
     hidden = self.dropout(self.linear1(x).relu())
-    return self.norm3(x + self.dropout3(self.linear2(hidden)))
+    return self.norm3(x + self.dropout3(self.linear2(hidden))).transpose(0, 1)
 
 
 def multi_head(attention, query, memory, is_key):

@@ -46,7 +46,7 @@ class TCMD(OAD):
             nn.Identity() if text_dim == hidden_dim else nn.Linear(text_dim, hidden_dim)
         )
         self.text_layers = nn.ModuleList(
-            nn.TransformerDecoderLayer(hidden_dim, num_heads, ffn_dim, dropout, batch_first=True)
+            nn.TransformerDecoderLayer(hidden_dim, num_heads, ffn_dim, dropout)
             for _ in self.fusions[:-1]
         )
 
@@ -70,8 +70,13 @@ class TCMD(OAD):
         """One Transformer decoder layer over the h_i * w_i positions of a map (equation 14)."""
         if level == len(self.text_layers):
             return decoded
-        positions = decoded.flatten(2).transpose(1, 2)  # (B, h_i * w_i, hidden_dim)
+        # PyTorch's layer works on positions first. Contiguous, or its linear maps would go from
+        # position to position with a copy of their weights for each.
+        positions = decoded.flatten(2).permute(2, 0, 1).contiguous()  # (h_i * w_i, B, hidden_dim)
+        words = text.tokens.transpose(0, 1).contiguous()  # (T, B, hidden_dim)
         positions = self.text_layers[level](
-            positions, text.tokens, memory_key_padding_mask=~text.is_token
+            positions, words, memory_key_padding_mask=~text.is_token
         )
+        # Channels last, as the convolutions want it.
+        positions = positions.transpose(0, 1).contiguous()
         return positions.transpose(1, 2).unflatten(2, decoded.shape[-2:])
