@@ -40,7 +40,8 @@ class ObjectPositionBranch(nn.Module):
         map_size: tuple[int, int],
     ) -> Tensor:
         """From V (B, N, C) and the two readings of the sentence to (B, N, C)."""
-        response = self.object_attention(visual, object_words)
+        # Contiguous, so that the gate's linear maps are one product for all positions.
+        response = self.object_attention(visual, object_words).contiguous()
         response = self.object_gate(response) * response
         placed = self.position_attention(visual, position_words)
         summary = torch.stack([placed.mean(dim=-1), placed.amax(dim=-1)], dim=1)  # (B, 2, N)

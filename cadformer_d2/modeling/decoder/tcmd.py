@@ -70,8 +70,8 @@ class TCMD(OAD):
         """One Transformer decoder layer over the h_i * w_i positions of a map (equation 14)."""
         if level == len(self.text_layers):
             return decoded
-        # PyTorch's layer works on positions first. Contiguous, or its linear maps would go from
-        # position to position with a copy of their weights for each.
+        # PyTorch's layer works on positions first. Contiguous, or in inference mode its linear maps
+        # would go from position to position, in bfloat16 with a copy of their weights for each.
         positions = decoded.flatten(2).permute(2, 0, 1).contiguous()  # (h_i * w_i, B, hidden_dim)
         words = text.tokens.transpose(0, 1).contiguous()  # (T, B, hidden_dim)
         positions = self.text_layers[level](

@@ -105,16 +105,18 @@ class CrossScaleAttention(nn.Module):
         x = self.norm(x)
         scales = (x, self.half_size(x), self.third_size(x))
         tokens = torch.cat([scale.flatten(2) for scale in scales], dim=2).transpose(1, 2)
-        qkv = self.qkv_norm(self.qkv(tokens).transpose(1, 2))  # (B, heads * 128, tokens)
+        # Contiguous before each linear map, so that it is one product for all rows.
+        qkv = self.qkv(tokens.contiguous())  # (B, tokens, heads * 128)
+        qkv = self.qkv_norm(qkv.transpose(1, 2))
         heads = qkv.unflatten(1, (NUM_HEADS, -1)).transpose(2, 3)  # (B, heads, tokens, 128)
         query, key, value = heads.split([KEY_DIM, KEY_DIM, VALUE_DIM], dim=-1)
         attended = F.scaled_dot_product_attention(query, key, value)
         channels_first = attended.transpose(2, 3).flatten(1, 2)  # (B, heads * 64, tokens)
-        selected = self.select(channels_first)  # (B, heads * 64, h * w)
+        selected = self.select(channels_first.contiguous())  # (B, heads * 64, h * w)
         finest = value[:, :, : self.grid[0] * self.grid[1]].transpose(2, 3).flatten(1, 2)
         selected = selected + self.local(finest.unflatten(2, self.grid)).flatten(2)
-        merged = self.merge(selected.transpose(1, 2)).transpose(1, 2)  # (B, dim, h * w)
-        return self.output(merged.unflatten(2, self.grid))
+        merged = self.merge(selected.transpose(1, 2).contiguous())  # (B, h * w, dim)
+        return self.output(merged.transpose(1, 2).unflatten(2, self.grid))
 
 
 def coarser(dim: int, *, kernel_size: int, stride: int) -> nn.Sequential:
