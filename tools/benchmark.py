@@ -55,7 +55,13 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compare", nargs=2, metavar=("A.json", "B.json"), help="print ratios")
     parser.add_argument("--config-file", default="", metavar="FILE")
-    parser.add_argument("--work", nargs="+", choices=WORK, default=["inference", "training"])
+    parser.add_argument(
+        "--work",
+        type=works,
+        default="inference,training",
+        metavar="WORK,...",
+        help=f"what to measure, of {', '.join(WORK)}",
+    )
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--num-tokens", type=int, default=20, help="word pieces of a sentence")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32")
@@ -69,6 +75,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
     return parser.parse_args()
+
+
+def works(text: str) -> list[str]:
+    """The names of WORK that commas join."""
+    names = text.split(",")
+    unknown = [name for name in names if name not in WORK]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(WORK)}")
+    return names
 
 
 def configured(arguments: argparse.Namespace) -> CfgNode:

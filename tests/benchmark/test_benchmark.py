@@ -87,7 +87,7 @@ def test_the_command_measures_a_baseline_against_plain_operators(tmp_path):
     tiny = "MODEL.SWIN.EMBED_DIM 16 MODEL.SWIN.DEPTHS (1,1,1,1) MODEL.SWIN.NUM_HEADS (1,2,4,8) "
     tiny += "INPUT.SIZE (64,64) MODEL.DECODER.HIDDEN_DIM 24 MODEL.TEXT_ENCODER.NUM_LAYERS 0"
     config = ("--config-file", "configs/baselines/fianet_rrsisd.yaml", "--repeats", "1")
-    options = ("--reference", "--work", "inference", "training", "--output", str(output), "--")
+    options = ("--reference", "--work", "inference,training", "--output", str(output))
     command = [sys.executable, "-W", "ignore", "tools/benchmark.py", *config, *options]
     subprocess.run([*command, *tiny.split()], cwd=ROOT, check=True, capture_output=True)
     result = json.loads(output.read_text())
