@@ -46,7 +46,6 @@ from cadformer_d2.visualization import comparison_sheet, read_comparison
 matplotlib.use("Agg")
 
 PUBLISHED = runs.ROOT / "docs" / "published_numbers.csv"
-ASKED = "asked.yaml"  # in a run's folder: its config
 SCORING_KEYS = ("TEST.EVAL_RESOLUTION", "TEST.EMPTY_IOU", "INPUT.SIZE")
 NUM_TOKENS = 20  # of the sentence that GFLOPs are counted for
 # Variants of a test set whose sentences were changed, and what they are called in the table.
@@ -105,7 +104,7 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
         ValueError: a config is wrong, two methods have one name, or a name lacks its file.
     """
     output = Path(arguments.output)
-    planned: list[Run] = []
+    planned = []
     if arguments.checkpoints:
         for number, entry in enumerate(arguments.checkpoints):
             name, _, file = entry.partition("=")
@@ -153,7 +152,7 @@ def write_config(run: Run) -> None:
         ValueError: the folder holds a run with other settings.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    path = run.folder / ASKED
+    path = run.folder / runs.ASKED
     with written_whole(path) as temporary:
         temporary.write_text(run.cfg.dump())
         # Both as read from files, where tuples in tuples are lists and new keys have defaults.
@@ -168,7 +167,7 @@ def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
     """Train the run unless that is done, and score it."""
     dataset = arguments.dataset or run.cfg.DATASETS.TEST[0]
     threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
-    config = run.folder / ASKED
+    config = run.folder / runs.ASKED
     options: dict[str, Any] = {
         "log": run.folder / "output.txt",
         "environment": {"OMP_NUM_THREADS": threads},

@@ -71,7 +71,7 @@ def evaluated(weights: Path, dataset: str | None, folder: Path) -> Path:
     cfg = trained_config(weights)
     dataset = dataset or cfg.DATASETS.TEST[0]
     folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "asked.yaml"
+    config = folder / runs.ASKED
     config.write_text(cfg.dump())
     runs.evaluate(config.resolve(), weights.resolve(), (dataset,), folder.resolve())
     return folder / f"predictions_{dataset}.json"

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # glibc gives freed memory back at once, and every step of a training on a CPU faults it in again: a
 # tenth of the quickstart's time.
 KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+ASKED = "asked.yaml"  # in a run's folder: the config it was asked for
 TRAIN_TIME = "train_seconds.json"
 SCORED = "scored.json"  # by dataset: the checkpoint that metrics and predictions are of
 
@@ -101,7 +102,8 @@ def evaluate(
     record = folder / SCORED
     scored = json.loads(record.read_text()) if record.exists() else {}
     checkpoint = identity(weights)
-    missing = [name for name in datasets if scored.get(name) != checkpoint]
+    files = {name: folder / f"metrics_{name}.json" for name in datasets}
+    missing = [n for n, file in files.items() if not file.exists() or scored.get(n) != checkpoint]
     if missing:
         # A file that is overwritten halfway is nobody's.
         write_record(record, {n: of for n, of in scored.items() if n not in missing})
@@ -113,7 +115,7 @@ def evaluate(
             **options,
         )
         write_record(record, scored | dict.fromkeys(missing, checkpoint))
-    return [json.loads((folder / f"metrics_{name}.json").read_text()) for name in datasets]
+    return [json.loads(file.read_text()) for file in files.values()]
 
 
 def identity(weights: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from detectron2.utils.logger import setup_logger
 from ..checkpoint import trained_config
 from ..config import add_cadformer_config
 from ..data.catalog import register_datasets
-from ..precision import refuse_unusable_format
+from ..precision import DTYPES, refuse_unusable_format
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def refuse_missing_device(cfg: CfgNode) -> None:
             f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but this machine has no usable CUDA GPU; "
             "add 'MODEL.DEVICE cpu' to the command"
         )
-    known = ("bfloat16", "float16")
+    known = [name for name in DTYPES if name != "float32"]
     if cfg.SOLVER.AMP.DTYPE not in known:
         raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; known: {', '.join(known)}")
     training = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32"

@@ -1,5 +1,6 @@
 """What the commands that train and score several models reuse, and what they do again."""
 
+import ast
 import json
 import subprocess
 from pathlib import Path
@@ -18,7 +19,7 @@ def runs(monkeypatch):
     def evaluate(*command, fails=False):
         options = dict(zip(command[4::2], command[5::2], strict=True))
         folder = Path(options["OUTPUT_DIR"])
-        for name in eval(options["DATASETS.TEST"]):
+        for name in ast.literal_eval(options["DATASETS.TEST"]):
             runs.evaluated.append(name)
             metrics = {"of": Path(options["MODEL.WEIGHTS"]).read_text()}
             (folder / f"metrics_{name}.json").write_text(json.dumps(metrics))
@@ -50,6 +51,13 @@ def test_another_checkpoint_is_scored_though_it_is_older_than_the_metrics(runs, 
     for file in (weights[1], weights[0]):
         (found,) = runs.evaluate(Path("c.yaml"), file, ("a",), tmp_path)
         assert found == {"of": file.stem}
+
+
+def test_metrics_that_were_deleted_are_made_again(runs, weights, tmp_path):
+    runs.evaluate(Path("c.yaml"), weights[0], ("a", "b"), tmp_path)
+    (tmp_path / "metrics_a.json").unlink()
+    runs.evaluate(Path("c.yaml"), weights[0], ("a", "b"), tmp_path)
+    assert runs.evaluated == ["a", "b", "a"]
 
 
 def test_metrics_that_training_left_are_not_the_checkpoints(runs, weights, tmp_path):
