@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 ASKED = "asked.yaml"  # in a run's folder: the config it was asked for
 TRAIN_TIME = "train_seconds.json"
-SCORED = "scored.json"  # by dataset: the checkpoint that metrics and predictions are of
+SCORED = "scored.json"  # by dataset: the metrics file, and the checkpoint that it is of
 
 
 def call(
@@ -101,9 +101,8 @@ def evaluate(
     """
     record = folder / SCORED
     scored = json.loads(record.read_text()) if record.exists() else {}
-    checkpoint = identity(weights)
     files = {name: folder / f"metrics_{name}.json" for name in datasets}
-    missing = [n for n, file in files.items() if not file.exists() or scored.get(n) != checkpoint]
+    missing = [n for n, file in files.items() if scored.get(n) != evidence(weights, file)]
     if missing:
         # A file that is overwritten halfway is nobody's.
         write_record(record, {n: of for n, of in scored.items() if n not in missing})
@@ -114,18 +113,21 @@ def evaluate(
             *("OUTPUT_DIR", str(folder)),
             **options,
         )
-        write_record(record, scored | dict.fromkeys(missing, checkpoint))
+        write_record(record, scored | {n: evidence(weights, files[n]) for n in missing})
     return [json.loads(file.read_text()) for file in files.values()]
 
 
-def identity(weights: Path) -> dict[str, Any]:
-    """What tells one checkpoint from another without reading it."""
-    status = weights.stat()
-    return {
-        "file": str(weights.resolve()),
-        "bytes": status.st_size,
-        "modified_ns": status.st_mtime_ns,
-    }
+def evidence(weights: Path, metrics: Path) -> dict[str, Any]:
+    """Two files as they are now: another evaluation into the same folder changes the second."""
+    return {"checkpoint": identity(weights), "metrics": identity(metrics)}
+
+
+def identity(file: Path) -> dict[str, Any] | None:
+    """What tells one file from another without reading it; None where there is none."""
+    if not file.exists():
+        return None
+    status = file.stat()
+    return {"file": str(file.resolve()), "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:

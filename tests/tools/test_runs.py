@@ -60,6 +60,14 @@ def test_metrics_that_were_deleted_are_made_again(runs, weights, tmp_path):
     assert runs.evaluated == ["a", "b", "a"]
 
 
+def test_metrics_that_another_evaluation_overwrote_are_made_again(runs, weights, tmp_path):
+    runs.evaluate(Path("c.yaml"), weights[0], ("a", "b"), tmp_path)
+    (tmp_path / "metrics_a.json").write_text('{"of": "an evaluation by hand"}')
+    found = runs.evaluate(Path("c.yaml"), weights[0], ("a", "b"), tmp_path)
+    assert found == [{"of": "first"}] * 2
+    assert runs.evaluated == ["a", "b", "a"]
+
+
 def test_metrics_that_training_left_are_not_the_checkpoints(runs, weights, tmp_path):
     (tmp_path / "metrics_val.json").write_text('{"of": "the last epoch"}')
     assert runs.evaluate(Path("c.yaml"), weights[0], ("val",), tmp_path) == [{"of": "first"}]
