@@ -28,7 +28,7 @@ from torch import nn
 
 from cadformer_d2.atomic_files import written_whole
 from cadformer_d2.benchmark.components import seconds_by_part
-from cadformer_d2.benchmark.memory import peak_memory
+from cadformer_d2.benchmark.memory import kept_for_backward, peak_memory
 from cadformer_d2.benchmark.report import as_table, comparison
 from cadformer_d2.benchmark.timing import Timing, measure, peak_bandwidth, peak_flops
 from cadformer_d2.benchmark.workloads import (
@@ -38,6 +38,7 @@ from cadformer_d2.benchmark.workloads import (
     loader_rate,
     random_batch,
     train_once,
+    training_losses,
     training_step,
 )
 from cadformer_d2.data.catalog import register_datasets
@@ -155,6 +156,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "inference": peak_memory(infer_once, *sizes, device=model.device) / 1e9,
             "training": peak_memory(train_once, *sizes, device=model.device) / 1e9,
         }
+        losses = training_losses(model, batch, arguments.dtype)
+        result["kept for the backward pass, GB"] = kept_for_backward(model, losses) / 1e9
     if "loader" in arguments.work:
         rate = loader_rate(cfg, num_batches=LOADER_BATCHES)
         result["loader"] = {"samples a second": rate, "workers": cfg.DATALOADER.NUM_WORKERS}

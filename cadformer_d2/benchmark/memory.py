@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 
 def peak_memory(work: Callable[..., Any], *arguments: Any, device: torch.device) -> int:
@@ -27,6 +28,28 @@ def peak_memory(work: Callable[..., Any], *arguments: Any, device: torch.device)
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(resident_peak, (work, arguments))
+
+
+def kept_for_backward(model: nn.Module, forward: Callable[[], object]) -> int:
+    """Bytes that autograd keeps from a forward pass for the backward pass, weights not counted.
+
+    Args:
+        model: whose parameters and buffers are there anyway.
+        forward: runs it, with gradients.
+    """
+    kept: dict[int, int] = {}  # bytes by storage: several operators may keep one tensor
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        result = forward()  # held, so that nothing kept is freed and its address used again
+    for own in (*model.parameters(), *model.buffers()):
+        kept.pop(own.untyped_storage().data_ptr(), None)
+    del result
+    return sum(kept.values())
 
 
 def resident_peak(work: Callable[..., Any], arguments: tuple) -> int:

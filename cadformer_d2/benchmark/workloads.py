@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from torch import nn
+from torch import Tensor, nn
 
 from ..data.loading import build_refseg_train_loader, build_training_set
 from ..engine.optimizer import build_optimizer
@@ -35,16 +35,28 @@ def forward_pass(model: nn.Module, batch: list[ModelInput], dtype: str) -> Calla
     return call
 
 
+def training_losses(
+    model: nn.Module, batch: list[ModelInput], dtype: str
+) -> Callable[[], dict[str, Tensor]]:
+    """A call that runs the forward pass of training."""
+
+    def call() -> dict[str, Tensor]:
+        with autocast(model.device, dtype):
+            return model.train()(batch)
+
+    return call
+
+
 def training_step(
     model: nn.Module, batch: list[ModelInput], dtype: str, optimizer: torch.optim.Optimizer
 ) -> Callable[[], None]:
     """A call that runs forward, backward and the optimizer."""
 
+    losses = training_losses(model, batch, dtype)
+
     def call() -> None:
         optimizer.zero_grad()
-        with autocast(model.device, dtype):
-            losses = model.train()(batch)
-        sum(losses.values()).backward()
+        sum(losses().values()).backward()
         optimizer.step()
 
     return call

@@ -11,9 +11,10 @@ import torch
 from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import build_model
 from refer_files import ReferFiles
+from torch import nn
 
 from cadformer_d2.benchmark.components import seconds_by_part
-from cadformer_d2.benchmark.memory import peak_memory
+from cadformer_d2.benchmark.memory import kept_for_backward, peak_memory
 from cadformer_d2.benchmark.report import comparison
 from cadformer_d2.benchmark.timing import measure
 from cadformer_d2.benchmark.workloads import evaluation_rate
@@ -75,6 +76,13 @@ def fill(num_bytes):
 def test_peak_memory_is_of_the_work_alone():
     little, much = (peak_memory(fill, size, device=CPU) for size in (2**20, 2**28))
     assert 0.9 * 2**28 < much - little < 1.2 * 2**28
+
+
+def test_what_is_kept_for_the_backward_pass_is_counted_once_and_without_weights():
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4))
+    x = torch.rand(2, 8)
+    # The input and tanh's output, which two operators keep, in float32.
+    assert kept_for_backward(model, lambda: model(x)) == 4 * (2 * 8 + 2 * 16)
 
 
 def test_a_comparison_shows_ratios_of_what_both_have():

@@ -6,6 +6,7 @@ from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import build_model
 from torch import nn
 
+from cadformer_d2.benchmark.memory import kept_for_backward
 from cadformer_d2.modeling.checkpointing import RECOMPUTED
 
 BATCH_SIZE = 4
@@ -21,19 +22,13 @@ def build(*components, neck="CIM"):
 
 def trained(model):
     """Gradients and buffers after one step whose dropout is seeded, and bytes kept for it."""
-    kept = {}
     torch.manual_seed(1)
     batch = [make_sample(seed=seed) for seed in range(BATCH_SIZE)]
-
-    def pack(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        losses = model(batch)
+    losses = {}
+    kept = kept_for_backward(model, lambda: losses.update(model(batch)))
     sum(losses.values()).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-    return gradients, dict(model.named_buffers()), sum(kept.values())
+    return gradients, dict(model.named_buffers()), kept
 
 
 @pytest.mark.parametrize("component", RECOMPUTED)
