@@ -86,15 +86,18 @@ def parse_arguments() -> argparse.Namespace:
     source.add_argument(
         "--checkpoints", nargs="+", metavar="NAME=FILE", help="trained models; a name may repeat"
     )
-    parser.add_argument("--common", default="", metavar="FILE", help="config put over every method")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--common", metavar="FILE", help="config put over every method to train")
+    parser.add_argument("--seeds", nargs="+", type=int, help="of every method to train; without: 1")
     parser.add_argument("--dataset", help="scored instead of each config's first DATASETS.TEST")
     parser.add_argument("--output", default="output/compare", help="folder of runs and tables")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, sharing the cores")
     parser.add_argument("--diagnostics", action="store_true", help="score changed sentences too")
     parser.add_argument("--disputed", type=int, default=6, help="samples on the sheet; 0: no sheet")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE for every method")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.checkpoints and (arguments.common or arguments.seeds):
+        parser.error("--common and --seeds are for training; --checkpoints takes KEY VALUE pairs")
+    return arguments
 
 
 def planned_runs(arguments: argparse.Namespace) -> list[Run]:
@@ -116,11 +119,11 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
     names = [Path(file).stem for file in arguments.config_files]
     if len(set(names)) < len(names):
         raise ValueError(f"two methods have the same file name: {', '.join(sorted(names))}")
-    for seed in arguments.seeds:
+    for seed in arguments.seeds or [1]:
         for name, file in zip(names, arguments.config_files, strict=True):
             folder = output / name / f"seed{seed}"
             own = ("SEED", str(seed), "OUTPUT_DIR", str(folder))
-            cfg = merged(load_config(file), [*arguments.opts, *own], file=arguments.common)
+            cfg = merged(load_config(file), [*arguments.opts, *own], file=arguments.common or "")
             planned.append(Run(name, folder, cfg, None))
     return planned
 
@@ -167,6 +170,7 @@ def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
     """Train the run unless that is done, and score it."""
     dataset = arguments.dataset or run.cfg.DATASETS.TEST[0]
     threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
+    threads = os.environ.get("OMP_NUM_THREADS", threads)
     config = run.folder / runs.ASKED
     options: dict[str, Any] = {
         "log": run.folder / "output.txt",
@@ -179,7 +183,9 @@ def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
         weights = runs.best_weights(run.folder)
     changed = DIAGNOSTICS if arguments.diagnostics else {}
     datasets = [dataset, *(f"{dataset}_{variant}" for variant in changed)]
-    metrics, *others = runs.evaluate(config, weights, datasets, run.folder, **options)
+    metrics, *others = runs.evaluate(
+        config, weights, datasets, run.folder, overrides=arguments.opts, **options
+    )
     predictions = json.loads((run.folder / f"predictions_{dataset}.json").read_text())["samples"]
     diagnostics = {
         column: found["mIoU"] for column, found in zip(changed.values(), others, strict=True)

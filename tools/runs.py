@@ -84,13 +84,20 @@ def best_weights(folder: Path) -> Path:
 
 
 def evaluate(
-    config_file: Path, weights: Path, datasets: Sequence[str], folder: Path, **options: Any
+    config_file: Path,
+    weights: Path,
+    datasets: Sequence[str],
+    folder: Path,
+    *,
+    overrides: Sequence[str] = (),
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """Metrics of a checkpoint on each dataset; scored again only where they are of another one.
 
     Args:
         config_file: for what the checkpoint does not say, such as TEST.
         folder: where metrics and predictions go.
+        overrides: KEY VALUE pairs that win over what the checkpoint says.
         options: of ``call``.
 
     Returns:
@@ -108,6 +115,7 @@ def evaluate(
         write_record(record, {n: of for n, of in scored.items() if n not in missing})
         call(
             *("train_net.py", "--config-file", str(config_file), "--eval-only"),
+            *overrides,
             *("MODEL.WEIGHTS", str(weights)),
             *("DATASETS.TEST", str(tuple(missing))),
             *("OUTPUT_DIR", str(folder)),

@@ -1,5 +1,6 @@
 """The comparison command, as a user calls it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -90,21 +91,40 @@ def test_a_failing_run_is_reported_and_the_others_go_on(finished, tmp_path):
     assert "known names: " in (tmp_path / "out" / "broken" / "seed1" / "output.txt").read_text()
 
 
-def test_trained_checkpoints_can_be_compared(finished, tmp_path):
-    root, output, _ = finished
-    names = ("rrsisd", "fianet_rrsisd")
-    given = [f"{name}={output / name / 'seed1' / 'model_final.pth'}" for name in names]
-    environment = {**os.environ, "DETECTRON2_DATASETS": str(root)}
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "tools/compare.py", "--checkpoints", *given]
-        + ["--output", str(tmp_path / "given")],
+def compare_checkpoints(root, output, names, *arguments):
+    """Compare the first seeds of a finished comparison below ``root``."""
+    given = [f"{name}={root / 'out' / name / 'seed1' / 'model_final.pth'}" for name in names]
+    command = [sys.executable, "-W", "ignore", "tools/compare.py", "--checkpoints", *given]
+    return subprocess.run(
+        [*command, "--output", str(output), *arguments],
         cwd=ROOT,
-        env=environment,
+        env={**os.environ, "DETECTRON2_DATASETS": str(root)},
         capture_output=True,
         text=True,
     )
+
+
+def test_trained_checkpoints_can_be_compared(finished, tmp_path):
+    root, _, _ = finished
+    result = compare_checkpoints(root, tmp_path, ("rrsisd", "fianet_rrsisd"))
     assert result.returncode == 0, result.stderr[-3000:]
     assert "| fianet_rrsisd " in result.stdout
+
+
+def test_another_input_size_reaches_given_checkpoints(finished, tmp_path):
+    root, _, _ = finished
+    result = compare_checkpoints(root, tmp_path, ("rrsisd",), "INPUT.SIZE", "(96,96)")
+    assert result.returncode == 0, result.stderr[-3000:]
+    predictions = json.loads((tmp_path / "rrsisd/model0/predictions_synthrs_test.json").read_text())
+    assert predictions["samples"][0]["prediction"]["size"] == [96, 96]
+
+
+@pytest.mark.parametrize("option", [("--seeds", "2"), ("--common", "configs/quickstart.yaml")])
+def test_options_for_training_are_refused_beside_checkpoints(finished, tmp_path, option):
+    root, _, _ = finished
+    result = compare_checkpoints(root, tmp_path / "out", ("rrsisd",), *option)
+    assert result.returncode == 2
+    assert "--common and --seeds are for training" in result.stderr
 
 
 @pytest.fixture
