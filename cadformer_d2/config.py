@@ -39,6 +39,8 @@ def _add_data_keys(cfg: CfgNode) -> None:
     cfg.INPUT.TOKENIZER = "bert-base-uncased"
     # Whether words are told apart as naming the object or its place; FIANet's alignment reads it.
     cfg.INPUT.TOKEN_ROLES = False
+    # Names for objects that it knows beside those of the project's datasets; for your own classes.
+    cfg.INPUT.OBJECT_NAMES = ()
     # Whether [CLS] and [SEP] count as words of both roles. Off: FIANet as published, whose branch
     # for the object is exactly zero where a single token names it.
     cfg.INPUT.ROLE_SPECIAL_TOKENS = False
@@ -139,7 +141,7 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # Weight of the cross-entropy and of the Dice term.
     loss.CE_WEIGHT = 0.9
     loss.DICE_WEIGHT = 0.1
-    # Cross-entropy weights of (background, target).
+    # Cross-entropy weights of (background, target), those of the releases; the paper names none.
     loss.CLASS_WEIGHTS = (0.9, 1.1)
     # How Dice is reduced over the batch: "mean", or "sum" as in the authors' released code.
     loss.DICE_REDUCTION = "mean"

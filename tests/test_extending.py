@@ -1,4 +1,4 @@
-"""What docs/extending.md tells a stranger to write works as it stands there."""
+"""The component that docs/extending.md tells a stranger to write works as it stands there."""
 
 import re
 from pathlib import Path

@@ -67,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--num-tokens", type=int, default=20, help="word pieces of a sentence")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--compile", action="store_true", help="torch.compile the forward pass")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the model")
     parser.add_argument(
         "--reference",
         action="store_true",
@@ -75,7 +75,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.compile and "memory" in arguments.work:
+        parser.error("--compile does not go with --work memory, which builds models of its own")
+    return arguments
 
 
 def works(text: str) -> list[str]:
@@ -135,6 +138,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     batch = random_batch(cfg, batch_size=arguments.batch_size, num_tokens=arguments.num_tokens)
     flops = count_flops_by_part(model, random_sample(cfg, arguments.num_tokens))
     parameters = count_parameters(model)
+    if arguments.compile:
+        model.compile()
     peak = peak_flops(model.device, DTYPES[arguments.dtype])
     floor_seconds = sum(flops.values()) * arguments.batch_size / peak
     result: dict[str, Any] = {
@@ -203,7 +208,6 @@ def measure_inference(
     call = forward_pass(model, batch, arguments.dtype)
     result: dict[str, Any] = {}
     if arguments.compile:
-        model.compile()
         start = measure({"first": call}, device=model.device, repeats=1, warm_up=0)["first"]
         result["seconds of the first, compiling call"] = start.median
     result |= described(measure_calls(arguments, model, call), arguments.batch_size)

@@ -15,16 +15,17 @@ from torch import Tensor, nn
 def peak_memory(work: Callable[..., Any], *arguments: Any, device: torch.device) -> int:
     """Bytes that ``work(*arguments)`` needed at most.
 
-    On a GPU what PyTorch held there; on a CPU the largest resident size of a fresh process that
-    does nothing else, the interpreter and libraries included.
+    On a GPU what PyTorch held there beyond what it held before; on a CPU the largest resident size
+    of a fresh process that does nothing else, the interpreter and libraries included.
 
     Args:
         work: importable by name, as are its arguments: it runs in another process on a CPU.
     """
     if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         work(*arguments)
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_allocated(device) - before
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(resident_peak, (work, arguments))
@@ -32,6 +33,8 @@ def peak_memory(work: Callable[..., Any], *arguments: Any, device: torch.device)
 
 def kept_for_backward(model: nn.Module, forward: Callable[[], object]) -> int:
     """Bytes that autograd keeps from a forward pass for the backward pass, weights not counted.
+
+    Under autocast the weights' copies in the other format are, since they are made for the pass.
 
     Args:
         model: whose parameters and buffers are there anyway.

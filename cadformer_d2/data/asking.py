@@ -45,6 +45,9 @@ def ask_without(
 
     Returns:
         one record per sentence that has such words and others; the number left out is logged.
+
+    Raises:
+        ValueError: no sentence has.
     """
     changed = []
     asked = ask_every_sentence(records)
@@ -53,6 +56,11 @@ def ask_without(
         rest = without_spans(expression, find(expression))
         if rest not in ("", expression):
             changed.append(cast(ReferRecord, {**record, "expressions": [rest]}))
+    if not changed:
+        raise ValueError(
+            f"none of {len(asked)} sentences has such words and others beside them, so none can be "
+            "asked without"
+        )
     logger.info(
         "%d of %d sentences have no such words, or no others: left out",
         len(asked) - len(changed),

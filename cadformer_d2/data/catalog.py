@@ -66,15 +66,6 @@ REFSEGRS_THINGS = (
 # Every name for an object that a sentence of these datasets may use.
 OBJECT_NAMES = tuple(sorted({*RRSISD_CLASSES, *CATEGORIES, *REFSEGRS_THINGS}))
 
-# Endings of the names under which a split is asked otherwise than usual.
-ASKING: dict[str, Asker] = {
-    "_sentences": ask_every_sentence,
-    "_shuffled": ask_about_another,
-    "_no_places": partial(ask_without, find=partial(position_spans, names=OBJECT_NAMES)),
-    "_no_categories": partial(ask_without, find=partial(object_spans, names=OBJECT_NAMES)),
-}
-
-
 @dataclass(frozen=True)
 class DatasetInfo:
     """A dataset on disk. Counts are refs by split as published; none for generated data."""
@@ -157,6 +148,17 @@ def find_dataset(name: str, root: str | os.PathLike | None = None) -> DatasetInf
     return known[name]
 
 
+def ways_of_asking(info: DatasetInfo) -> dict[str, Asker]:
+    """By the endings of the names under which a split is asked otherwise than usual."""
+    names = sorted({*OBJECT_NAMES, *info.classes})
+    return {
+        "_sentences": ask_every_sentence,
+        "_shuffled": ask_about_another,
+        "_no_places": partial(ask_without, find=partial(position_spans, names=names)),
+        "_no_categories": partial(ask_without, find=partial(object_spans, names=names)),
+    }
+
+
 def register_datasets(root: str | os.PathLike | None = None, *, lenient: bool = False) -> list[str]:
     """Register every known dataset; a second call replaces what the first registered.
 
@@ -178,7 +180,7 @@ def register_datasets(root: str | os.PathLike | None = None, *, lenient: bool = 
     names = []
     for info, split in itertools.product(known_datasets(folder).values(), SPLITS):
         load = partial(info.load, folder, split, lenient)
-        for suffix, ask in ASKING.items():
+        for suffix, ask in ways_of_asking(info).items():
             names.append(register(info, split, suffix, partial(asked, load, ask), folder))
         usual = load if split == "train" else partial(asked, load, ask_every_sentence)
         names.append(register(info, split, "", usual, folder))

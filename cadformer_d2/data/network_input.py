@@ -43,7 +43,7 @@ class NetworkInput:
         )
         parser = SentenceRoleParser(
             tokenizer=tokenizer,
-            names=OBJECT_NAMES,
+            names=(*OBJECT_NAMES, *cfg.INPUT.OBJECT_NAMES),
             adds_special_tokens=cfg.INPUT.ROLE_SPECIAL_TOKENS,
         )
         return {

@@ -23,6 +23,29 @@ def test_a_folder_with_a_description_is_registered_without_a_line_of_code(tmp_pa
     assert find_dataset("mydata", tmp_path).published_counts == {"train": 3}
 
 
+def said(tmp_path, sentence):
+    """A dataset of the classes windsock and court, all of whose sentences are one."""
+    files = ReferFiles(tmp_path, name="mydata")
+    for ref in files.refs:
+        for entry in ref["sentences"]:
+            entry["sent"] = sentence
+    files.write()
+    (files.annotations / "dataset.json").write_text('{"classes": ["windsock", "court"]}')
+    register_datasets(tmp_path)
+
+
+def test_its_categories_can_be_taken_out_of_its_sentences(tmp_path):
+    said(tmp_path, "the left windsock near the pier")
+    records = dataset_records("mydata_test_no_categories")
+    assert {record["expressions"][0] for record in records} == {"the left near the pier"}
+
+
+def test_sentences_without_any_such_word_are_an_error(tmp_path):
+    said(tmp_path, "the left one")
+    with pytest.raises(ValueError, match="none of 6 sentences has such words"):
+        dataset_records("mydata_test_no_categories")
+
+
 def test_a_folder_without_one_is_unknown_and_the_error_says_what_to_do(tmp_path):
     ReferFiles(tmp_path, name="mydata").write()
     with pytest.raises(ValueError, match="unknown dataset 'mydata'; known: .*dataset.json"):

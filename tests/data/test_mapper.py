@@ -29,6 +29,13 @@ def mapper(*, is_train=True, **changes):
     return RefSegMapper(cfg, is_train=is_train)
 
 
+def test_names_of_ones_own_objects_are_told_from_places(record):
+    record["expressions"] = ["the windsock on the left"] * len(record["expressions"])
+    own = mapper(**{"INPUT.TOKEN_ROLES": True, "INPUT.OBJECT_NAMES": ("windsock",)})
+    for mapped, is_known in ((mapper(**{"INPUT.TOKEN_ROLES": True}), False), (own, True)):
+        assert mapped(record, rng())["is_object"].any() == is_known
+
+
 def rng(seed=0):
     return np.random.default_rng(seed)
 
