@@ -66,6 +66,7 @@ REFSEGRS_THINGS = (
 # Every name for an object that a sentence of these datasets may use.
 OBJECT_NAMES = tuple(sorted({*RRSISD_CLASSES, *CATEGORIES, *REFSEGRS_THINGS}))
 
+
 @dataclass(frozen=True)
 class DatasetInfo:
     """A dataset on disk. Counts are refs by split as published; none for generated data."""
