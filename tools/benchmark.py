@@ -76,8 +76,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
     arguments = parser.parse_args()
-    if arguments.compile and "memory" in arguments.work:
-        parser.error("--compile does not go with --work memory, which builds models of its own")
+    if arguments.compile and (arguments.reference or "memory" in arguments.work):
+        parser.error("--compile goes neither with --reference nor with --work memory")
     return arguments
 
 

@@ -169,12 +169,11 @@ def write_config(run: Run) -> None:
 def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
     """Train the run unless that is done, and score it."""
     dataset = arguments.dataset or run.cfg.DATASETS.TEST[0]
-    threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
-    threads = os.environ.get("OMP_NUM_THREADS", threads)
+    share = max(1, (os.cpu_count() or 1) // arguments.jobs)
     config = run.folder / runs.ASKED
     options: dict[str, Any] = {
         "log": run.folder / "output.txt",
-        "environment": {"OMP_NUM_THREADS": threads},
+        "environment": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))},
     }
     seconds = None
     weights = run.weights

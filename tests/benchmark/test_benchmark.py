@@ -104,6 +104,14 @@ def test_the_command_measures_a_baseline_against_plain_operators(tmp_path):
     assert result["GFLOPs of a sample"]["neck"] > 0
 
 
+@pytest.mark.parametrize("options", [("--reference",), ("--work", "memory")])
+def test_what_would_not_be_compiled_is_not_called_so(options):
+    command = [sys.executable, "-W", "ignore", "tools/benchmark.py", "--compile", *options]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "--compile goes neither with --reference nor" in result.stderr
+
+
 def test_an_evaluation_is_timed_from_files_to_scores_in_the_format_asked_for(tmp_path, tiny_cfg):
     ReferFiles(tmp_path).write()
     register_datasets(tmp_path)
