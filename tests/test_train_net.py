@@ -46,6 +46,7 @@ MISTAKES = {
     "MODEL.DECODER.NAME TCDM": "error: MODEL.DECODER.NAME is 'TCDM'; known names: ",
     "MODEL.DECODR.NAME TCMD": "error: Non-existent key: MODEL.DECODR.NAME",
     "DATASETS.TRAIN ('rrsisd_train',)": "refs(unc).p is missing; datasets/README.md shows",
+    "DATASETS.VAL ('synthrs_vla',)": "error: DATASETS.VAL has 'synthrs_vla', which is no dataset",
     "--eval-only MODEL.WEIGHTS gone.pth": "error: checkpoint gone.pth is missing",
     "SOLVER.BASE_LR fast": "error: Type mismatch (<class 'float'> vs. <class 'str'>)",
 }

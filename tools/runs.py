@@ -26,7 +26,7 @@ SCORED = "scored.json"  # by dataset: the metrics file, and the checkpoint that 
 def call(
     *command: str, log: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Run one of the project's commands from its root.
+    """Run one of the project's commands in the caller's working directory.
 
     Args:
         command: a script and its arguments, relative to the root.
@@ -38,14 +38,15 @@ def call(
         subprocess.CalledProcessError: the command failed.
     """
     # Warnings of libraries about each other would bury what matters.
-    whole = [sys.executable, "-W", "ignore", *command]
+    script, *arguments = command
+    whole = [sys.executable, "-W", "ignore", str(ROOT / script), *arguments]
     variables = {**KEEP_FREED_MEMORY, **os.environ, **(environment or {})}
     if log is None:
         print(f"\n$ python {shlex.join(command)}", flush=True)
-        subprocess.run(whole, cwd=ROOT, env=variables, check=True)
+        subprocess.run(whole, env=variables, check=True)
         return
     with log.open("a") as file:
-        subprocess.run(whole, cwd=ROOT, env=variables, check=True, stdout=file, stderr=file)
+        subprocess.run(whole, env=variables, check=True, stdout=file, stderr=file)
 
 
 def train(config_file: Path, folder: Path, **options: Any) -> float:

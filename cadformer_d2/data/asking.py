@@ -53,8 +53,9 @@ def ask_without(
     asked = ask_every_sentence(records)
     for record in asked:
         (expression,) = record["expressions"]
-        rest = without_spans(expression, find(expression))
-        if rest not in ("", expression):
+        spans = find(expression)
+        rest = without_spans(expression, spans)
+        if spans and rest:
             changed.append(cast(ReferRecord, {**record, "expressions": [rest]}))
     if not changed:
         raise ValueError(

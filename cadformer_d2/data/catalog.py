@@ -116,7 +116,7 @@ DATASETS = {
 
 def dataset_root(root: str | os.PathLike | None = None) -> Path:
     """``root``, or what DETECTRON2_DATASETS names, or ``datasets``."""
-    return Path(root or os.environ.get("DETECTRON2_DATASETS", "datasets"))
+    return Path(root or os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
 def known_datasets(root: str | os.PathLike | None = None) -> dict[str, DatasetInfo]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ..structures import ModelInput, ReferRecord
@@ -153,7 +154,8 @@ def read_image(record: ReferRecord, image_format: str) -> np.ndarray:
     """
     try:
         image = detection_utils.read_image(record["file_name"], image_format)
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError on some broken headers
+    # Pillow raises SyntaxError on some broken headers, and refuses very large pictures.
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{record['file_name']} (ref {record['ref_id']}) cannot be read as an image: {error}"
         ) from error

@@ -43,9 +43,11 @@ def single_mask(part: Any, height: int, width: int) -> RunLengthMask:
     """A compressed RLE of one RLE dict (compressed or not) or one polygon."""
     if not isinstance(part, dict):
         return coco_mask.frPyObjects([part], height, width)[0]
-    if isinstance(part["counts"], list):
-        return coco_mask.frPyObjects(part, height, width)
     runs = part["counts"]
+    if isinstance(runs, list):
+        if min(runs, default=0) < 0 or sum(runs) != height * width:
+            raise ValueError(f"its runs do not add up to {height} x {width} pixels")
+        return coco_mask.frPyObjects(part, height, width)
     mask = {"size": [height, width], "counts": runs.encode() if isinstance(runs, str) else runs}
     # The decoder of damaged runs writes past its buffer or stops early; their sum must fit.
     if run_total(mask["counts"]) != height * width:

@@ -8,6 +8,12 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+# What the unpickler raises on bytes that make no sense.
+DAMAGED_PICKLE = (
+    *(pickle.UnpicklingError, EOFError, MemoryError, AttributeError, TypeError),
+    *(IndexError, KeyError, ValueError),
+)
+
 
 class PlainUnpickler(pickle.Unpickler):
     """Reads a pickle made of lists, dicts, tuples, strings, bytes and numbers; nothing else.
@@ -37,7 +43,7 @@ def read_plain_pickle(path: Path) -> Any:
             return PlainUnpickler(io.BytesIO(content), encoding=encoding).load()
         except UnicodeDecodeError:
             continue
-        except (pickle.UnpicklingError, EOFError, IndexError, KeyError, ValueError) as error:
+        except DAMAGED_PICKLE as error:
             raise ValueError(
                 f"{path}: refused to read this pickle: {error or 'it ends too early'}. "
                 "Fetch the file again from the dataset's publisher."

@@ -221,6 +221,8 @@ class RecordReader:
         found = [sentence for sentence in ref["sentences"] if str(sentence["sent"]).strip()]
         if len(found) < len(ref["sentences"]) or not found:
             fail("empty expressions", "has an empty expression")
+        if len({sentence["sent_id"] for sentence in found}) < len(found):
+            fail("duplicate ids", "has two sentences of one sent_id")
         return found
 
     def mask(self, ref: dict, target: dict, picture: dict) -> RunLengthMask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from detectron2.layers import NaiveSyncBatchNorm
 from detectron2.utils import comm
 from torch import Tensor, nn
@@ -18,6 +19,16 @@ def distributed(model: nn.Module) -> nn.Module:
     device = next(model.parameters()).device
     device_ids = [comm.get_local_rank()] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the main one's running statistics, which checkpoints hold.
+
+    Norms that are not synchronised have other ones in each.
+    """
+    if comm.get_world_size() > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)
 
 
 def with_synchronized_norms(model: nn.Module) -> nn.Module:

@@ -9,8 +9,6 @@ from detectron2.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from torch import nn
 
-WARMUP_FACTOR = 0.001  # the first iteration's share of the learning rate
-
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     """AdamW (betas 0.9, 0.999) over all trainable parameters.
@@ -54,6 +52,6 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMult
         )
     decay = PolynomialDecayParamScheduler(base_value=1, power=solver.POLY_POWER)
     warmed = WarmupParamScheduler(
-        decay, WARMUP_FACTOR, solver.WARMUP_ITERS / solver.MAX_ITER, solver.WARMUP_METHOD
+        decay, solver.WARMUP_FACTOR, solver.WARMUP_ITERS / solver.MAX_ITER, solver.WARMUP_METHOD
     )
     return LRMultiplier(optimizer, warmed, max_iter=solver.MAX_ITER)

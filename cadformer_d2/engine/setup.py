@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from ..checkpoint import trained_config
 from ..config import add_cadformer_config
-from ..data.catalog import register_datasets
+from ..data.catalog import known_datasets, register_datasets
 from ..precision import DTYPES, refuse_unusable_format
 
 logger = logging.getLogger(__name__)
@@ -46,10 +47,26 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
     if arguments.eval_only:
         cfg = config_for_evaluation(cfg, overrides=arguments.opts)
     register_datasets(lenient=cfg.DATASETS.LENIENT)
+    refuse_unknown_datasets(cfg, eval_only=arguments.eval_only)
     cfg.freeze()
     default_setup(cfg, arguments)
     keep_tracebacks_in_the_file(logging.getLogger("detectron2"))
     return cfg
+
+
+def refuse_unknown_datasets(cfg: CfgNode, *, eval_only: bool) -> None:
+    """Raise ValueError where a dataset that will be read, perhaps much later, is not registered."""
+    keys = ("TEST",) if eval_only else ("TRAIN", "VAL")
+    if eval_only and not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty; name a dataset, for example ('rrsisd_test',)")
+    for key in keys:
+        for name in cfg.DATASETS[key]:
+            if name not in DatasetCatalog.list():
+                known = ", ".join(known_datasets())
+                raise ValueError(
+                    f"DATASETS.{key} has {name!r}, which is no dataset; known: {known}, each with "
+                    "_train, _val or _test behind it"
+                )
 
 
 def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:

@@ -26,7 +26,7 @@ from ..data.loading import (
 from ..evaluation import ReferringSegmentationEvaluator
 from ..precision import autocast
 from . import optimizer as optimizers
-from .distributed import distributed, with_synchronized_norms
+from .distributed import distributed, share_buffers, with_synchronized_norms
 from .training_step import TrainingStep
 
 logger = logging.getLogger(__name__)
@@ -71,8 +71,20 @@ class RefSegTrainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """As DefaultTrainer's; then start the data where the checkpoint left it."""
+        """As DefaultTrainer's; then start the data where the checkpoint left it.
+
+        The checkpoint's optimiser brings the rates and decays of its own config along; those of
+        this run's config count.
+        """
+        groups = self._trainer.optimizer.param_groups
+        asked = [(group["initial_lr"], group["weight_decay"]) for group in groups]
         super().resume_or_load(resume=resume)
+        groups = self._trainer.optimizer.param_groups  # loading replaces them
+        for group, (rate, decay) in zip(groups, asked, strict=True):
+            group["initial_lr"], group["weight_decay"] = rate, decay
+        self.scheduler.base_lrs = [rate for rate, _ in asked]
+        for group, rate in zip(groups, self.scheduler.get_lr(), strict=True):
+            group["lr"] = rate
         self._trainer.data_loader = build_refseg_train_loader(
             self.cfg,
             self.training_set,
@@ -101,6 +113,7 @@ class RefSegTrainer(DefaultTrainer):
 
     def validate(self) -> dict[str, Any]:
         """Metrics on the first of DATASETS.VAL; the others are scored and logged."""
+        share_buffers(self.model)
         results = self.test(self.cfg, self.model, dataset_names=self.cfg.DATASETS.VAL)
         self._last_eval_results = results
         return results.get(self.cfg.DATASETS.VAL[0], {})

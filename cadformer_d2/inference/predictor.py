@@ -212,6 +212,8 @@ class RefSegPredictor:
                 return detection_utils.read_image(os.fspath(image), self.image_format)
             except FileNotFoundError:
                 raise
+            except Image.DecompressionBombError as error:
+                raise ValueError(f"{image}: {error}; see tools/segment_raster.py") from error
             except (OSError, SyntaxError) as error:
                 raise ValueError(f"{image} cannot be read as an image: {error}") from error
         if isinstance(image, Image.Image):

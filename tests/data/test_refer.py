@@ -200,6 +200,28 @@ def test_words_for_places_can_be_taken_out_of_every_sentence(files):
     assert [record["sent_id"] for record in changed] == [5, 11, 17]
 
 
+def test_spaces_alone_do_not_make_a_sentence_another(files):
+    for ref in files.refs:
+        for sentence in ref["sentences"]:
+            sentence["sent"] += " "
+    records = load(files.write(), split="test")
+    changed = ask_without(records, find=partial(position_spans, names=OBJECT_NAMES))
+    assert [record["sent_id"] for record in changed] == [5, 11, 17]
+
+
+def test_two_sentences_of_one_id_are_an_error(files):
+    first, second = files.refs[0]["sentences"][:2]
+    second["sent_id"] = first["sent_id"]
+    with pytest.raises(ValueError, match="has two sentences of one sent_id"):
+        load(files.write(), split=files.refs[0]["split"])
+
+
+@pytest.mark.parametrize("runs", [[5, 10], [HEIGHT * WIDTH + 10, -10], []])
+def test_uncompressed_runs_must_fill_the_image(runs):
+    with pytest.raises(ValueError, match="do not add up"):
+        united_mask({"size": [HEIGHT, WIDTH], "counts": runs}, height=HEIGHT, width=WIDTH)
+
+
 def sentence_owner(files, sent_id):
     """The ref whose sentence it is."""
     return next(ref["ref_id"] for ref in files.refs if sent_id in ref["sent_ids"])

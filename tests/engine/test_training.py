@@ -60,6 +60,20 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(tmp_path):
     assert resumed.checkpointer.has_checkpoint()
 
 
+def test_a_resumed_run_takes_the_learning_rate_it_is_asked_for(tmp_path):
+    cfg = training_cfg(tmp_path)
+    with pytest.raises(InterruptedRunError):
+        train(cfg, stop_before=4)
+    cfg.SOLVER.BASE_LR = cfg.SOLVER.BASE_LR / 8
+    trainer = RefSegTrainer(cfg)
+    trainer.resume_or_load(resume=True)
+    fresh = RefSegTrainer(cfg)._trainer.optimizer.param_groups
+    for group, wanted in zip(trainer._trainer.optimizer.param_groups, fresh, strict=True):
+        assert group["initial_lr"] == wanted["initial_lr"]
+        # Polynomial decay, at iteration 4 of 6.
+        assert group["lr"] == pytest.approx(group["initial_lr"] * (1 - 4 / 6) ** 0.9)
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_does_not(tmp_path):
     _, first = train(training_cfg(tmp_path, name="first"))
     _, second = train(training_cfg(tmp_path, name="second"))
@@ -128,6 +142,20 @@ def test_two_processes_train_and_score_what_one_does(tmp_path):
     metrics = json.loads((tmp_path / "two" / "metrics_synthrs_val.json").read_text())
     assert metrics["num_samples"] == 6
     assert (tmp_path / "two" / "model_final.pth").is_file()
+
+
+def validate_here(folder, root):
+    cfg = training_cfg(root, name=f"{folder}/run", **{"MODEL.SYNC_BATCH_NORM": False})
+    trainer, _ = train(cfg)
+    torch.save(trainer.model.state_dict(), f"{folder}/rank{comm.get_rank()}.pth")
+
+
+def test_every_process_validates_the_model_that_is_saved(tmp_path):
+    ReferFiles(tmp_path).write()
+    launch(validate_here, 2, dist_url="auto", args=(str(tmp_path), tmp_path))
+    first, second = (torch.load(tmp_path / f"rank{rank}.pth") for rank in (0, 1))
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
 
 def normalize_here(folder, is_synchronized):
