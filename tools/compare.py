@@ -86,7 +86,9 @@ def parse_arguments() -> argparse.Namespace:
     source.add_argument(
         "--checkpoints", nargs="+", metavar="NAME=FILE", help="trained models; a name may repeat"
     )
-    parser.add_argument("--common", metavar="FILE", help="config put over every method to train")
+    parser.add_argument(
+        "--common", default="", metavar="FILE", help="config put over every method to train"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, help="of every method to train; without: 1")
     parser.add_argument("--dataset", help="scored instead of each config's first DATASETS.TEST")
     parser.add_argument("--output", default="output/compare", help="folder of runs and tables")
@@ -123,7 +125,7 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
         for name, file in zip(names, arguments.config_files, strict=True):
             folder = output / name / f"seed{seed}"
             own = ("SEED", str(seed), "OUTPUT_DIR", str(folder))
-            cfg = merged(load_config(file), [*arguments.opts, *own], file=arguments.common or "")
+            cfg = merged(load_config(file), [*arguments.opts, *own], file=arguments.common)
             planned.append(Run(name, folder, cfg, None))
     return planned
 
@@ -169,11 +171,11 @@ def write_config(run: Run) -> None:
 def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
     """Train the run unless that is done, and score it."""
     dataset = arguments.dataset or run.cfg.DATASETS.TEST[0]
-    share = max(1, (os.cpu_count() or 1) // arguments.jobs)
+    threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
     config = run.folder / runs.ASKED
     options: dict[str, Any] = {
         "log": run.folder / "output.txt",
-        "environment": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))},
+        "environment": {"OMP_NUM_THREADS": threads},
     }
     seconds = None
     weights = run.weights

@@ -73,7 +73,7 @@ def evaluated(weights: Path, dataset: str | None, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / runs.ASKED
     config.write_text(cfg.dump())
-    runs.evaluate(config.resolve(), weights.resolve(), (dataset,), folder.resolve())
+    runs.evaluate(config, weights, (dataset,), folder)
     return folder / f"predictions_{dataset}.json"
 
 

@@ -29,10 +29,10 @@ def call(
     """Run one of the project's commands in the caller's working directory.
 
     Args:
-        command: a script and its arguments, relative to the root.
+        command: a script, relative to the root, and its arguments.
         log: file that its output is added to; None: the terminal, with the
             command itself.
-        environment: variables to set for it.
+        environment: variables to set for it where the caller has not.
 
     Raises:
         subprocess.CalledProcessError: the command failed.
@@ -40,7 +40,7 @@ def call(
     # Warnings of libraries about each other would bury what matters.
     script, *arguments = command
     whole = [sys.executable, "-W", "ignore", str(ROOT / script), *arguments]
-    variables = {**KEEP_FREED_MEMORY, **os.environ, **(environment or {})}
+    variables = {**KEEP_FREED_MEMORY, **(environment or {}), **os.environ}
     if log is None:
         print(f"\n$ python {shlex.join(command)}", flush=True)
         subprocess.run(whole, env=variables, check=True)

@@ -43,16 +43,20 @@ def single_mask(part: Any, height: int, width: int) -> RunLengthMask:
     """A compressed RLE of one RLE dict (compressed or not) or one polygon."""
     if not isinstance(part, dict):
         return coco_mask.frPyObjects([part], height, width)[0]
-    runs = part["counts"]
-    if isinstance(runs, list):
-        if min(runs, default=0) < 0 or sum(runs) != height * width:
-            raise ValueError(f"its runs do not add up to {height} x {width} pixels")
-        return coco_mask.frPyObjects(part, height, width)
-    mask = {"size": [height, width], "counts": runs.encode() if isinstance(runs, str) else runs}
+    runs = part["counts"].encode() if isinstance(part["counts"], str) else part["counts"]
     # The decoder of damaged runs writes past its buffer or stops early; their sum must fit.
-    if run_total(mask["counts"]) != height * width:
+    if not covers(runs, height * width):
         raise ValueError(f"its runs do not add up to {height} x {width} pixels")
-    return mask
+    if isinstance(runs, list):
+        return coco_mask.frPyObjects(part, height, width)
+    return {"size": [height, width], "counts": runs}
+
+
+def covers(runs: list[int] | bytes, pixels: int) -> bool:
+    """Whether run lengths, plain or compressed, are those of a mask of so many pixels."""
+    if isinstance(runs, list):
+        return min(runs, default=0) >= 0 and sum(runs) == pixels
+    return run_total(runs) == pixels
 
 
 def run_total(counts: bytes) -> int:

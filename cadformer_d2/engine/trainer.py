@@ -76,15 +76,13 @@ class RefSegTrainer(DefaultTrainer):
         The checkpoint's optimiser brings the rates and decays of its own config along; those of
         this run's config count.
         """
-        groups = self._trainer.optimizer.param_groups
-        asked = [(group["initial_lr"], group["weight_decay"]) for group in groups]
+        optimizer = self._trainer.optimizer
+        asked = [(group["initial_lr"], group["weight_decay"]) for group in optimizer.param_groups]
         super().resume_or_load(resume=resume)
-        groups = self._trainer.optimizer.param_groups  # loading replaces them
-        for group, (rate, decay) in zip(groups, asked, strict=True):
-            group["initial_lr"], group["weight_decay"] = rate, decay
         self.scheduler.base_lrs = [rate for rate, _ in asked]
-        for group, rate in zip(groups, self.scheduler.get_lr(), strict=True):
-            group["lr"] = rate
+        groups = zip(optimizer.param_groups, asked, self.scheduler.get_lr(), strict=True)
+        for group, (rate, decay), now in groups:
+            group.update(initial_lr=rate, weight_decay=decay, lr=now)
         self._trainer.data_loader = build_refseg_train_loader(
             self.cfg,
             self.training_set,
