@@ -3,9 +3,11 @@
 import pytest
 import torch
 from detectron2.config import get_cfg
+from detectron2.engine import default_argument_parser
 
 import cadformer_d2  # noqa: F401  (registers the components)
 from cadformer_d2.config import add_cadformer_config
+from cadformer_d2.engine.processes import run_in_processes
 
 VOCABULARY_SIZE = 320
 
@@ -59,3 +61,8 @@ def make_sample(*, seed=0, size=(64, 64), num_tokens=7, native_size=None, is_tra
     if is_train:
         sample["gt_mask"] = torch.rand(size, generator=generator) > 0.8
     return sample
+
+
+def run_in_two_processes(main, *args):
+    arguments = default_argument_parser().parse_args(["--num-gpus", "2", "--dist-url", "auto"])
+    run_in_processes(main, arguments, args=args)

@@ -105,7 +105,9 @@ def test_torchrun_makes_one_training_of_its_processes(tmp_path):
         last = json.loads((output / "metrics.json").read_text().splitlines()[-1])
         return last["total_loss"]
 
-    assert losses("torchrun", launcher=TORCHRUN) == losses("launch", "--num-gpus", "2")
+    launched = losses("launch", "--num-gpus", "2")
+    # torchrun gives each process one thread, whose sums differ in the last digits.
+    assert losses("torchrun", launcher=TORCHRUN) == pytest.approx(launched, rel=1e-5)
 
 
 def test_torchrun_and_a_number_of_gpus_contradict_each_other(tmp_path):

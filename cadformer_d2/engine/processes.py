@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -26,12 +27,12 @@ def run_in_processes(
     """
     if not dist.is_torchelastic_launched():
         launch(
-            main,
+            call_and_leave,
             arguments.num_gpus,
             num_machines=arguments.num_machines,
             machine_rank=arguments.machine_rank,
             dist_url=arguments.dist_url,
-            args=args,
+            args=(main, *args),
         )
         return
     if arguments.num_gpus > 1 or arguments.num_machines > 1:
@@ -40,8 +41,7 @@ def run_in_processes(
             "--num-machines, or call the command without torchrun"
         )
     join_torchrun()
-    main(*args)
-    dist.destroy_process_group()
+    call_and_leave(main, *args)
 
 
 def join_torchrun() -> None:
@@ -52,3 +52,19 @@ def join_torchrun() -> None:
     dist.init_process_group(backend="nccl" if has_gpu else "gloo")
     comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
     comm.synchronize()
+
+
+def call_and_leave(main: Callable[..., None], *args: Any) -> None:
+    """Call ``main(*args)``, then end the process group, which Detectron2 leaves to Python's exit.
+
+    A thread of Gloo that frees its last tensor while Python shuts down aborts the process, and the
+    run counts as failed. The threads end with the last reference to their group: Detectron2 holds
+    two, and a trainer, which refers to itself, one more in its DistributedDataParallel.
+    """
+    main(*args)
+    if not dist.is_initialized():
+        return
+    dist.destroy_process_group()
+    comm._LOCAL_PROCESS_GROUP = None
+    comm._get_global_gloo_group.cache_clear()
+    gc.collect()

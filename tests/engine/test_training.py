@@ -2,8 +2,7 @@ import json
 
 import pytest
 import torch
-from conftest import make_tiny_cfg
-from detectron2.engine import launch
+from conftest import make_tiny_cfg, run_in_two_processes
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from refer_files import ReferFiles
@@ -138,7 +137,7 @@ def train_here(folder, root):
 
 def test_two_processes_train_and_score_what_one_does(tmp_path):
     ReferFiles(tmp_path).write()
-    launch(train_here, 2, dist_url="auto", args=(str(tmp_path / "two"), str(tmp_path)))
+    run_in_two_processes(train_here, str(tmp_path / "two"), str(tmp_path))
     metrics = json.loads((tmp_path / "two" / "metrics_synthrs_val.json").read_text())
     assert metrics["num_samples"] == 6
     assert (tmp_path / "two" / "model_final.pth").is_file()
@@ -152,7 +151,7 @@ def validate_here(folder, root):
 
 def test_every_process_validates_the_model_that_is_saved(tmp_path):
     ReferFiles(tmp_path).write()
-    launch(validate_here, 2, dist_url="auto", args=(str(tmp_path), tmp_path))
+    run_in_two_processes(validate_here, str(tmp_path), tmp_path)
     first, second = (torch.load(tmp_path / f"rank{rank}.pth") for rank in (0, 1))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
@@ -170,7 +169,7 @@ def normalize_here(folder, is_synchronized):
 
 @pytest.mark.parametrize("is_synchronized", [True, False])
 def test_synchronized_norms_see_the_samples_of_both_processes(tmp_path, is_synchronized):
-    launch(normalize_here, 2, dist_url="auto", args=(str(tmp_path), is_synchronized))
+    run_in_two_processes(normalize_here, str(tmp_path), is_synchronized)
     norm = nn.Sequential(nn.BatchNorm2d(3))
     wanted = norm(torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)))
     (first, _), (second, state) = (torch.load(tmp_path / f"rank{rank}.pth") for rank in (0, 1))
@@ -187,7 +186,7 @@ def normalize_bfloat16_here(folder):
 
 
 def test_synchronized_norms_keep_variances_of_bfloat16(tmp_path):
-    launch(normalize_bfloat16_here, 2, dist_url="auto", args=(str(tmp_path),))
+    run_in_two_processes(normalize_bfloat16_here, str(tmp_path))
     output = torch.load(tmp_path / "rank0.pth")
     assert output.dtype == torch.bfloat16
     assert output.float().std().item() == pytest.approx(1, abs=0.05)

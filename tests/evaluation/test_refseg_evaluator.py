@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from detectron2.engine import launch
+from conftest import run_in_two_processes
 from pycocotools import mask as coco_mask
 
 from cadformer_d2.evaluation import ReferringSegmentationEvaluator
@@ -111,7 +111,7 @@ def score_share(folder):
 
 
 def test_two_processes_give_the_metrics_of_one(tmp_path):
-    launch(score_share, 2, dist_url="auto", args=(str(tmp_path),))
+    run_in_two_processes(score_share, str(tmp_path))
     shared = json.loads((tmp_path / "metrics_pools.json").read_text())
     assert shared["mIoU"] == pytest.approx(scored(evaluator(), range(5))["referring_seg"]["mIoU"])
     assert shared["num_samples"] == 5
