@@ -32,7 +32,7 @@ class ReferFiles:
         self.instances = {
             "images": [],
             "annotations": [],
-            "categories": [{"id": 1, "name": "baseball field"}, {"id": 2, "name": "court"}],
+            "categories": [{"id": 1, "name": "baseball field"}, {"id": 2, "name": "tennis court"}],
         }
         self.refs = []
         for image_id in range(1, num_images + 1):

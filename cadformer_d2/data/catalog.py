@@ -87,7 +87,7 @@ class DatasetInfo:
             self.annotations(root),
             self.images(root),
             split=split,
-            num_categories=len(self.classes),
+            classes=self.classes,
             lenient=lenient,
         )
 

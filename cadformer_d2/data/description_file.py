@@ -13,7 +13,7 @@ SPLITS = ("train", "val", "test")
 def read_description(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
     """
     Returns:
-        names of the categories in the order of their ids (key ``classes``), and refs by split
+        names of the categories (key ``classes``), and refs by split
         (key ``counts``, may be missing), which ``tools/check_dataset.py`` compares.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +17,11 @@ from .plain_files import read_json, read_plain_pickle
 logger = logging.getLogger(__name__)
 
 REFS_FILE, INSTANCES_FILE = "refs(unc).p", "instances.json"
+REF_KEYS = {"ref_id", "ann_id", "image_id", "category_id", "split", "sentences"}
+SENTENCE_KEYS = {"sent_id", "sent"}
+ANNOTATION_KEYS = {"image_id", "segmentation"}
+IMAGE_KEYS = {"file_name", "height", "width"}
+CATEGORY_KEYS = {"id", "name"}
 KNOWN_SPLITS = frozenset({"train", "val", "test", "testA", "testB", "testC"})
 # Offenders of each kind that a report names; the rest are counted.
 NAMED_OFFENDERS = 3
@@ -62,7 +68,7 @@ def load_refer_records(
     images: Path,
     *,
     split: str,
-    num_categories: int | None = None,
+    classes: Sequence[str] | None = None,
     lenient: bool = False,
 ) -> list[ReferRecord]:
     """Records of one split, one per ref with all its sentences.
@@ -71,24 +77,22 @@ def load_refer_records(
         annotations: folder with ``refs(unc).p`` and ``instances.json``.
         images: folder of the image files.
         split: as the refs name it.
-        num_categories: what the dataset is known to have; a file with more is refused, since its
-            indices would name other classes. None: not checked.
+        classes: names of the categories that indices count; None: the file's own, in the order of
+            their ids.
         lenient: skip and count unusable records instead of raising.
 
     Raises:
         FileNotFoundError: a file of the dataset is missing.
-        ValueError: the files are damaged, or an unusable record was met; ``EmptySplitError``: the
-            split has no refs.
+        ValueError: the files are damaged or of another dataset, or an unusable record was met;
+            ``EmptySplitError``: the split has no refs.
     """
     refs, instances = read_annotation_files(annotations)
-    found = len(instances["categories"])
-    if num_categories is not None and found > num_categories:
-        raise ValueError(
-            f"{annotations / INSTANCES_FILE}: has {found} categories, {annotations.name} is known "
-            f"to have {num_categories}; is it another dataset?"
-        )
+    try:
+        categories = category_indices(instances["categories"], classes)
+    except ValueError as error:
+        raise ValueError(f"{annotations / INSTANCES_FILE}: {error}") from error
     report = DefectReport(lenient=lenient)
-    reader = RecordReader(annotations, images, instances, report)
+    reader = RecordReader(annotations, images, instances, categories, report)
     records: dict[int, ReferRecord] = {}
     for ref in refs:
         if ref["split"] not in KNOWN_SPLITS:
@@ -117,19 +121,27 @@ def read_annotation_files(annotations: Path) -> tuple[list[dict], dict[str, list
             )
     refs = read_plain_pickle(annotations / REFS_FILE)
     instances = read_json(annotations / INSTANCES_FILE)
-    required = {"ref_id", "ann_id", "image_id", "category_id", "split", "sentences"}
     if not isinstance(refs, list) or not refs:
         raise ValueError(f"{annotations / REFS_FILE}: expected a list of refs, got {type(refs)}")
-    for position, ref in enumerate(refs):
-        missing = required - set(ref) if isinstance(ref, dict) else required
-        if missing:
-            raise ValueError(
-                f"{annotations / REFS_FILE}: entry {position} lacks {', '.join(sorted(missing))}"
-            )
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(instances, dict) or key not in instances:
+    refuse_incomplete(refs, REF_KEYS, str(annotations / REFS_FILE))
+    # What else an image or an annotation lacks matters to the refs that need it alone.
+    for key, required in (
+        ("images", {"id"}),
+        ("annotations", {"id"}),
+        ("categories", CATEGORY_KEYS),
+    ):
+        if not isinstance(instances, dict) or not isinstance(instances.get(key), list):
             raise ValueError(f"{annotations / INSTANCES_FILE}: has no list {key!r}")
+        refuse_incomplete(instances[key], required, f"{annotations / INSTANCES_FILE}: {key}")
     return refs, instances
+
+
+def refuse_incomplete(entries: list, required: set[str], where: str) -> None:
+    """Raise ValueError for the first entry that is no dict with all the required keys."""
+    for position, entry in enumerate(entries):
+        missing = required - set(entry) if isinstance(entry, dict) else required
+        if missing:
+            raise ValueError(f"{where}: entry {position} lacks {', '.join(sorted(missing))}")
 
 
 def index_by_id(
@@ -146,10 +158,34 @@ def index_by_id(
     return by_id
 
 
-def contiguous_categories(categories: list[dict]) -> dict[int, int]:
-    """From the file's category ids to indices from 0, in the order of the ids."""
+def category_indices(categories: list[dict], classes: Sequence[str] | None) -> dict[int, int]:
+    """From a file's category ids to indices, by name where the classes are known.
+
+    Names are compared without case, spaces and punctuation, since publishers spell one class in
+    several ways ("Expressway-toll-station"). A file that has as many categories under other names
+    is taken in the order of its ids, with a warning.
+
+    Raises:
+        ValueError: a category that is none of the classes.
+    """
     ordered = sorted(categories, key=lambda category: category["id"])
-    return {category["id"]: index for index, category in enumerate(ordered)}
+    in_order = {category["id"]: index for index, category in enumerate(ordered)}
+    if classes is None:
+        return in_order
+    indices = {bare(name): index for index, name in enumerate(classes)}
+    others = [category["name"] for category in ordered if bare(category["name"]) not in indices]
+    if not others:
+        return {category["id"]: indices[bare(category["name"])] for category in ordered}
+    named = f"category {others[0]!r} is none of the known ones ({', '.join(classes)})"
+    if len(ordered) != len(classes):
+        raise ValueError(f"{named}; is it another dataset?")
+    logger.warning("%s; the file's categories are taken in the order of their ids", named)
+    return in_order
+
+
+def bare(name: str) -> str:
+    """A name's letters and digits, in lower case."""
+    return "".join(character for character in name.lower() if character.isalnum())
 
 
 class UnusableRecordError(Exception):
@@ -160,14 +196,19 @@ class RecordReader:
     """Turns one ref into a record by joining the files on their ids, never on their order."""
 
     def __init__(
-        self, annotations: Path, images: Path, instances: dict[str, list], report: DefectReport
+        self,
+        annotations: Path,
+        images: Path,
+        instances: dict[str, list],
+        categories: dict[int, int],
+        report: DefectReport,
     ):
         self.annotations = annotations
         self.images = images
+        self.categories = categories
         self.report = report
         self.targets = index_by_id(instances["annotations"], "annotation", annotations, report)
         self.pictures = index_by_id(instances["images"], "image", annotations, report)
-        self.categories = contiguous_categories(instances["categories"])
 
     def read(self, ref: dict[str, Any]) -> ReferRecord | None:
         """The record, or None if it is unusable and the report is lenient."""
@@ -182,8 +223,8 @@ class RecordReader:
         self.report.add(kind, f"{self.annotations / REFS_FILE}: ref {ref['ref_id']} {message}")
 
     def join(self, ref: dict[str, Any]) -> ReferRecord:
-        target = self.find(self.targets, ref["ann_id"], "annotation", ref)
-        picture = self.find(self.pictures, ref["image_id"], "image", ref)
+        target = self.find("annotation", ref["ann_id"], self.targets, ANNOTATION_KEYS)
+        picture = self.find("image", ref["image_id"], self.pictures, IMAGE_KEYS)
         if target["image_id"] != ref["image_id"]:
             message = f"is of image {ref['image_id']}, its annotation {ref['ann_id']} of image "
             fail("ref and annotation disagree", f"{message}{target['image_id']}")
@@ -211,13 +252,17 @@ class RecordReader:
             record["sentence_kinds"] = [sentence["kind"] for sentence in sentences]
         return record
 
-    def find(self, entries: dict[int, dict], key: int, what: str, ref: dict) -> dict:
+    def find(self, what: str, key: int, entries: dict[int, dict], required: set[str]) -> dict:
         if key not in entries:
-            kind = f"refs without {what}"
-            fail(kind, f"points to {what} {key}, which {INSTANCES_FILE} lacks")
+            fail(f"refs without {what}", f"points to {what} {key}, which {INSTANCES_FILE} lacks")
+        for missing in sorted(required - set(entries[key])):
+            fail(f"incomplete {what}s", f"points to {what} {key}, which has no {missing!r}")
         return entries[key]
 
     def sentences(self, ref: dict) -> list[dict]:
+        for sentence in ref["sentences"]:
+            for missing in sorted(SENTENCE_KEYS - set(sentence)):
+                fail("incomplete sentences", f"has a sentence without {missing!r}")
         found = [sentence for sentence in ref["sentences"] if str(sentence["sent"]).strip()]
         if len(found) < len(ref["sentences"]) or not found:
             fail("empty expressions", "has an empty expression")

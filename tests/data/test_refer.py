@@ -166,10 +166,53 @@ def test_an_empty_split_says_which_splits_there_are(files):
         load(files.write(), split="val")
 
 
-def test_a_file_with_more_categories_than_the_dataset_has_is_refused(files):
-    with pytest.raises(ValueError, match="has 2 categories, synthrs is known to have 1"):
-        load(files.write(), num_categories=1)
-    assert len(load(files, num_categories=2)) == 3
+def test_categories_are_matched_by_name_in_any_spelling(files):
+    files.instances["categories"][1]["name"] = "Tennis-Court"
+    classes = ("airplane", "tennis court", "baseball field")
+    records = load(files.write(), classes=classes)
+    # Ref 1 has the file's category 2, ref 4 its category 1.
+    assert [(record["ref_id"], classes[record["category_id"]]) for record in records[:2]] == [
+        (1, "tennis court"),
+        (4, "baseball field"),
+    ]
+
+
+def test_a_category_that_the_dataset_does_not_have_is_refused(files):
+    with pytest.raises(ValueError, match=r"instances\.json: category 'tennis court' is none of"):
+        load(files.write(), classes=("baseball field", "ship", "dam"))
+
+
+def test_a_complete_file_under_other_names_is_taken_in_order_and_says_so(files, caplog):
+    records = load(files.write(), classes=("diamond", "tennis court"))
+    assert [record["category_id"] for record in records] == [1, 0, 1]
+    assert "'baseball field' is none of the known ones" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("of", "key", "message"),
+    [
+        (
+            "annotations",
+            "segmentation",
+            "ref 1 points to annotation 1, which has no 'segmentation'",
+        ),
+        ("images", "height", "ref 1 points to image 1, which has no 'height'"),
+        ("sentences", "sent_id", "ref 1 has a sentence without 'sent_id'"),
+    ],
+)
+def test_an_incomplete_entry_is_named_and_skipped_in_lenient_mode(files, of, key, message):
+    entries = files.refs[0]["sentences"] if of == "sentences" else files.instances[of]
+    del entries[0][key]
+    with pytest.raises(ValueError, match=message):
+        load(files.write())
+    assert 1 not in [record["ref_id"] for record in load(files, lenient=True)]
+
+
+@pytest.mark.parametrize("of", ["images", "annotations", "categories"])
+def test_an_entry_without_an_id_is_named(files, of):
+    del files.instances[of][1]["id"]
+    with pytest.raises(ValueError, match=rf"instances\.json: {of}: entry 1 lacks id"):
+        load(files.write())
 
 
 def test_evaluation_asks_every_sentence_once(files):

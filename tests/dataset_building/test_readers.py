@@ -210,9 +210,26 @@ def test_a_dataset_with_masks_gives_their_boxes_and_missing_images_are_reported(
     triplets, log = read(
         "refer", annotations=files.annotations, sizes=sizes_in_folder(files.images)
     )
-    assert triplets[0].box_xyxy == (5, 5, 15, 15) and triplets[0].category == "court"
+    assert triplets[0].box_xyxy == (5, 5, 15, 15) and triplets[0].category == "tennis court"
     assert len(triplets) == 12 and log.counts()["missing image", "set aside"] == 6
     assert sizes_in_folder(files.images)("1.jpg") == (HEIGHT, WIDTH)
+
+
+def test_a_dataset_with_damaged_masks_gives_the_boxes_of_the_others(tmp_path):
+    files = ReferFiles(tmp_path)
+    del files.instances["annotations"][0]["segmentation"]
+    files.instances["annotations"][1]["segmentation"] = [{"size": [1, 1], "counts": "1"}]
+    del files.refs[2]["sentences"][0]["sent"]
+    files.write()
+    triplets, log = read(
+        "refer", annotations=files.annotations, sizes=sizes_in_folder(files.images)
+    )
+    assert len(triplets) == 18 - 2 - 2 - 1
+    assert [(d.place, d.kind) for d in log.defects[:3]] == [
+        ("ref 1", "ref without annotation, image or category"),
+        ("ref 2", "unreadable mask"),
+        ("ref 3", "empty sentence"),
+    ]
 
 
 @pytest.mark.parametrize("wrong", [{"annotations": Path("a")}, {}])
