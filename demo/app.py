@@ -16,9 +16,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from cadformer_d2.checkpoint import trained_config
+from cadformer_d2.data.picture_file import picture_size
 from cadformer_d2.data.refer import load_refer_records
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
 from cadformer_d2.inference import ReferredMask, RefSegPredictor
@@ -65,11 +65,12 @@ def answer(
     if not asked:
         raise gradio.Error("Say what you mean: the first sentence is empty.")
     try:
-        with Image.open(path) as picture:  # reads the header only
-            side = max(picture.size)
-        image = predictor.read(path, "RGB") if side <= LARGEST_SIDE else None
-    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise gradio.Error("This file cannot be read as an image. Try a JPEG or a PNG.") from error
+        is_small = max(picture_size(path)) <= LARGEST_SIDE
+        image = predictor.read(path, "RGB") if is_small else None
+    except (ValueError, OSError) as error:
+        raise gradio.Error(
+            "This file cannot be read as an image. Try a JPEG, or a PNG of 8 bits a channel."
+        ) from error
     if image is None:
         raise gradio.Error(
             f"The image has more than {LARGEST_SIDE} pixels on a side; "

@@ -7,14 +7,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import detection_utils
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ..structures import ModelInput, ReferRecord
 from .augmentation import erase_boxes, is_erased
 from .network_input import NetworkInput
 from .orientation import Orientation, allowed_orientations
+from .picture_file import read_picture
 
 EVAL_RESOLUTIONS = ("input", "native")
 
@@ -150,15 +149,12 @@ def read_image(record: ReferRecord, image_format: str) -> np.ndarray:
     """The record's image (H, W, 3) uint8.
 
     Raises:
-        ValueError: unreadable, cut off, or of another size than the record says.
+        ValueError: missing, unreadable, or of another size than the record says.
     """
     try:
-        image = detection_utils.read_image(record["file_name"], image_format)
-    # Pillow raises SyntaxError on some broken headers, and refuses very large pictures.
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{record['file_name']} (ref {record['ref_id']}) cannot be read as an image: {error}"
-        ) from error
+        image = read_picture(record["file_name"], image_format)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"ref {record['ref_id']}: {error}") from error
     refuse_other_size(image, record)
     return image
 

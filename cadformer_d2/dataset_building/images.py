@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from detectron2.data.detection_utils import read_image
 from pycocotools import mask as coco_mask
 
+from ..data.picture_file import read_picture
 from ..structures import RunLengthMask
 
 
@@ -15,12 +15,9 @@ def read_rgb(path: Path) -> np.ndarray:
     """An image file as (H, W, 3) uint8 RGB, turned as training turns it.
 
     Raises:
-        OSError: the file is missing or damaged; the message names it.
+        FileNotFoundError, ValueError: it is missing or unusable; the message names it.
     """
-    try:
-        return read_image(str(path), "RGB").copy()  # Pillow hands out read-only pixels
-    except OSError as error:
-        raise OSError(f"{path} cannot be read as an image: {error}") from error
+    return read_picture(path, "RGB").copy()  # Pillow hands out read-only pixels
 
 
 def encoded(mask: np.ndarray) -> RunLengthMask:

@@ -13,13 +13,13 @@ from typing import Any, cast, overload
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import detection_utils
 from detectron2.modeling import build_model
 from PIL import Image
 from torch import Tensor, nn
 
 from ..checkpoint import RefSegCheckpointer, trained_config
 from ..data.network_input import NetworkInput
+from ..data.picture_file import picture_pixels, read_picture
 from ..precision import autocast, refuse_unusable_format
 from ..structures import ModelInput
 
@@ -200,7 +200,14 @@ class RefSegPredictor:
         return {"image": self.network_input.image(pixels), "height": height, "width": width}
 
     def sentence(self, expression: str) -> dict[str, Any]:
-        """The sentence's fields of a ModelInput."""
+        """The sentence's fields of a ModelInput. The lost end of a long one is logged."""
+        tokenizer = self.network_input.tokenizer
+        if tokenizer.is_truncated(expression):
+            logger.warning(
+                "only the first %d word pieces of %r are read, as in training (INPUT.MAX_TOKENS)",
+                tokenizer.max_tokens - 2,
+                expression,
+            )
         return self.network_input.sentence(expression)
 
     def read(self, image: ImageLike, channel_order: str) -> np.ndarray:
@@ -208,16 +215,9 @@ class RefSegPredictor:
         if channel_order not in CHANNEL_ORDERS:
             raise ValueError(f"channel_order is {channel_order!r}; known: RGB, BGR")
         if isinstance(image, str | os.PathLike):
-            try:
-                return detection_utils.read_image(os.fspath(image), self.image_format)
-            except FileNotFoundError:
-                raise
-            except Image.DecompressionBombError as error:
-                raise ValueError(f"{image}: {error}; see tools/segment_raster.py") from error
-            except (OSError, SyntaxError) as error:
-                raise ValueError(f"{image} cannot be read as an image: {error}") from error
+            return read_picture(image, self.image_format)
         if isinstance(image, Image.Image):
-            return detection_utils.convert_PIL_to_numpy(image, self.image_format)
+            return picture_pixels(image, self.image_format)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
                 f"the image is {image.dtype} of shape {image.shape}; expected uint8 (height, "

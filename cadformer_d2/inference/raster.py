@@ -17,7 +17,7 @@ try:
     import rasterio
     import rasterio.shutil
     from rasterio._err import CPLE_BaseError
-    from rasterio.enums import Resampling
+    from rasterio.enums import ColorInterp, Resampling
     from rasterio.warp import transform as transform_points
     from rasterio.windows import Window as RasterWindow
 except ModuleNotFoundError as error:
@@ -50,7 +50,7 @@ class Scene:
         Args:
             path: anything GDAL reads.
             bands: three numbers, from 1, that serve as red, green and blue; None: 1, 2, 3, or the
-                first for all three where there are fewer.
+                first for all three where there are fewer, in its colours if it has a palette.
             percentiles: of each band that become black and white; None: 8-bit as it is, other
                 types from the 2nd to the 98th.
 
@@ -70,9 +70,10 @@ class Scene:
             raise ValueError(
                 f"bands are {self.bands}; three numbers from 1 to {self.dataset.count} are needed"
             )
+        self.palette = None if bands else palette_of(self.dataset)
         types = {self.dataset.dtypes[band - 1] for band in self.bands}
         self.has_floats = any(np.dtype(name).kind == "f" for name in types)
-        if percentiles is None and types != {"uint8"}:
+        if percentiles is None and types != {"uint8"} and self.palette is None:
             percentiles = DEFAULT_PERCENTILES
         self.limits = None if percentiles is None else self.stretch_limits(percentiles)
 
@@ -105,13 +106,16 @@ class Scene:
         Raises:
             OSError: the file is damaged there.
         """
+        # Between two entries of a palette is no colour between theirs.
+        has_palette = self.palette is not None
         with reported_damage(self.path, window):
-            return self.dataset.read(
+            values = self.dataset.read(
                 self.bands,
                 window=raster_window(window),
                 out_shape=(3, *shape),
-                resampling=Resampling.bilinear,
+                resampling=Resampling.nearest if has_palette else Resampling.bilinear,
             )
+        return self.palette[:, values[0]] if has_palette else values
 
     def has_data(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
         """(height, width) bool: neither nodata nor transparent."""
@@ -143,6 +147,16 @@ class Scene:
         values = np.where(is_valid, values, 0)
         pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
         return np.ascontiguousarray(pixels.transpose(1, 2, 0)), is_valid
+
+
+def palette_of(dataset: rasterio.DatasetReader) -> np.ndarray | None:
+    """Colours (3, number of values) uint8 of a raster of one band that counts them; else None."""
+    if dataset.count > 1 or dataset.colorinterp[0] != ColorInterp.palette:
+        return None
+    palette = np.zeros((3, np.iinfo(dataset.dtypes[0]).max + 1), np.uint8)
+    for value, colour in dataset.colormap(1).items():
+        palette[:, value] = colour[:3]
+    return palette
 
 
 @contextmanager

@@ -325,7 +325,7 @@ def test_an_image_that_cannot_be_read_is_named(synthrs, tmp_path):
     whole = synthrs / "images" / "synthrs" / "JPEGImages" / "train_00000.jpg"
     for name, content in (("text.jpg", b"no image"), ("cut.jpg", whole.read_bytes()[:900])):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(OSError, match=rf"{name} cannot be read as an image"):
+        with pytest.raises(ValueError, match=rf"{name} cannot be read as an image"):
             read_rgb(tmp_path / name)
 
 

@@ -151,10 +151,20 @@ def test_polygons_enclose_the_mask(trained, predictor):
     assert sum(polygon.area for polygon in polygons) == result.mask.sum() > 0
 
 
+def test_a_sentence_that_is_too_long_is_cut_and_said_so(trained, predictor, caplog):
+    path, words = trained[2][0]["file_name"], predictor.network_input.tokenizer.max_tokens - 2
+    whole = predictor(path, " ".join(["pool"] * words))
+    assert not caplog.text
+    longer = predictor(path, " ".join(["pool"] * (words + 1)))
+    assert f"only the first {words} word pieces of" in caplog.text
+    np.testing.assert_array_equal(longer.probability, whole.probability)
+
+
 MISTAKES = {
     "an empty sentence": (lambda p, path: p(path, "  "), "is empty"),
     "a missing file": (lambda p, path: p("gone.jpg", "the pool"), "gone.jpg"),
     "no image": (lambda p, path: p(__file__, "the pool"), "cannot be read as an image"),
+    "16 bits": (lambda p, path: p(Image.new("I;16", (9, 9)), "the pool"), "more than 8 bits"),
     "floats": (lambda p, path: p(np.zeros((9, 9, 3)), "the pool"), "float64 of shape"),
     "an order": (lambda p, path: p(path, "the pool", channel_order="GRB"), "known: RGB, BGR"),
 }

@@ -51,6 +51,20 @@ def test_one_band_serves_for_all_three(tmp_path):
     assert scene.bands == (1, 1, 1) and looks_right(scene)
 
 
+def test_a_palette_is_seen_in_its_colours_unless_its_band_is_asked_for(tmp_path):
+    path = write_scene(tmp_path / "s.tif", bands=1)
+    with rasterio.open(path, "r+") as scene:
+        scene.write(np.where(truth(), 3, 4).astype(np.uint8), 1)
+        scene.write_colormap(1, {3: (250, 240, 10, 255), 4: (0, 30, 40, 255)})
+    pixels, is_valid = Scene(path).read(WHOLE, (HEIGHT, WIDTH))
+    assert is_valid.all()
+    np.testing.assert_array_equal(pixels[truth()], [[250, 240, 10]] * truth().sum())
+    reduced, _ = Scene(path).read(WHOLE, (HEIGHT // 7, WIDTH // 7))
+    assert {tuple(colour) for colour in reduced.reshape(-1, 3)} == {(250, 240, 10), (0, 30, 40)}
+    values, _ = Scene(path, bands=(1, 1, 1)).read(WHOLE, (HEIGHT, WIDTH))
+    assert set(np.unique(values)) == {3, 4}
+
+
 def test_bands_are_taken_in_the_order_asked_for(tmp_path):
     path = write_scene(tmp_path / "s.tif", bands=4)
     with rasterio.open(path, "r+") as scene:

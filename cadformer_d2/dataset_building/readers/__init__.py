@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from PIL import Image
-
+from ...data.picture_file import picture_size
 from ..defects import DefectLog
 from ..triplets import GroundedTriplet
 from .coco_captions import read_coco_captions
@@ -66,10 +65,7 @@ def sizes_in_folder(folder: Path) -> ImageSizes:
     def size_of(name: str) -> tuple[int, int] | None:
         if name not in known:
             path = folder / name
-            known[name] = None
-            if path.is_file():
-                with Image.open(path) as image:
-                    known[name] = (image.height, image.width)
+            known[name] = picture_size(path) if path.is_file() else None
         return known[name]
 
     return size_of
