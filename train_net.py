@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 
 from detectron2.engine import default_argument_parser
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
 
 from cadformer_d2.checkpoint import RefSegCheckpointer
 from cadformer_d2.engine.processes import run_in_processes
@@ -26,7 +28,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.eval_only:
         model = RefSegTrainer.build_model(cfg)
         RefSegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        RefSegTrainer.test(cfg, model)
+        results = RefSegTrainer.test(cfg, model)
+        if comm.is_main_process():
+            verify_results(cfg, results)
         return
     trainer = RefSegTrainer(cfg)
     trainer.resume_or_load(resume=arguments.resume)

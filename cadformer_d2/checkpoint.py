@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from torch import Tensor, nn
@@ -66,6 +67,11 @@ class RefSegCheckpointer(DetectionCheckpointer):
         write_atomically(content, path)
         if self.is_resumable:
             self.tag_last_checkpoint(path.name)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """As Detectron2's, but whole or not at all: an empty tag would end every --resume."""
+        with written_whole(Path(self.save_dir) / "last_checkpoint") as temporary:
+            temporary.write_text(last_filename_basename)
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Detectron2's; a path that is no file is a FileNotFoundError naming it."""
@@ -178,8 +184,13 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
     """
     cfg = get_cfg()
     add_cadformer_config(cfg)
+    text = checkpoint_config(filename)
     try:
-        cfg.merge_from_other_cfg(CfgNode.load_cfg(checkpoint_config(filename)))
+        saved = CfgNode.load_cfg(text)
+    except (yaml.YAMLError, AssertionError, AttributeError, TypeError) as error:
+        raise ValueError(f"{filename} carries a config that is damaged") from error
+    try:
+        cfg.merge_from_other_cfg(saved)
     except KeyError as error:
         raise ValueError(
             f"{filename} asks for what this version does not know: {error.args[0]}; was it "

@@ -12,6 +12,7 @@ from cadformer_d2.checkpoint import (
     checkpoint_config,
     rename_swin_weights,
     resize_position_table,
+    trained_config,
 )
 
 
@@ -131,6 +132,15 @@ def test_a_checkpoint_with_code_is_refused_and_runs_nothing(model, tmp_path, mon
         with pytest.raises(ValueError, match=f"{name}.*{message}"):
             RefSegCheckpointer(model).load(name)
     assert not (tmp_path / "should-not-exist").exists()
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "just words"])
+def test_a_damaged_config_in_a_checkpoint_is_named(model, tiny_cfg, tmp_path, text):
+    RefSegCheckpointer(model, str(tmp_path), config=tiny_cfg).save("model")
+    content = torch.load(tmp_path / "model.pth", weights_only=True)
+    torch.save({**content, "config": text}, tmp_path / "model.pth")
+    with pytest.raises(ValueError, match=r"model\.pth carries a config that is damaged"):
+        trained_config(tmp_path / "model.pth")
 
 
 def test_a_damaged_or_missing_file_is_named(model, tiny_cfg, tmp_path):

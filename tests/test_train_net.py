@@ -41,12 +41,35 @@ def test_train_then_evaluate_with_the_checkpoints_own_network(tmp_path):
     assert json.loads((output / "metrics_synthrs_test.json").read_text())["num_samples"] == 6
 
 
+def test_results_other_than_expected_end_in_failure_as_detectron2s_do(tmp_path):
+    ReferFiles(tmp_path).write()
+    config = ("--config-file", "configs/quickstart.yaml", *SMALL, "OUTPUT_DIR", str(tmp_path))
+    schedule = ("SOLVER.MAX_ITER", "2", "SOLVER.WARMUP_ITERS", "0", "TEST.EVAL_PERIOD", "2")
+    for tolerance, code in (("101", 0), ("0.01", 1)):
+        expected = ("TEST.EXPECTED_RESULTS", f"[['referring_seg', 'mIoU', 101.0, {tolerance}]]")
+        trained = train_net(tmp_path, *config, *schedule, *expected)
+        assert trained.returncode == code, trained.stderr[-2000:]
+        weights = ("MODEL.WEIGHTS", str(tmp_path / "model_final.pth"))
+        evaluated = train_net(tmp_path, "--eval-only", *config, *weights, *expected)
+        assert evaluated.returncode == code, evaluated.stderr[-2000:]
+
+
+def test_a_mistake_in_several_processes_is_no_traceback(tmp_path):
+    ReferFiles(tmp_path).write()
+    processes = ("--num-gpus", "2", "--dist-url", "auto")
+    config = ("--config-file", "configs/quickstart.yaml", "OUTPUT_DIR", str(tmp_path / "out"))
+    result = train_net(tmp_path, *processes, *config, "SOLVER.STEPS", "(1,)")
+    assert result.returncode == 1
+    assert "error: SOLVER.STEPS is (1,), but it has no effect here" in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+
+
 MISTAKES = {
     "MODEL.DEVICE cuda": "error: MODEL.DEVICE is 'cuda', but this machine has no usable CUDA GPU",
     "MODEL.DECODER.NAME TCDM": "error: MODEL.DECODER.NAME is 'TCDM'; known names: ",
     "MODEL.DECODR.NAME TCMD": "error: Non-existent key: MODEL.DECODR.NAME",
     "DATASETS.TRAIN ('rrsisd_train',)": "refs(unc).p is missing; datasets/README.md shows",
-    "DATASETS.VAL ('synthrs_vla',)": "error: DATASETS.VAL has 'synthrs_vla', which is no dataset",
+    "DATASETS.VAL ('synthrs_vla',)": "error: DATASETS.VAL: unknown dataset 'synthrs_vla'; known: ",
     "--eval-only MODEL.WEIGHTS gone.pth": "error: checkpoint gone.pth is missing",
     "SOLVER.BASE_LR fast": "error: Type mismatch (<class 'float'> vs. <class 'str'>)",
 }

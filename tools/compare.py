@@ -63,6 +63,7 @@ class Run:
     method: str
     folder: Path
     cfg: CfgNode
+    dataset: str  # scored on
     weights: Path | None  # given; None: to be trained
 
 
@@ -106,7 +107,8 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
     """All runs: every method with the first seed, then with the next, and so on.
 
     Raises:
-        ValueError: a config is wrong, two methods have one name, or a name lacks its file.
+        ValueError: a config is wrong, a dataset unknown, two methods have one name, or a name
+            lacks its file.
     """
     output = Path(arguments.output)
     planned = []
@@ -116,7 +118,11 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
             if not file:
                 raise ValueError(f"--checkpoints {entry}: expected NAME=FILE")
             cfg = merged(trained_config(file), arguments.opts)
-            planned.append(Run(name, output / name / f"model{number}", cfg, Path(file)))
+            folder, dataset = (
+                output / name / f"model{number}",
+                runs.tested_dataset(cfg, arguments.dataset),
+            )
+            planned.append(Run(name, folder, cfg, dataset, Path(file)))
         return planned
     names = [Path(file).stem for file in arguments.config_files]
     if len(set(names)) < len(names):
@@ -126,7 +132,9 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
             folder = output / name / f"seed{seed}"
             own = ("SEED", str(seed), "OUTPUT_DIR", str(folder))
             cfg = merged(load_config(file), [*arguments.opts, *own], file=arguments.common)
-            planned.append(Run(name, folder, cfg, None))
+            planned.append(
+                Run(name, folder, cfg, runs.tested_dataset(cfg, arguments.dataset), None)
+            )
     return planned
 
 
@@ -170,7 +178,6 @@ def write_config(run: Run) -> None:
 
 def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
     """Train the run unless that is done, and score it."""
-    dataset = arguments.dataset or run.cfg.DATASETS.TEST[0]
     threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
     config = run.folder / runs.ASKED
     options: dict[str, Any] = {
@@ -183,15 +190,15 @@ def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
         seconds = runs.train(config, run.folder, **options)
         weights = runs.best_weights(run.folder)
     changed = DIAGNOSTICS if arguments.diagnostics else {}
-    datasets = [dataset, *(f"{dataset}_{variant}" for variant in changed)]
+    datasets = [run.dataset, *(f"{run.dataset}_{variant}" for variant in changed)]
     metrics, *others = runs.evaluate(
         config, weights, datasets, run.folder, overrides=arguments.opts, **options
     )
-    predictions = json.loads((run.folder / f"predictions_{dataset}.json").read_text())["samples"]
+    predictions = json.loads((run.folder / f"predictions_{run.dataset}.json").read_text())
     diagnostics = {
         column: found["mIoU"] for column, found in zip(changed.values(), others, strict=True)
     }
-    return ScoredRun(run, seconds, metrics, predictions, diagnostics)
+    return ScoredRun(run, seconds, metrics, predictions["samples"], diagnostics)
 
 
 def score_all(planned: Sequence[Run], arguments: argparse.Namespace) -> list[ScoredRun]:

@@ -30,14 +30,17 @@ from cadformer_d2.visualization import comparison_sheet, read_comparison
 matplotlib.use("Agg")
 
 ORDERS = ("random", "best", "worst", "first", "disputed")
+FORMATS = (".png", ".pdf")
 Key = tuple[int, int]  # ref id, sentence id
 Entries = dict[Key, dict[str, Any]]  # of one predictions file
 
 
 def titled(argument: str) -> tuple[str, Path]:
-    """Title and file of FILE or TITLE=FILE."""
-    title, separator, file = argument.rpartition("=")
-    return (title if separator else "prediction"), Path(file)
+    """Title and file of FILE, which may have a = in its path, or TITLE=FILE."""
+    if Path(argument).exists():
+        return "prediction", Path(argument)
+    title, separator, file = argument.partition("=")
+    return (title, Path(file)) if separator else ("prediction", Path(argument))
 
 
 def read_predictions(path: Path) -> Entries:
@@ -65,11 +68,11 @@ def evaluated(weights: Path, dataset: str | None, folder: Path) -> Path:
 
     Raises:
         FileNotFoundError: no such checkpoint.
-        ValueError: not a checkpoint of this project.
+        ValueError: not a checkpoint of this project, or no dataset to evaluate it on.
         subprocess.CalledProcessError: the evaluation failed, and has said why.
     """
     cfg = trained_config(weights)
-    dataset = dataset or cfg.DATASETS.TEST[0]
+    dataset = runs.tested_dataset(cfg, dataset)
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / runs.ASKED
     config.write_text(cfg.dump())
@@ -165,6 +168,9 @@ def main() -> None:
 
 def draw(arguments: argparse.Namespace) -> int:
     """Write the figure; returns the number of samples on it."""
+    output = Path(arguments.output)
+    if output.suffix not in FORMATS:
+        raise ValueError(f"--output {output}: expected a name that ends in {' or '.join(FORMATS)}")
     models = read_models(arguments)
     if arguments.samples:
         keys = parse_samples(arguments.samples, models)
@@ -174,7 +180,7 @@ def draw(arguments: argparse.Namespace) -> int:
     comparisons = [
         read_comparison({title: entries[key] for title, entries in models.items()}) for key in keys
     ]
-    with written_whole(Path(arguments.output)) as temporary:
+    with written_whole(output) as temporary:
         comparison_sheet(comparisons, columns=arguments.columns).savefig(
             temporary, dpi=arguments.dpi
         )

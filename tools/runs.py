@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detectron2.config import CfgNode
+
 from cadformer_d2.atomic_files import written_whole
+from cadformer_d2.data.catalog import refuse_unknown, register_datasets
 
 ROOT = Path(__file__).resolve().parent.parent
 # glibc gives freed memory back at once, and every step of a training on a CPU faults it in again: a
@@ -76,6 +79,20 @@ def train(config_file: Path, folder: Path, **options: Any) -> float:
         seconds = round(spent["seconds"] + time.perf_counter() - start, 1)
         write_record(record, {"seconds": seconds, "finished": finished})
     return seconds
+
+
+def tested_dataset(cfg: CfgNode, asked: str | None) -> str:
+    """The dataset to score on: the one asked for, or the first that a config tests on.
+
+    Raises:
+        ValueError: there is none, or none of that name.
+    """
+    if not asked and not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty; add --dataset, for example --dataset rrsisd_test")
+    name = asked or cfg.DATASETS.TEST[0]
+    register_datasets()
+    refuse_unknown(name)
+    return name
 
 
 def best_weights(folder: Path) -> Path:

@@ -54,6 +54,15 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=12, help="training samples to draw")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
     arguments = parser.parse_args()
+    try:
+        visualize(arguments)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"visualize_data: {error}") from error
+    print(f"{arguments.number} training samples drawn: {arguments.output}")
+
+
+def visualize(arguments: argparse.Namespace) -> None:
+    """Write the picture."""
     cfg = load_config(arguments.config_file, arguments.opts)
     register_datasets(lenient=cfg.DATASETS.LENIENT)
     samples = build_training_set(cfg, seed=max(cfg.SEED, 0))
@@ -68,7 +77,6 @@ def main() -> None:
         axis.set_title(describe(sample, tokenizer), fontsize=8, parse_math=False)
     figure.tight_layout()
     figure.savefig(arguments.output, dpi=90)
-    print(f"{arguments.number} training samples drawn: {arguments.output}")
 
 
 if __name__ == "__main__":

@@ -100,4 +100,4 @@ def evaluation_rate(cfg: CfgNode, model: nn.Module) -> float:
     with TemporaryDirectory() as cfg.OUTPUT_DIR:  # not among the scores of trained models
         start = time.perf_counter()
         result = RefSegTrainer.test(cfg, model, dataset_names=(name,))
-        return result[name]["referring_seg"]["num_samples"] / (time.perf_counter() - start)
+        return result["referring_seg"]["num_samples"] / (time.perf_counter() - start)

@@ -219,12 +219,25 @@ def dataset_records(name: str) -> list[ReferRecord]:
     """Records of a registered dataset.
 
     Raises:
-        ValueError: no dataset of that name is registered; the message lists those that are.
+        ValueError: no dataset of that name is registered.
     """
-    if name not in DatasetCatalog.list():
-        known = [key for key in DatasetCatalog.list() if is_referring(key)]
-        raise ValueError(f"unknown dataset {name!r}; known: {', '.join(sorted(known))}")
+    refuse_unknown(name)
     return DatasetCatalog.get(name)
+
+
+def refuse_unknown(name: str) -> None:
+    """Raise ValueError, listing what is registered, where no dataset of that name is."""
+    registered = DatasetCatalog.list()
+    if name not in registered:
+        stems = sorted(
+            key.removesuffix("_train")
+            for key in registered
+            if key.endswith("_train") and is_referring(key)
+        )
+        raise ValueError(
+            f"unknown dataset {name!r}; known: {', '.join(stems)}, each with _train, _val or _test "
+            "behind it"
+        )
 
 
 def is_referring(name: str) -> bool:

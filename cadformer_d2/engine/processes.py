@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from detectron2.engine import launch
 from detectron2.utils import comm
+from torch.multiprocessing import ProcessExitedException
 
 
 def run_in_processes(
@@ -23,17 +24,22 @@ def run_in_processes(
         arguments: of Detectron2's ``default_argument_parser``.
 
     Raises:
-        SystemExit: torchrun has started the processes, and the arguments ask for others.
+        SystemExit: torchrun has started the processes, and the arguments ask for others; or a
+            process ended early.
     """
     if not dist.is_torchelastic_launched():
-        launch(
-            call_and_leave,
-            arguments.num_gpus,
-            num_machines=arguments.num_machines,
-            machine_rank=arguments.machine_rank,
-            dist_url=arguments.dist_url,
-            args=(main, *args),
-        )
+        try:
+            launch(
+                call_and_leave,
+                arguments.num_gpus,
+                num_machines=arguments.num_machines,
+                machine_rank=arguments.machine_rank,
+                dist_url=arguments.dist_url,
+                args=(main, *args),
+            )
+        except ProcessExitedException as error:
+            # One that ended by itself has said why; one that was killed could not.
+            raise SystemExit(1 if error.signal_name is None else f"error: {error}") from error
         return
     if arguments.num_gpus > 1 or arguments.num_machines > 1:
         raise SystemExit(

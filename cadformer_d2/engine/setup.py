@@ -7,17 +7,20 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetCatalog
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from ..checkpoint import trained_config
 from ..config import add_cadformer_config
-from ..data.catalog import known_datasets, register_datasets
-from ..precision import DTYPES, refuse_unusable_format
+from ..data.catalog import register_datasets
+from .config_checks import (
+    refuse_keys_without_effect,
+    refuse_small_vocabulary,
+    refuse_unknown_datasets,
+    refuse_unusable_device,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -40,33 +43,20 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
         FileNotFoundError: a file the config names is missing.
     """
     cfg = load_config(arguments.config_file, arguments.opts)
+    refuse_keys_without_effect(cfg)
     # Detectron2 starts its own log later, in default_setup, and none for other packages.
     ours = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="cadformer_d2")
     keep_tracebacks_in_the_file(ours)
-    refuse_missing_device(cfg)
+    refuse_unusable_device(cfg)
     if arguments.eval_only:
         cfg = config_for_evaluation(cfg, overrides=arguments.opts)
     register_datasets(lenient=cfg.DATASETS.LENIENT)
     refuse_unknown_datasets(cfg, eval_only=arguments.eval_only)
+    refuse_small_vocabulary(cfg)
     cfg.freeze()
     default_setup(cfg, arguments)
     keep_tracebacks_in_the_file(logging.getLogger("detectron2"))
     return cfg
-
-
-def refuse_unknown_datasets(cfg: CfgNode, *, eval_only: bool) -> None:
-    """Raise ValueError where a dataset that will be read, perhaps much later, is not registered."""
-    keys = ("TEST",) if eval_only else ("TRAIN", "VAL")
-    if eval_only and not cfg.DATASETS.TEST:
-        raise ValueError("DATASETS.TEST is empty; name a dataset, for example ('rrsisd_test',)")
-    for key in keys:
-        for name in cfg.DATASETS[key]:
-            if name not in DatasetCatalog.list():
-                known = ", ".join(known_datasets())
-                raise ValueError(
-                    f"DATASETS.{key} has {name!r}, which is no dataset; known: {known}, each with "
-                    "_train, _val or _test behind it"
-                )
 
 
 def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
@@ -103,24 +93,6 @@ def keep_tracebacks_in_the_file(log: logging.Logger) -> None:
     for handler in log.handlers:
         if getattr(handler, "stream", None) is sys.stdout:
             handler.addFilter(lambda record: not record.exc_info)
-
-
-def refuse_missing_device(cfg: CfgNode) -> None:
-    """Raise ValueError where the config asks for a GPU, or for what only a GPU can do."""
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(
-            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but this machine has no usable CUDA GPU; "
-            "add 'MODEL.DEVICE cpu' to the command"
-        )
-    known = [name for name in DTYPES if name != "float32"]
-    if cfg.SOLVER.AMP.DTYPE not in known:
-        raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; known: {', '.join(known)}")
-    training = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32"
-    for key, dtype in (("SOLVER.AMP.DTYPE", training), ("TEST.DTYPE", cfg.TEST.DTYPE)):
-        try:
-            refuse_unusable_format(torch.device(cfg.MODEL.DEVICE), dtype)
-        except ValueError as error:
-            raise ValueError(f"{key}: {error}") from error
 
 
 def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:

@@ -112,9 +112,10 @@ class RefSegTrainer(DefaultTrainer):
     def validate(self) -> dict[str, Any]:
         """Metrics on the first of DATASETS.VAL; the others are scored and logged."""
         share_buffers(self.model)
-        results = self.test(self.cfg, self.model, dataset_names=self.cfg.DATASETS.VAL)
+        names = self.cfg.DATASETS.VAL
+        results = self.test(self.cfg, self.model, dataset_names=names)
         self._last_eval_results = results
-        return results.get(self.cfg.DATASETS.VAL[0], {})
+        return results if len(names) == 1 else results.get(names[0], {})
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -152,11 +153,13 @@ class RefSegTrainer(DefaultTrainer):
             dataset_names: DATASETS.TEST if not given.
 
         Returns:
-            the evaluator's result by dataset; empty on other processes than the main one.
+            the evaluator's result, for several datasets by their names, as Detectron2's; empty on
+            other processes than the main one.
         """
         results: OrderedDict[str, Any] = OrderedDict()
         was_training = model.training
-        for name in dataset_names or cfg.DATASETS.TEST:
+        names = dataset_names or cfg.DATASETS.TEST
+        for name in names:
             loader = cls.build_test_loader(cfg, name)
             with autocast(torch.device(cfg.MODEL.DEVICE), cfg.TEST.DTYPE):
                 result = inference_on_dataset(model, loader, cls.build_evaluator(cfg, name))
@@ -164,7 +167,7 @@ class RefSegTrainer(DefaultTrainer):
                 results[name] = result
                 print_csv_format(result)
         model.train(was_training)
-        return results
+        return results[names[0]] if len(results) == 1 else results
 
 
 class BestCheckpointer(hooks.BestCheckpointer):
@@ -183,7 +186,16 @@ def with_iterations(cfg: CfgNode, *, num_refs: int) -> CfgNode:
 
     Args:
         num_refs: in the training set.
+
+    Raises:
+        ValueError: no batch, or no period, can be of that size.
     """
+    for key in ("IMS_PER_BATCH", "NUM_EPOCHS"):
+        if cfg.SOLVER[key] < 1:
+            raise ValueError(f"SOLVER.{key} is {cfg.SOLVER[key]}; 1 is the least")
+    for key in ("CHECKPOINT_PERIOD", "MAX_ITER"):
+        if cfg.SOLVER[key] < 1 and cfg.SOLVER[key] != -1:
+            raise ValueError(f"SOLVER.{key} is {cfg.SOLVER[key]}; needed: 1 or more, or -1")
     cfg = cfg.clone()
     cfg.defrost()
     per_epoch = max(1, round(num_refs / cfg.SOLVER.IMS_PER_BATCH))

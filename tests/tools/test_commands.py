@@ -34,7 +34,7 @@ def test_defects_are_named_and_fail_the_check(tmp_path):
     result = call("check_dataset", "synthrs", "--tokenizer", "synthrs", root=tmp_path)
     assert result.returncode == 1
     assert "ref 1 points to annotation 1" in result.stdout
-    assert "2.jpg (ref 4) cannot be read" in result.stdout
+    assert "2.jpg cannot be read as an image" in result.stdout
 
 
 def test_published_counts_are_compared_unless_it_is_a_subset(tmp_path):
@@ -60,6 +60,13 @@ def test_the_models_input_can_be_looked_at(tmp_path):
     result = call("visualize_data", *config, "--output", str(picture), root=tmp_path)
     assert result.returncode == 0, result.stderr
     assert picture.stat().st_size > 10_000
+
+
+def test_data_that_are_not_there_are_one_clear_line(tmp_path):
+    config = ("--config-file", "configs/quickstart.yaml")
+    result = call("visualize_data", *config, "--output", str(tmp_path / "a.png"), root=tmp_path)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert result.stderr.startswith("visualize_data: ") and "is missing" in result.stderr
 
 
 def test_a_configs_model_is_described_without_any_weights(tmp_path):

@@ -104,6 +104,22 @@ def compare_checkpoints(root, output, names, *arguments):
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--dataset", "synthrs_tset"), "unknown dataset 'synthrs_tset'"),
+        (("DATASETS.TEST", "()"), "DATASETS.TEST is empty; add --dataset"),
+    ],
+)
+def test_a_dataset_that_is_not_there_is_said_before_anything_runs(
+    finished, tmp_path, arguments, message
+):
+    root, _, _ = finished
+    result = compare_checkpoints(root, tmp_path / "out", ("rrsisd",), *arguments)
+    assert result.returncode == 1 and message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_trained_checkpoints_can_be_compared(finished, tmp_path):
     root, _, _ = finished
     result = compare_checkpoints(root, tmp_path, ("rrsisd", "fianet_rrsisd"))

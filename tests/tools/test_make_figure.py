@@ -37,6 +37,10 @@ def folder(tmp_path_factory):
             for image_id in (1, 2, 3)
         ]
         (folder / f"{name}.json").write_text(json.dumps({"samples": samples}))
+    cfg = make_tiny_cfg()
+    cfg.DATASETS.TEST = ("synthrs_test",)
+    torch.manual_seed(0)
+    RefSegCheckpointer(build_model(cfg), str(folder), config=cfg).save("model")
     return folder
 
 
@@ -67,6 +71,13 @@ def test_one_model_as_a_picture(folder, make_figure):
     assert cv2.imread(str(folder / "a.png")).std() > 10
 
 
+def test_a_path_may_have_an_equals_sign(folder, make_figure):
+    (folder / "lr=1").mkdir()
+    (folder / "lr=1" / "ours.json").write_bytes((folder / "ours.json").read_bytes())
+    for file in ("lr=1/ours.json", "title=lr=1/ours.json"):
+        assert make_figure(file, "--output", "e.png").status == 0
+
+
 def test_several_models_as_a_pdf(folder, make_figure):
     arguments = ("ours=ours.json", "lavt=lavt.json", "--order", "disputed", "--output", "b.pdf")
     result = make_figure(*arguments)
@@ -79,9 +90,18 @@ MISTAKES = {
     "one title twice": (("ours.json", "lavt.json"), "several files need different titles"),
     "an unknown sample": (("ours.json", "--samples", "9:9"), "9:9 is not in the predictions"),
     "no predictions": (("images/synthrs/JPEGImages/1.jpg",), "1.jpg is no predictions file"),
+    "an unknown dataset": (
+        ("model.pth", "--dataset", "pools_test"),
+        "unknown dataset 'pools_test'",
+    ),
     "one model": (("ours.json", "--order", "disputed"), "needs two files or more"),
     "no pair": (("ours.json", "--samples", "9"), "expected REF:SENTENCE"),
 }
+
+
+def test_a_picture_of_no_known_kind_is_refused(make_figure):
+    result = make_figure("ours.json", "--output", "sheet")
+    assert result.status == 1 and "expected a name that ends in .png or .pdf" in result.said
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -93,10 +113,6 @@ def test_a_mistake_is_named(folder, make_figure, mistake):
 
 
 def test_a_checkpoint_is_evaluated_first_and_once(folder, make_figure):
-    cfg = make_tiny_cfg()
-    cfg.DATASETS.TEST = ("synthrs_test",)
-    torch.manual_seed(0)
-    RefSegCheckpointer(build_model(cfg), str(folder), config=cfg).save("model")
     first = make_figure("model.pth", "--output", "d.png", "--number", "2")
     assert first.status == 0 and (folder / "d.png").exists()
     again = make_figure("model.pth", "--output", "d.png", "--order", "best")
