@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .initialization import initialize_linear
+
 
 class LanguageGate(nn.Module):
     """gate(F) = tanh(W_2 relu(W_1 F)), equation 6 of the paper; LAVT's language gate.
@@ -20,8 +22,7 @@ class LanguageGate(nn.Module):
         super().__init__()
         self.reduce = nn.Linear(dim, dim, bias=False)
         self.expand = nn.Linear(dim, dim, bias=False)
-        nn.init.trunc_normal_(self.reduce.weight, std=0.02)
-        nn.init.trunc_normal_(self.expand.weight, std=0.02)
+        self.apply(initialize_linear)
 
     def forward(self, feature: Tensor) -> Tensor:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,13 @@ def rotation_matrices(angle: Tensor) -> Tensor:
     weight_u = (1 - (read_u[..., None] - u).abs()).clamp(min=0)  # (..., 9, 9)
     weight_v = (1 - (read_v[..., None] - v).abs()).clamp(min=0)
     return weight_u * weight_v
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """A context without mixed precision; the meta device, which counts operators, knows none."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 class RotationRouter(nn.Module):
@@ -103,7 +111,12 @@ class AdaptiveRotatedConv2d(nn.Module):
         return convolve_3x3(x, kernels)
 
     def rotated_kernels(self, angles: Tensor, weights: Tensor) -> Tensor:
-        """Each image's kernel (B, C_out, C_in, 3, 3) from (B, n) angles and weights."""
-        turn = weights[..., None, None] * rotation_matrices(angles)  # (B, n, 9, 9)
-        base = self.weight.flatten(-2)  # (n, C_out, C_in, 9)
-        return torch.einsum("bnkm,noim->boik", turn.to(base.dtype), base).unflatten(-1, (3, 3))
+        """Each image's kernel (B, C_out, C_in, 3, 3) from (B, n) angles and weights.
+
+        In the weights' own format also under autocast: a kernel is rounded once, when it is used.
+        """
+        with without_autocast(weights.device):
+            turn = weights[..., None, None] * rotation_matrices(angles)  # (B, n, 9, 9)
+            base = self.weight.flatten(-2)  # (n, C_out, C_in, 9)
+            kernels = torch.einsum("bnkm,noim->boik", turn.to(base.dtype), base)
+        return kernels.unflatten(-1, (3, 3))

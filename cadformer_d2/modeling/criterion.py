@@ -60,7 +60,8 @@ class SegmentationCriterion(nn.Module):
         self.ce_weight = ce_weight
         self.dice_weight = dice_weight
         self.dice_reduction = dice_reduction
-        self.register_buffer("class_weights", torch.tensor(class_weights), persistent=False)
+        weights = torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

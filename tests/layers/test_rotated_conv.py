@@ -73,3 +73,11 @@ def test_the_angle_learns():
     conv = AdaptiveRotatedConv2d(in_channels=4, out_channels=6)
     conv(torch.randn(2, 4, 7, 9)).square().sum().backward()
     assert conv.router.angle_head.weight.grad.abs().max() > 0
+
+
+def test_kernels_are_rotated_in_float32_under_mixed_precision():
+    convolution = AdaptiveRotatedConv2d(in_channels=8, out_channels=8, num_kernels=2)
+    angles, weights = torch.rand(3, 2) - 0.5, torch.rand(3, 2)
+    wanted = convolution.rotated_kernels(angles, weights)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(convolution.rotated_kernels(angles, weights), wanted)

@@ -14,6 +14,8 @@ Background class: overlap 0.5 + 0.8 = 1.3, sums 2.1 + 2 = 4.1: 1 - 2.6 / 4.1 = 0
 0.750469.
 """
 
+import math
+
 import pytest
 import torch
 
@@ -66,3 +68,10 @@ def test_a_perfect_prediction_costs_nothing():
 def test_an_unknown_reduction_is_refused_by_name():
     with pytest.raises(ValueError, match="DICE_REDUCTION is 'maen'; known: mean, sum"):
         criterion(dice_reduction="maen")
+
+
+def test_whole_numbers_can_be_class_weights():
+    losses = SegmentationCriterion(
+        ce_weight=1.0, dice_weight=0.0, class_weights=(1, 1), dice_reduction="mean"
+    )(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool))
+    assert losses["loss_ce"].item() == pytest.approx(math.log(2))

@@ -12,6 +12,7 @@ from detectron2.modeling.backbone.swin import PatchEmbed, PatchMerging
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from ...layers.initialization import initialize_linear
 from ...structures import TextFeatures
 from ..alignment import AlignmentSpec, build_alignment
 from ..decoder import decoder_reads_text
@@ -61,7 +62,7 @@ class TextAwareSwin(Backbone):
             for dim, depth, heads in zip(self.dims, depths, num_heads, strict=True)
         )
         self.merges = nn.ModuleList(PatchMerging(dim) for dim in self.dims[:-1])
-        self.apply(initialize_swin)
+        self.apply(initialize_linear)
         # After the pass above: the other parts initialise themselves.
         self.alignments = nn.ModuleList(alignments)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in self.dims)
@@ -134,14 +135,6 @@ def alignment_spec(cfg: CfgNode, stage: int) -> AlignmentSpec:
         feeds_next_stage=not is_last,
         text_is_read=not is_last or decoder_reads_text(cfg) or neck_reads_text(cfg),
     )
-
-
-def initialize_swin(module: nn.Module) -> None:
-    """Swin's start: Linear weights from a truncated normal of 0.02, biases 0."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def set_stochastic_depth(stages: nn.ModuleList, drop_path_rate: float) -> None:

@@ -11,6 +11,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from ...layers.initialization import initialize_linear
 from ...structures import TextFeatures
 from .build import NECK_REGISTRY
 from .cross_scale import REDUCTION, CrossScaleNeck, mixed_dim
@@ -95,10 +96,7 @@ class CrossScaleAttention(nn.Module):
         )
         self.merge = nn.Linear(value_dim, dim)
         self.output = nn.Sequential(nn.BatchNorm2d(dim), nn.Hardswish(), nn.Conv2d(dim, dim, 1))
-        for linear in (self.qkv, self.select, self.merge):
-            nn.init.trunc_normal_(linear.weight, std=0.02)
-        for linear in (self.select, self.merge):
-            nn.init.zeros_(linear.bias)
+        self.apply(initialize_linear)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, h, w) to (B, dim, h, w)."""
