@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from cadformer_d2.atomic_files import written_whole
 from cadformer_d2.checkpoint import RefSegCheckpointer
-from cadformer_d2.engine.setup import config_for_evaluation, load_config, refuse_missing_device
+from cadformer_d2.engine.config_checks import refuse_unusable_device
+from cadformer_d2.engine.setup import config_for_evaluation, load_config
 from cadformer_d2.inference import ReferredMask, RefSegPredictor
 from cadformer_d2.visualization import PREDICTION_COLOUR, answer_sheet, draw_mask
 
@@ -49,7 +50,7 @@ def build_predictor(arguments: argparse.Namespace) -> RefSegPredictor:
         # Where no config was named, it is no news that the checkpoint's is another.
         logging.getLogger("cadformer_d2").setLevel(logging.ERROR)
     cfg = load_config(arguments.config_file, arguments.opts)
-    refuse_missing_device(cfg)
+    refuse_unusable_device(cfg)
     cfg = config_for_evaluation(cfg, overrides=arguments.opts)
     model = build_model(cfg)
     RefSegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
