@@ -169,7 +169,7 @@ def main() -> None:
 def draw(arguments: argparse.Namespace) -> int:
     """Write the figure; returns the number of samples on it."""
     output = Path(arguments.output)
-    if output.suffix not in FORMATS:
+    if output.suffix.lower() not in FORMATS:
         raise ValueError(f"--output {output}: expected a name that ends in {' or '.join(FORMATS)}")
     models = read_models(arguments)
     if arguments.samples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import numpy as np
 from detectron2.data import detection_utils
 from PIL import Image
 
+DEEP_COLOURS = re.compile(r"\b(?:RGB\w*|LA|CMYK\w*);16")  # in the file, by Pillow's names
 # Pillow raises SyntaxError on some broken headers, and refuses very large pictures.
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -52,9 +54,11 @@ def picture_pixels(picture: Image.Image, channel_order: str) -> np.ndarray:
 def refuse_deep_values(picture: Image.Image) -> None:
     """Raise ValueError for integers of 16 or 32 bits and for floats.
 
-    Pillow cuts them at 255, which turns most of such a picture white.
+    Pillow cuts them at 255, which turns most of such a picture white, or keeps the upper 8 of 16
+    bits of a colour, which turns it black.
     """
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
+    is_deep = picture.mode in ("I", "F") or picture.mode.startswith("I;")
+    if is_deep or DEEP_COLOURS.search(str(picture.tile)):
         raise ValueError(
             f"its values have more than 8 bits (Pillow's mode {picture.mode}); stretch them to 8, "
             "or give the file to tools/segment_raster.py, which does"

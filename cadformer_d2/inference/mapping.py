@@ -117,6 +117,7 @@ def tile_job(scene: Scene, plan: TilePlan, **identity: str) -> dict[str, Any]:
         "changed": status.st_mtime_ns,
         "bytes": status.st_size,
         "bands": list(scene.bands),
+        "has_palette": scene.palette is not None,
         "limits": None if scene.limits is None else scene.limits.tolist(),
         "plan": plan_fields,
         **identity,

@@ -80,6 +80,7 @@ class RefSegPredictor:
         self.run: Callable[[list[ModelInput]], list[dict[str, Tensor]]] = self.model
         self.dtype = cfg.TEST.DTYPE
         self.batch_size = batch_size
+        self.reported: set[str] = set()  # sentences that were said to be cut
 
     @classmethod
     def from_checkpoint(
@@ -202,7 +203,8 @@ class RefSegPredictor:
     def sentence(self, expression: str) -> dict[str, Any]:
         """The sentence's fields of a ModelInput. The lost end of a long one is logged."""
         tokenizer = self.network_input.tokenizer
-        if tokenizer.is_truncated(expression):
+        if expression not in self.reported and tokenizer.is_truncated(expression):
+            self.reported.add(expression)
             logger.warning(
                 "only the first %d word pieces of %r are read, as in training (INPUT.MAX_TOKENS)",
                 tokenizer.max_tokens - 2,

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +19,13 @@ def test_values_of_more_than_8_bits_are_refused_and_not_cut(tmp_path, dtype, nam
     Image.fromarray(np.full((4, 4), 300, dtype)).save(tmp_path / name)
     with pytest.raises(ValueError, match=rf"{name} cannot be read as an image: .* 8 bits"):
         read_picture(tmp_path / name, "RGB")
+
+
+def test_colours_of_16_bits_are_refused_and_not_darkened(tmp_path):
+    for name in ("a.png", "a.tif"):
+        cv2.imwrite(str(tmp_path / name), np.full((4, 4, 3), 300, np.uint16))
+        with pytest.raises(ValueError, match=rf"{name} cannot be read as an image"):
+            read_picture(tmp_path / name, "RGB")
 
 
 BROKEN = {

@@ -158,6 +158,8 @@ def test_a_sentence_that_is_too_long_is_cut_and_said_so(trained, predictor, capl
     longer = predictor(path, " ".join(["pool"] * (words + 1)))
     assert f"only the first {words} word pieces of" in caplog.text
     np.testing.assert_array_equal(longer.probability, whole.probability)
+    predictor(path, " ".join(["pool"] * (words + 1)))
+    assert caplog.text.count("only the first") == 1
 
 
 MISTAKES = {
