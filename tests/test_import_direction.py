@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "cadformer_d2"
 ALLOWED = {
     "atomic_files": set(),
+    "command_errors": set(),
     "structures": set(),
     "config": set(),
     "checkpoint": {"atomic_files", "config"},
@@ -24,7 +25,7 @@ ALLOWED = {
     # Handed a model, or told by a checkpoint which one Detectron2 shall build.
     "inference": {"structures", "precision", "data", "checkpoint", "atomic_files"},
     "engine": {
-        *("structures", "config", "precision", "checkpoint"),
+        *("structures", "config", "precision", "checkpoint", "command_errors"),
         *("data", "modeling", "evaluation"),
     },
     "benchmark": {"structures", "precision", "data", "engine", "model_cost"},
