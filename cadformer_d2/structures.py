@@ -123,6 +123,6 @@ class TextFeatures:
 class StageOutput:
     """What an alignment returns for one backbone stage (equations 1-12 of the paper)."""
 
-    fused: Tensor  # F_i (B, N_i, C_i): to the decoder
+    fused: Tensor  # (B, N_i, C_i), what the decoder reads of this stage: F_i or gate(F_i) * F_i
     visual_update: Tensor | None  # added to V_i before patch merging; unread at the last stage
     text: TextFeatures  # L_{i+1}, for the next stage

@@ -80,9 +80,16 @@ class FIAM(PWAM):
     reads_roles = True
 
     @configurable
-    def __init__(self, *, dropout: float, updates_visual: bool, **sizes: int):
+    def __init__(
+        self, *, dropout: float, updates_visual: bool, decoder_feature: str, **sizes: int
+    ):
         """Args: as PWAM."""
-        super().__init__(dropout=dropout, updates_visual=updates_visual, **sizes)
+        super().__init__(
+            dropout=dropout,
+            updates_visual=updates_visual,
+            decoder_feature=decoder_feature,
+            **sizes,
+        )
         self.branch = ObjectPositionBranch(**sizes) if updates_visual else None
         self.modulation = ChannelModulation(dim=sizes["visual_dim"]) if updates_visual else None
 

@@ -13,6 +13,9 @@ from ...structures import StageOutput, TextFeatures
 from .build import ALIGNMENT_REGISTRY, AlignmentSpec
 
 
+DECODER_FEATURES = ("gated", "fused")
+
+
 def projection(dim: int, dropout: float) -> nn.Sequential:
     """A 1x1 map over channels with GELU and dropout."""
     return nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout))
@@ -48,7 +51,8 @@ class LGVLA(nn.Module):
 class PWAM(nn.Module):
     """One-way alignment of LAVT (arXiv 2112.02244), also LGCE's; the other alignments extend it.
 
-    F_i to neck and decoder; V_i + gate(F_i) * F_i to the next stage; the text stays as it is.
+    V_i + gate(F_i) * F_i to the next stage; F_i ("fused") or gate(F_i) * F_i ("gated") to neck and
+    decoder; the text stays as it is.
     """
 
     reads_roles = False
@@ -63,6 +67,7 @@ class PWAM(nn.Module):
         num_heads: int,
         dropout: float,
         updates_visual: bool,
+        decoder_feature: str,
     ):
         """
         Args:
@@ -71,12 +76,24 @@ class PWAM(nn.Module):
             num_heads: attention heads.
             dropout: after each projection, in [0, 1).
             updates_visual: whether a next stage reads the visual update.
+            decoder_feature: "gated" or "fused", what neck and decoder read.
+
+        Raises:
+            ValueError: another feature.
         """
         super().__init__()
+        if decoder_feature not in DECODER_FEATURES:
+            raise ValueError(
+                f"MODEL.ALIGNMENT.DECODER_FEATURE is {decoder_feature!r}; known: "
+                f"{', '.join(DECODER_FEATURES)}"
+            )
+        self.updates_visual = updates_visual
+        self.decoder_reads_gated = decoder_feature == "gated"
         self.lgvla = LGVLA(
             visual_dim=visual_dim, text_dim=text_dim, num_heads=num_heads, dropout=dropout
         )
-        self.visual_gate = LanguageGate(dim=visual_dim) if updates_visual else None
+        gate_is_read = updates_visual or self.decoder_reads_gated
+        self.visual_gate = LanguageGate(dim=visual_dim) if gate_is_read else None
 
     @classmethod
     def from_config(cls, cfg: CfgNode, spec: AlignmentSpec) -> dict[str, Any]:
@@ -86,6 +103,7 @@ class PWAM(nn.Module):
             "num_heads": cfg.MODEL.ALIGNMENT.NUM_HEADS[spec.stage],
             "dropout": cfg.MODEL.ALIGNMENT.DROPOUT,
             "updates_visual": spec.feeds_next_stage,
+            "decoder_feature": cfg.MODEL.ALIGNMENT.DECODER_FEATURE,
         }
 
     def forward(self, visual: Tensor, text: TextFeatures, map_size: tuple[int, int]) -> StageOutput:
@@ -95,9 +113,12 @@ class PWAM(nn.Module):
             text: L_i.
             map_size: (h_i, w_i) of the stage, N_i = h_i * w_i.
         """
-        fused = self.lgvla(visual, text)
+        fused = self.lgvla(visual, text)  # F_i (B, N_i, C_i)
+        if self.visual_gate is None:
+            return StageOutput(fused=fused, visual_update=None, text=text)
+        gated = self.visual_gate(fused) * fused
         return StageOutput(
-            fused=fused,
-            visual_update=None if self.visual_gate is None else self.visual_gate(fused) * fused,
+            fused=gated if self.decoder_reads_gated else fused,
+            visual_update=gated if self.updates_visual else None,
             text=text,
         )

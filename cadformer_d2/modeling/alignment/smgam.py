@@ -62,13 +62,26 @@ class SMGAM(PWAM):
     word_attention: type[CrossAttention] = WordPixelAttention
 
     @configurable
-    def __init__(self, *, text_dim: int, updates_visual: bool, updates_text: bool, **lgvla: Any):
+    def __init__(
+        self,
+        *,
+        text_dim: int,
+        updates_visual: bool,
+        updates_text: bool,
+        decoder_feature: str,
+        **lgvla: Any,
+    ):
         """
         Args:
-            text_dim, updates_visual and the rest: as PWAM.
+            text_dim, updates_visual, decoder_feature and the rest: as PWAM.
             updates_text: whether a next stage or the decoder reads the refined text.
         """
-        super().__init__(text_dim=text_dim, updates_visual=updates_visual, **lgvla)
+        super().__init__(
+            text_dim=text_dim,
+            updates_visual=updates_visual,
+            decoder_feature=decoder_feature,
+            **lgvla,
+        )
         self.vglva, self.text_gate = None, None
         if updates_text:
             self.vglva = VGLVA(text_dim=text_dim, attention=self.word_attention, **lgvla)
