@@ -115,8 +115,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # Attention heads of the alignment at each stage (1 in the release; the paper
     # says multi-head attention and names no number).
     alignment.NUM_HEADS = (1, 1, 1, 1)
-    # What neck and decoder read of a stage: "gated", gate(F_i) * F_i (the paper's prose: "a language
-    # gate to produce the refined visual features"), or "fused", F_i itself (every released code).
+    # What neck and decoder read of a stage: "gated", gate(F_i) * F_i (the paper: "a language gate
+    # to produce the refined visual features"), or "fused", F_i itself (every released code).
     alignment.DECODER_FEATURE = "fused"
     # Dropout after each projection of LGVLA and VGLVA (0 in every published recipe).
     alignment.DROPOUT = 0.0

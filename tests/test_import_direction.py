@@ -9,15 +9,16 @@ PACKAGE = Path(__file__).parent.parent / "cadformer_d2"
 ALLOWED = {
     "atomic_files": set(),
     "command_errors": set(),
+    "resampling": set(),
     "structures": set(),
     "config": set(),
     "checkpoint": {"atomic_files", "config"},
     "precision": set(),
     "version": set(),
     "layers": {"structures"},
-    "data": {"structures"},
+    "data": {"structures", "resampling"},
     "evaluation": {"structures", "atomic_files"},
-    "visualization": {"structures"},
+    "visualization": {"structures", "resampling"},
     "model_cost": {"structures"},
     "modeling": {"structures", "layers"},
     # Reads and writes the datasets' own format and draws masks: the code for that is not copied.

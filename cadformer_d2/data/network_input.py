@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
+from ..resampling import resize_image, resize_mask
 from .catalog import OBJECT_NAMES
 from .sentence_roles import SentenceRoleParser
 from .tokenization import ExpressionTokenizer
@@ -58,14 +58,13 @@ class NetworkInput:
             pixels: (height, width, 3) uint8, in the network's channel order.
 
         Returns:
-            (3, H, W) float32 in [0, 255], resized bilinearly; the aspect ratio is not kept.
+            (3, H, W) float32 in [0, 255], as ``resize_image`` says; the aspect ratio is not kept.
         """
-        pixels = resized(pixels, self.size, cv2.INTER_LINEAR)
-        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float()
+        return resize_image(pixels, self.size).float()
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
-        """A mask (height, width) uint8 at the network's size, by nearest neighbour."""
-        return resized(mask, self.size, cv2.INTER_NEAREST)
+        """A mask (height, width) uint8 at the network's size, as ``resize_mask`` says."""
+        return resize_mask(mask, self.size)
 
     def sentence(self, expression: str) -> dict[str, Any]:
         """The sentence's fields of a ModelInput.
@@ -82,9 +81,3 @@ class NetworkInput:
         if self.role_parser is not None:
             fields["is_object"], fields["is_position"] = self.role_parser(expression)
         return fields
-
-
-def resized(array: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
-    if array.shape[:2] == size:
-        return array.copy()  # Pillow hands out read-only pixels, torch wants its own
-    return cv2.resize(array, (size[1], size[0]), interpolation=interpolation)

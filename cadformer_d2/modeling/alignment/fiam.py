@@ -80,9 +80,7 @@ class FIAM(PWAM):
     reads_roles = True
 
     @configurable
-    def __init__(
-        self, *, dropout: float, updates_visual: bool, decoder_feature: str, **sizes: int
-    ):
+    def __init__(self, *, dropout: float, updates_visual: bool, decoder_feature: str, **sizes: int):
         """Args: as PWAM."""
         super().__init__(
             dropout=dropout,

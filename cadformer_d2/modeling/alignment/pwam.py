@@ -12,7 +12,6 @@ from ...layers.gate import LanguageGate
 from ...structures import StageOutput, TextFeatures
 from .build import ALIGNMENT_REGISTRY, AlignmentSpec
 
-
 DECODER_FEATURES = ("gated", "fused")
 
 
