@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""What a perfect model could score at an image's own size, since it answers at the network's.
+
+    python tools/measure_ceiling.py --dataset rrsishr_test
+    python tools/measure_ceiling.py --boxes rsvg_hr_*.txt --image-size 1024 1024
+
+Every mask is made a label of the network's size and enlarged again, as a prediction is. The second
+row makes labels with OpenCV's INTER_NEAREST, which many code bases use: it reads the pixel at the
+corner of a network pixel instead of the one at its centre.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from detectron2.modeling.postprocessing import sem_seg_postprocess
+from pycocotools import mask as coco_mask
+from tabulate import tabulate
+
+from cadformer_d2.command_errors import run_command
+from cadformer_d2.data.catalog import dataset_records, register_datasets
+from cadformer_d2.dataset_building.defects import DefectLog
+from cadformer_d2.dataset_building.readers.rsvg_hr import read_rsvg_hr
+from cadformer_d2.resampling import resize_mask
+
+THRESHOLDS = (0.5, 0.7, 0.9)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dataset", help="a registered dataset, such as rrsishr_test")
+    source.add_argument(
+        "--boxes", type=Path, nargs="+", help="RSVG-HR's text files; their boxes serve as masks"
+    )
+    parser.add_argument("--image-size", type=int, nargs=2, default=(1024, 1024), metavar=("H", "W"))
+    parser.add_argument("--size", type=int, nargs=2, default=(480, 480), metavar=("H", "W"))
+    return parser.parse_args()
+
+
+def box_masks(files: list[Path], image_size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Masks (height, width) uint8 of the boxes of RSVG-HR's text files."""
+    by_name = {str(file): file for file in files}
+    for triplet in read_rsvg_hr(by_name, lambda _: image_size, DefectLog()):
+        mask = np.zeros(image_size, np.uint8)
+        left, top, right, bottom = (round(edge) for edge in triplet.box_xyxy)
+        mask[top : max(bottom, top + 1), left : max(right, left + 1)] = 1
+        yield mask
+
+
+def dataset_masks(name: str) -> Iterator[np.ndarray]:
+    """Masks (height, width) uint8 of a registered dataset."""
+    register_datasets()
+    for record in dataset_records(name):
+        yield coco_mask.decode(record["annotations"][0]["segmentation"])
+
+
+def resize_mask_by_corner(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """As ``resize_mask``, by the pixel at the new one's corner."""
+    return cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+
+
+def answer(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask (height, width) that a model gives which is certain of its label (H, W)."""
+    certain = torch.from_numpy(np.stack([1 - label, label]).astype(np.float32))
+    background, target = sem_seg_postprocess(certain, label.shape, *size)
+    return (target > background).numpy()
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> float:
+    first, second = first.astype(bool), second.astype(bool)
+    return float((first & second).sum() / max(1, (first | second).sum()))
+
+
+def summary(values: list[float]) -> list[float]:
+    """Mean IoU and the shares at each threshold, in percent."""
+    ious = np.array(values)
+    return [100 * ious.mean(), *(100 * (ious >= threshold).mean() for threshold in THRESHOLDS)]
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    size, image_size = tuple(arguments.size), tuple(arguments.image_size)
+    ways: dict[str, Callable] = {"centre (ours)": resize_mask, "corner": resize_mask_by_corner}
+    scores: dict[str, list[float]] = {way: [] for way in ways}
+    agreement = []
+    masks = dataset_masks(arguments.dataset) if arguments.dataset else None
+    for mask in masks or box_masks(arguments.boxes, image_size):
+        labels = {way: resize(mask, size) for way, resize in ways.items()}
+        agreement.append(iou(*labels.values()))
+        for way, label in labels.items():
+            scores[way].append(iou(mask, answer(label, mask.shape)))
+    if not agreement:
+        raise ValueError("no mask was found in what was named")
+    rows = [(way, *summary(values)) for way, values in scores.items()]
+    print(f"{len(agreement)} masks, labels of {size[0]} x {size[1]}, scored at the images' size:")
+    header = ["labels", "mIoU", *(f"Pr@{threshold}" for threshold in THRESHOLDS)]
+    print(tabulate(rows, header, floatfmt=".1f"))
+    print(
+        f"the two labels agree with mean IoU {np.mean(agreement):.3f}, under 0.9 for "
+        f"{100 * np.mean(np.array(agreement) < 0.9):.0f} % of the masks"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
