@@ -18,7 +18,7 @@ ALLOWED = {
     "layers": {"structures"},
     "data": {"structures", "resampling"},
     "evaluation": {"structures", "atomic_files"},
-    "visualization": {"structures", "resampling"},
+    "visualization": {"structures", "resampling", "atomic_files", "data"},
     "model_cost": {"structures"},
     "modeling": {"structures", "layers"},
     # Reads and writes the datasets' own format and draws masks: the code for that is not copied.
