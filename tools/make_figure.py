@@ -120,6 +120,8 @@ def read_models(arguments: argparse.Namespace) -> dict[str, Entries]:
     for title, path in map(titled, arguments.predictions):
         if title in models:
             raise ValueError("several files need different titles: TITLE=FILE")
+        if not title.isprintable():
+            raise ValueError(f"the title {title!r} has a character that cannot be drawn")
         if path.suffix == ".pth":
             if "/" in title or not title.strip("."):
                 raise ValueError(f"{title}={path}: the title names a folder; write it without /")
@@ -167,7 +169,7 @@ def parse_samples(texts: Sequence[str], models: Mapping[str, Entries]) -> list[K
     keys = []
     for text in texts:
         ref_id, _, sent_id = text.partition(":")
-        if not (ref_id.isdigit() and sent_id.isdigit()):
+        if not (ref_id.isdecimal() and sent_id.isdecimal()):
             raise ValueError(f"--samples {text}: expected REF:SENTENCE, two numbers")
         key = (int(ref_id), int(sent_id))
         lacking = [title for title, entries in models.items() if key not in entries]

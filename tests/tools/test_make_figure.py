@@ -104,6 +104,8 @@ MISTAKES = {
     ),
     "one model": (("ours.json", "--order", "disputed"), "needs two files or more"),
     "no pair": (("ours.json", "--samples", "9"), "expected REF:SENTENCE"),
+    "powers": (("ours.json", "--samples", "²:1"), "expected REF:SENTENCE"),
+    "half a character": (("\udc80=ours.json",), "has a character that cannot be drawn"),
     "no columns": (("ours.json", "--columns", "0"), "0: expected a whole number above 0"),
     "half a picture": (("ours.json", "--dpi", "0.5"), "0.5: expected a whole number above 0"),
     "no samples": (("ours.json", "--number", "-1"), "-1: expected a whole number above 0"),
