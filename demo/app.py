@@ -3,7 +3,8 @@
 
     python demo/app.py --weights model_best.pth
 
-Drop an image or pick an example, type one sentence or two, and look. Listens on this machine only.
+Drop an image or pick an example, type one sentence or two, and look. Listens on this machine only;
+from another one, 'ssh -L 7860:localhost:7860 THIS_MACHINE' and http://localhost:7860 there.
 """
 
 from __future__ import annotations

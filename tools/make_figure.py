@@ -92,7 +92,7 @@ def read_predictions(path: Path) -> Entries:
     return {(sample.ref_id, sample.sent_id): sample.model_dump() for sample in samples}
 
 
-def evaluated(weights: Path, dataset: str | None, folder: Path) -> Path:
+def evaluate_checkpoint(weights: Path, dataset: str | None, folder: Path) -> Path:
     """The predictions file of a checkpoint, which is evaluated where that was not done yet.
 
     Args:
@@ -126,7 +126,7 @@ def read_models(arguments: argparse.Namespace) -> dict[str, Entries]:
             if "/" in title or not title.strip("."):
                 raise ValueError(f"{title}={path}: the title names a folder; write it without /")
             folder = Path(f"{arguments.output}.predictions") / title
-            path = evaluated(path, arguments.dataset, folder)
+            path = evaluate_checkpoint(path, arguments.dataset, folder)
         models[title] = read_predictions(path)
     return models
 
