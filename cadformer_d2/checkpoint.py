@@ -11,13 +11,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from torch import Tensor, nn
 
 from .atomic_files import written_whole
 from .config import add_cadformer_config
+from .config_file import merge_values
+from .config_schema import refuse_impossible_values
+from .plain_yaml import parse_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -170,6 +172,8 @@ def checkpoint_config(filename: str | os.PathLike) -> str:
     content = read_checkpoint(filename)
     if CONFIG_KEY not in content:
         raise ValueError(f"{filename} carries no config: it was not written by this project")
+    if not isinstance(content[CONFIG_KEY], str):
+        raise ValueError(f"the config that {filename} carries is no text; it is damaged")
     return content[CONFIG_KEY]
 
 
@@ -184,18 +188,12 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
     """
     cfg = get_cfg()
     add_cadformer_config(cfg)
-    text = checkpoint_config(filename)
+    source = f"the config that {filename} carries"
     try:
-        saved = CfgNode.load_cfg(text)
-    except (yaml.YAMLError, AssertionError, AttributeError, TypeError) as error:
-        raise ValueError(f"{filename} carries a config that is damaged") from error
-    try:
-        cfg.merge_from_other_cfg(saved)
-    except KeyError as error:
-        raise ValueError(
-            f"{filename} asks for what this version does not know: {error.args[0]}; was it "
-            "written by a newer one?"
-        ) from error
+        merge_values(cfg, parse_yaml(checkpoint_config(filename), source=source), source=source)
+        refuse_impossible_values(cfg)
+    except ValueError as error:
+        raise ValueError(f"{error}; was the checkpoint written by another version?") from error
     cfg.MODEL.WEIGHTS, cfg.MODEL.TEXT_ENCODER.WEIGHTS = os.fspath(filename), ""
     return cfg
 

@@ -134,12 +134,12 @@ def test_a_checkpoint_with_code_is_refused_and_runs_nothing(model, tmp_path, mon
     assert not (tmp_path / "should-not-exist").exists()
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "just words"])
+@pytest.mark.parametrize("text", ["a: [", "- 1", "just words", "", "MODEL:", "SEED:", 3, None])
 def test_a_damaged_config_in_a_checkpoint_is_named(model, tiny_cfg, tmp_path, text):
     RefSegCheckpointer(model, str(tmp_path), config=tiny_cfg).save("model")
     content = torch.load(tmp_path / "model.pth", weights_only=True)
     torch.save({**content, "config": text}, tmp_path / "model.pth")
-    with pytest.raises(ValueError, match=r"model\.pth carries a config that is damaged"):
+    with pytest.raises(ValueError, match=r"the config that .*model\.pth carries"):
         trained_config(tmp_path / "model.pth")
 
 

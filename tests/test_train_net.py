@@ -65,7 +65,7 @@ def test_a_mistake_in_several_processes_is_no_traceback(tmp_path):
 
 
 MISTAKES = {
-    "MODEL.DEVICE cuda": "error: MODEL.DEVICE is 'cuda', but this machine has no usable CUDA GPU",
+    "MODEL.DEVICE cuda": "error: MODEL.DEVICE: 'cuda' needs a CUDA GPU, and this",
     "MODEL.DECODER.NAME TCDM": "error: MODEL.DECODER.NAME is 'TCDM'; known names: ",
     "MODEL.DECODR.NAME TCMD": "error: Non-existent key: MODEL.DECODR.NAME",
     "DATASETS.TRAIN ('rrsisd_train',)": "refs(unc).p is missing; datasets/README.md shows",

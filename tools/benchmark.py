@@ -41,7 +41,9 @@ from cadformer_d2.benchmark.workloads import (
     training_losses,
     training_step,
 )
+from cadformer_d2.command_errors import run_command
 from cadformer_d2.data.catalog import register_datasets
+from cadformer_d2.engine.config_checks import refuse_unusable_device
 from cadformer_d2.engine.optimizer import build_optimizer
 from cadformer_d2.engine.setup import load_config
 from cadformer_d2.model_cost import count_flops_by_part, count_parameters, random_sample
@@ -95,7 +97,9 @@ def configured(arguments: argparse.Namespace) -> CfgNode:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     start = ["MODEL.WEIGHTS", "", "MODEL.TEXT_ENCODER.WEIGHTS", "", "MODEL.DEVICE", device]
     dtype = ["TEST.DTYPE", arguments.dtype]
-    return load_config(arguments.config_file, [*start, *dtype, *arguments.opts])
+    cfg = load_config(arguments.config_file, [*start, *dtype, *arguments.opts])
+    refuse_unusable_device(cfg)
+    return cfg
 
 
 def plain_operators() -> AbstractContextManager[None]:
@@ -241,4 +245,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
