@@ -26,7 +26,7 @@ HOSTILE = {
     "aliases": (LISTS, "more than 10000 values"),
     "aliases of sections": (SECTIONS, "more than 10000 values"),
     "holds itself": ("MODEL: &m {TEXT_ENCODER: *m}", "it holds itself"),
-    "deep": ("SEED: " + "[" * 2000, "nested too deeply"),
+    "deep": ("- " * 2000, "nested too deeply"),
     "cut": ("MODEL: {DEVICE: [", "line 1: expected the node content"),
     "no YAML": ("a: \0", "is not YAML"),
     "two documents": ("SEED: 1\n---\nSEED: 2", "another document"),

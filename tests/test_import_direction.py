@@ -15,7 +15,12 @@ ALLOWED = {
     "plain_yaml": set(),
     "config_file": {"plain_yaml"},
     "config_schema": set(),
-    "checkpoint": {"atomic_files", "config", "config_file", "config_schema", "plain_yaml"},
+    "checkpoint_file": set(),
+    "swin_release": set(),
+    "checkpoint": {
+        *("atomic_files", "checkpoint_file", "config", "config_file", "config_schema"),
+        *("plain_yaml", "swin_release"),
+    },
     "precision": set(),
     "version": set(),
     "layers": {"structures"},
