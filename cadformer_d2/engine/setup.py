@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
@@ -26,6 +26,7 @@ from .config_checks import (
     refuse_unusable_device,
     value_of,
 )
+from .run_lock import hold_folder
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,6 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_SECTIONS = ("MODEL", "INPUT")
 # Where the weights lie and what they run on stays the caller's.
 CALLERS_KEYS = ("MODEL.WEIGHTS", "MODEL.DEVICE")
-USER_ERRORS = (ValueError, OSError, KeyError, FloatingPointError)
 
 
 def setup(arguments: argparse.Namespace) -> CfgNode:
@@ -44,10 +44,12 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
         arguments: of Detectron2's ``default_argument_parser``.
 
     Raises:
-        ValueError: keys or values that cannot be.
+        ValueError: keys or values that cannot be, or another training in OUTPUT_DIR.
         FileNotFoundError: a file the config names is missing.
     """
     cfg = load_config(arguments.config_file, arguments.opts)
+    if not arguments.eval_only and comm.is_main_process():
+        hold_folder(cfg.OUTPUT_DIR)
     # Detectron2 starts its own log later, in default_setup, and none for other packages.
     ours = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="cadformer_d2")
     keep_tracebacks_in_the_file(ours)
@@ -127,19 +129,3 @@ def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:
                 "%s is %r as in the checkpoint, the config file says %r", key, theirs, ours
             )
     return merged
-
-
-def report_user_errors(
-    main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace
-) -> None:
-    """Run a command; end with one clear line, not a traceback, where the user can help.
-
-    The traceback goes to the log file. Errors of our own making (assertions and the
-    like) are not caught.
-    """
-    try:
-        main(arguments)
-    except USER_ERRORS as error:
-        logger.debug("stopped by", exc_info=True)
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        sys.exit(f"error: {message}")
