@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -142,10 +143,12 @@ def write_atomically(content: dict[str, Any], path: Path) -> None:
     try:
         with written_whole(path) as temporary:
             torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:  # torch reports some failed writes as RuntimeError
+    except (OSError, RuntimeError) as error:  # a failed write is a RuntimeError without a reason
+        free = shutil.disk_usage(path.parent).free // 10**6
+        reason = error if isinstance(error, OSError) else "is the disk full?"
         raise OSError(
-            f"checkpoint {path} could not be written ({error}). Earlier checkpoints are untouched; "
-            "free some space and continue with --resume"
+            f"checkpoint {path} could not be written ({reason} {free} MB are free there). Earlier "
+            "checkpoints are untouched; free some space and continue with --resume"
         ) from error
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
@@ -26,7 +28,7 @@ from .config_checks import (
     refuse_unusable_device,
     value_of,
 )
-from .run_lock import hold_folder
+from .output_folder import hold_folder, writing_into
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +63,10 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
     refuse_unmeetable_expectations(cfg, eval_only=arguments.eval_only)
     refuse_small_vocabulary(cfg)
     cfg.freeze()
-    default_setup(cfg, arguments)
+    with writing_into(cfg.OUTPUT_DIR):
+        default_setup(cfg, arguments)
     keep_tracebacks_in_the_file(logging.getLogger("detectron2"))
+    atexit.register(close_log_files)
     return cfg
 
 
@@ -100,6 +104,16 @@ def keep_tracebacks_in_the_file(log: logging.Logger) -> None:
     for handler in log.handlers:
         if getattr(handler, "stream", None) is sys.stdout:
             handler.addFilter(lambda record: not record.exc_info)
+
+
+def close_log_files() -> None:
+    """Close them before Python does, which would print a traceback where the disk is full."""
+    for name in ("cadformer_d2", "detectron2", "fvcore"):
+        for handler in logging.getLogger(name).handlers:
+            stream = getattr(handler, "stream", sys.stdout)
+            if stream not in (sys.stdout, sys.stderr):
+                with suppress(OSError):
+                    stream.close()
 
 
 def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:

@@ -1,4 +1,4 @@
-"""One run in a folder: two trainings in one OUTPUT_DIR would mix their checkpoints and logs."""
+"""OUTPUT_DIR: one training at a time writes into it, and failures to write name it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ import fcntl
 import logging
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 logger = logging.getLogger(__name__)
 
 LOCK = ".running"
+# A full disk, a full quota, a file system to read only, a limit on a file's size.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 _held: list[TextIO] = []  # open, and so locked, until this process ends
 
 
 def hold_folder(folder: str | os.PathLike) -> None:
     """Make this process the only one of its kind in a folder until it ends, however it ends.
+
+    Two trainings in one folder would mix their checkpoints and logs.
 
     Args:
         folder: is made where it is missing.
@@ -47,3 +53,21 @@ def hold_folder(folder: str | os.PathLike) -> None:
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
     _held.append(file)
+
+
+@contextmanager
+def writing_into(folder: str | os.PathLike) -> Iterator[None]:
+    """Name the folder in errors of writers of logs and events, which do not say what they wrote.
+
+    Raises:
+        OSError: the folder cannot be written into.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE or error.filename is not None:
+            raise
+        raise OSError(
+            f"{folder} cannot be written into ({error}). Checkpoints there are untouched; free "
+            "some space and continue with --resume"
+        ) from error
