@@ -145,9 +145,9 @@ def write_atomically(content: dict[str, Any], path: Path) -> None:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:  # a failed write is a RuntimeError without a reason
         free = shutil.disk_usage(path.parent).free // 10**6
-        reason = error if isinstance(error, OSError) else "is the disk full?"
+        reason = error if isinstance(error, OSError) else "torch gives no reason"
         raise OSError(
-            f"checkpoint {path} could not be written ({reason} {free} MB are free there). Earlier "
+            f"checkpoint {path} could not be written ({reason}; {free} MB are free there). Earlier "
             "checkpoints are untouched; free some space and continue with --resume"
         ) from error
 

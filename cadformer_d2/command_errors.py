@@ -1,7 +1,8 @@
-"""How a command ends where its user can help: with one line, not with a traceback."""
+"""What all commands share: numbers they take, and one line, no traceback, where users can help."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import re
 import sys
@@ -17,10 +18,8 @@ USER_ERRORS = (ValueError, OSError, KeyError, FloatingPointError, ImportError, M
 USERS_RUNTIME_ERRORS = re.compile(
     "out of memory|not enough memory|can't allocate memory|DataLoader worker"
 )
-# An error of a worker process comes as a text with the traceback in it; the error's own last line
-# follows the last of the indented lines.
-OF_A_WORKER = re.compile(r"Caught \w+ in .*\n.*Original Traceback", re.DOTALL)
-LAST_OF_TRACEBACK = re.compile(r".*^ +.*?\n(?:[\w.]+: )?", re.DOTALL | re.MULTILINE)
+# An error of a worker process comes as a text with the traceback in it.
+OF_A_WORKER = re.compile(r"Caught (\w+) in .*\nOriginal Traceback ")
 INTERRUPTED = 130  # the exit status of a command that Ctrl-C has ended, as shells have it
 
 
@@ -55,6 +54,15 @@ def one_line(error: BaseException) -> str:
     """What an error says, without line breaks; its type where it says nothing."""
     # A KeyError shows its argument with quotes around it.
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    if OF_A_WORKER.match(message):
-        message = LAST_OF_TRACEBACK.sub("", message, count=1)
+    if found := OF_A_WORKER.match(message):
+        # What follows the error's name where it stands last is the error itself.
+        *_, message = re.split(rf"\n(?:[\w.]+\.)?{found[1]}: ", message)
+        message = message.strip().strip("'") if found[1] == "KeyError" else message
     return " ".join(message.split()) or type(error).__name__
+
+
+def at_least_one(text: str) -> int:
+    """A whole number of 1 or more, as an argument's type."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number

@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -105,7 +106,8 @@ def end_children() -> None:
     """End the processes that this one has started: an interrupt may have reached this one only."""
     children = multiprocessing.active_children()
     for child in children:
-        child.terminate()
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGINT)
     for child in children:
         child.join(SECONDS_TO_END)
         if child.is_alive():
