@@ -67,9 +67,14 @@ def refuse_keys_without_effect(cfg: CfgNode) -> None:
         if key in WITH_EFFECT or (key.startswith("MODEL.") and not is_own):
             continue
         value = value_of(cfg, key)
-        if value not in (default, TRUE_ANYWAY.get(key, default)):
+        if as_read(value) not in (as_read(default), as_read(TRUE_ANYWAY.get(key, default))):
             advice = f"; {INSTEAD[key]}" if key in INSTEAD else ""
             raise ValueError(f"{key} is {value!r}, but it has no effect here{advice}. Leave it out")
+
+
+def as_read(value: Any) -> Any:
+    """A value as it is read from a file, where tuples in tuples are lists."""
+    return [as_read(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def leaves(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -110,8 +110,8 @@ def end_children() -> None:
             os.kill(child.pid, signal.SIGINT)
     for child in children:
         child.join(SECONDS_TO_END)
-        if child.is_alive():
-            child.kill()
+        child.kill()
+        child.join()
 
 
 def join_torchrun() -> None:

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -19,9 +20,11 @@ from cadformer_d2.engine.config_checks import (
     refuse_unmeetable_expectations,
     refuse_unusable_device,
 )
+from cadformer_d2.engine.setup import load_config
 from cadformer_d2.engine.trainer import RefSegTrainer, with_iterations
 from cadformer_d2.precision import usable_device
 
+QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 OTHER_VALUES = {bool: lambda v: not v, str: lambda v: "other", tuple: lambda v: (7,)}
 OTHER_VALUES |= {list: lambda v: [7]}
 
@@ -89,6 +92,12 @@ def test_values_that_say_what_happens_anyway_are_accepted():
     cfg = make_tiny_cfg()
     cfg.merge_from_list([part for pair in TRUE_ANYWAY.items() for part in pair])
     refuse_keys_without_effect(cfg)
+
+
+def test_a_whole_config_that_was_written_is_accepted_when_it_is_read_again(tmp_path):
+    (tmp_path / "config.yaml").write_text(load_config(str(QUICKSTART)).dump())
+    again = load_config(str(tmp_path / "config.yaml"))
+    assert again.SOLVER.NUM_EPOCHS == load_config(str(QUICKSTART)).SOLVER.NUM_EPOCHS
 
 
 def test_advice_and_accepted_values_are_about_keys_without_effect():
