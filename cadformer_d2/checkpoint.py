@@ -182,7 +182,9 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
         merge_values(cfg, parse_yaml(checkpoint_config(filename), source=source), source=source)
         refuse_impossible_values(cfg)
     except ValueError as error:
-        raise ValueError(f"{error}; was the checkpoint written by another version?") from error
+        raise ValueError(
+            f"this version cannot use {error}; was it written by a newer one?"
+        ) from error
     cfg.MODEL.WEIGHTS, cfg.MODEL.TEXT_ENCODER.WEIGHTS = os.fspath(filename), ""
     return cfg
 

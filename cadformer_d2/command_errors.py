@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 USER_ERRORS = (ValueError, OSError, KeyError, FloatingPointError, ImportError, MemoryError)
 # torch reports what the machine lacks, and what a loader's worker process found, as RuntimeError.
 USERS_RUNTIME_ERRORS = re.compile(
-    "out of memory|not enough memory|can't allocate memory|DataLoader worker"
+    r"out of memory|not enough memory|can't allocate memory|DataLoader worker \(pid|"
+    r"Caught Unicode\w+Error in DataLoader worker"  # which torch cannot raise as itself
 )
 # An error of a worker process comes as a text with the traceback in it.
 OF_A_WORKER = re.compile(r"Caught (\w+) in .*\nOriginal Traceback ")

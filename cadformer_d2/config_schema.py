@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from detectron2.config import CfgNode
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Count = Annotated[int, Field(ge=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -40,11 +40,6 @@ class TextEncoder(Section):
     FROZEN: Names
     DROPOUT: Dropout
 
-    @model_validator(mode="after")
-    def heads_share_the_width(self) -> TextEncoder:
-        refuse_uneven("HIDDEN_SIZE", self.HIDDEN_SIZE, self.NUM_HEADS)
-        return self
-
 
 class Swin(Section):
     EMBED_DIM: Count
@@ -52,12 +47,6 @@ class Swin(Section):
     NUM_HEADS: Stages
     WINDOW_SIZE: Count
     DROP_PATH_RATE: Dropout
-
-    @model_validator(mode="after")
-    def heads_share_the_width(self) -> Swin:
-        for stage, heads in enumerate(self.NUM_HEADS):
-            refuse_uneven(f"EMBED_DIM x {2**stage}", self.EMBED_DIM * 2**stage, heads)
-        return self
 
 
 class Alignment(Section):
@@ -139,11 +128,6 @@ class Config(Section):
     TEST: Test
 
 
-def refuse_uneven(name: str, width: int, heads: int) -> None:
-    if width % heads:
-        raise ValueError(f"{name} is {width}, which {heads} heads (NUM_HEADS) cannot share evenly")
-
-
 def refuse_impossible_values(cfg: CfgNode) -> None:
     """Raise ValueError where a value is outside what its key can mean, naming key and value."""
     try:
@@ -151,6 +135,13 @@ def refuse_impossible_values(cfg: CfgNode) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        if first["type"] == "value_error":  # of refuse_uneven, which names the keys
-            raise ValueError(f"{key}: {first['ctx']['error']}") from error
         raise ValueError(f"{key} is {first['input']!r}: {first['msg']}") from error
+    text, swin = cfg.MODEL.TEXT_ENCODER, cfg.MODEL.SWIN
+    refuse_uneven("MODEL.TEXT_ENCODER", text.HIDDEN_SIZE, text.NUM_HEADS)
+    for stage, heads in enumerate(swin.NUM_HEADS):
+        refuse_uneven(f"MODEL.SWIN, stage {stage + 1}", swin.EMBED_DIM * 2**stage, heads)
+
+
+def refuse_uneven(part: str, width: int, heads: int) -> None:
+    if width % heads:
+        raise ValueError(f"{part}: {width} channels cannot be shared evenly by {heads} heads")

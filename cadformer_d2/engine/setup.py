@@ -136,6 +136,7 @@ def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:
     for section in CHECKPOINT_SECTIONS:
         merged[section] = trained[section]
     merge_pairs(merged, overrides)
+    refuse_impossible_values(merged)
     merged.MODEL.WEIGHTS, merged.MODEL.DEVICE = cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE
     for key, ours in leaves(cfg):
         if ours != (theirs := value_of(merged, key)):
