@@ -65,13 +65,11 @@ def test_the_components_of_every_config_file_fit_together(path):
 
 
 def test_a_misspelt_key_is_refused():
-    with pytest.raises(
-        ValueError, match="Non-existent key: MODEL.DECODR.NAME; known there: .*DECO"
-    ):
+    with pytest.raises(ValueError, match="Non-existent key: MODEL.DECODR.NAME; known there: "):
         load_config("", ["MODEL.DECODR.NAME", "TCMD"])
 
 
 def test_heads_that_cannot_share_the_decoders_channels_are_named(tiny_cfg):
     tiny_cfg.MODEL.DECODER.NUM_HEADS = 5
-    with pytest.raises(ValueError, match="HIDDEN_DIM 24 cannot be shared evenly .* NUM_HEADS 5"):
+    with pytest.raises(ValueError, match="HIDDEN_DIM 24 cannot be shared evenly .*NUM_HEADS 5"):
         build_model(tiny_cfg)
