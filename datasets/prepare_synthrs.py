@@ -13,8 +13,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from cadformer_d2.data.annotation_files import read_annotation_files
 from cadformer_d2.data.catalog import dataset_root
-from cadformer_d2.data.refer import read_annotation_files
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
 
 
@@ -35,15 +35,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def describe(root: Path) -> str:
     """Counts of a generated dataset: targets, sentences and their kinds by split."""
-    refs, instances = read_annotation_files(root / "synthrs")
-    images = len(instances["images"])
-    lines = [f"{root / 'synthrs'}: {images} images"]
+    files = read_annotation_files(root / "synthrs")
+    lines = [f"{root / 'synthrs'}: {len(files.images)} images"]
     for split in ("train", "val", "test"):
-        sentences = [s for ref in refs if ref["split"] == split for s in ref["sentences"]]
+        sentences = [s for ref in files.refs if ref["split"] == split for s in ref["sentences"]]
         kinds, words = Counter(s["kind"] for s in sentences), [len(s["tokens"]) for s in sentences]
         shares = ", ".join(f"{k} {kinds[k] / len(sentences):.0%}" for k in sorted(kinds))
         lines.append(
-            f"  {split:5s} {sum(ref['split'] == split for ref in refs):6d} targets, "
+            f"  {split:5s} {sum(ref['split'] == split for ref in files.refs):6d} targets, "
             f"{len(sentences):6d} sentences ({shares}), words {min(words)}-{max(words)}, "
             f"mean {sum(words) / len(words):.1f}"
         )
