@@ -15,6 +15,7 @@ from detectron2.utils.logger import setup_logger
 from ..checkpoint import trained_config
 from ..config import add_cadformer_config
 from ..data.catalog import register_datasets
+from ..data.tokenization import lasting_name
 from .config_checks import (
     refuse_keys_without_effect,
     refuse_small_vocabulary,
@@ -43,6 +44,7 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
         FileNotFoundError: a file the config names is missing.
     """
     cfg = load_config(arguments.config_file, arguments.opts)
+    cfg.INPUT.TOKENIZER = lasting_name(cfg.INPUT.TOKENIZER)
     refuse_keys_without_effect(cfg)
     # Detectron2 starts its own log later, in default_setup, and none for other packages.
     ours = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="cadformer_d2")
