@@ -16,12 +16,12 @@ from .defect_report import DefectReport, UnusableRecordError
 from .masks import united_mask
 from .plain_files import read_json
 from .plain_pickle import read_plain_pickle
-from .validation import checked, shown
+from .validation import Text, checked, shown
 
 REFS_FILE, INSTANCES_FILE = "refs(unc).p", "instances.json"
 
 Id = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Name = Annotated[str, Field(pattern=r"\S")]
+Name = Annotated[Text, Field(pattern=r"\S")]
 Pixels = Annotated[int, Field(gt=0)]
 
 
@@ -32,7 +32,7 @@ class RefEntry(TypedDict):
     ann_id: Id
     image_id: Id
     category_id: Id
-    split: str
+    split: Text
     sentences: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 

@@ -22,7 +22,7 @@ from .categories import category_indices
 from .defect_report import DefectReport, UnusableRecordError
 from .masks import annotation_of
 from .plain_files import path_inside
-from .validation import checked
+from .validation import Text, checked
 
 KNOWN_SPLITS = frozenset({"train", "val", "test", "testA", "testB", "testC"})
 
@@ -33,8 +33,8 @@ class EmptySplitError(ValueError):
 
 class _SentenceEntry(TypedDict):
     sent_id: Id
-    sent: str
-    kind: NotRequired[str]
+    sent: Text
+    kind: NotRequired[Text]
 
 
 _SENTENCE = TypeAdapter(_SentenceEntry)

@@ -14,7 +14,7 @@ from transformers.utils import cached_file
 from typing_extensions import TypedDict
 
 from .plain_files import read_json, read_text
-from .validation import checked, shown
+from .validation import Text, checked, shown
 
 # Vocabularies that come with the package, by the name INPUT.TOKENIZER gives them.
 PACKAGED_FOLDER = Path(__file__).parent / "vocabularies"
@@ -29,7 +29,7 @@ class _Settings(TypedDict, total=False):
     tokenize_chinese_chars: StrictBool | None
 
 
-_SETTINGS = TypeAdapter(_Settings)
+_SETTINGS, _TEXT = TypeAdapter(_Settings), TypeAdapter(Text)
 
 
 class ExpressionTokenizer:
@@ -93,8 +93,10 @@ class ExpressionTokenizer:
         Raises:
             ValueError: the expression is no text.
         """
-        if not isinstance(expression, str):
-            raise ValueError(f"the expression is {shown(expression)}, expected a text")
+        try:
+            checked(_TEXT, expression)
+        except ValueError as error:
+            raise ValueError(f"the expression {error}") from error
         # The length warning of the library speaks of its own limit, not of ours.
         return self.tokenizer(expression, add_special_tokens=False, verbose=False)["input_ids"]
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+
+# Of a sentence. A text with a bound is also looked through: half a surrogate pair, which JSON can
+# hold and no tokenizer or file takes, is refused.
+LONGEST_TEXT = 100_000  # characters
+Text = Annotated[str, Field(max_length=LONGEST_TEXT, strict=True)]
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60

@@ -96,6 +96,10 @@ def sentence_that_is_no_text(files):
     files.refs[0]["sentences"][1]["sent"] = 7
 
 
+def sentence_of_half_a_pair(files):
+    files.refs[0]["sentences"][1]["sent"] = "the \ud800 pool"
+
+
 def sentence_of_control_characters(files):
     files.refs[0]["sentences"][1]["sent"] = "\0\u200b"
 
@@ -133,6 +137,7 @@ DEFECTS = {
     id_without_a_hash: "ref 1 image_id is {'id': 1}",
     sentences_null: "ref 1 sentences is None",
     sentence_that_is_no_text: "ref 1 has a sentence that sent is 7",
+    sentence_of_half_a_pair: "ref 1 has a sentence that sent is .* unicode string",
     sentence_of_control_characters: "ref 1 has an empty expression",
     name_that_leads_out: r"ref 1 needs an image, but the file name '\.\./.* leads out of",
     absolute_name: "ref 1 needs an image, but the file name '/.* leads out of its folder",

@@ -175,7 +175,10 @@ def test_a_sentence_without_a_known_word_is_said_so_once(trained, predictor, mon
 
 
 MISTAKES = {
-    "no text": (lambda p, path: p(path, [None]), "the expression is None, expected a text"),
+    "no text": (
+        lambda p, path: p(path, [None]),
+        "the expression is None, it should be a valid",
+    ),
     "no picture": (lambda p, path: p(None, "the pool"), "the image is a NoneType"),
     "no pixels": (lambda p, path: p(np.zeros((0, 9, 3), np.uint8), "the pool"), "of shape"),
     "an empty sentence": (lambda p, path: p(path, "  "), "is empty"),
