@@ -22,7 +22,7 @@ from .categories import category_indices
 from .defect_report import DefectReport, UnusableRecordError
 from .masks import annotation_of
 from .plain_files import path_inside
-from .validation import Text, checked
+from .validation import Text, checked, shown
 
 KNOWN_SPLITS = frozenset({"train", "val", "test", "testA", "testB", "testC"})
 
@@ -73,7 +73,9 @@ def load_refer_records(
     for ref in files.refs:
         try:
             if ref["split"] not in KNOWN_SPLITS:
-                raise UnusableRecordError("unknown split", f"has unknown split {ref['split']!r}")
+                raise UnusableRecordError(
+                    "unknown split", f"has unknown split {shown(ref['split'])}"
+                )
             if ref["split"] != split:
                 continue
             if ref["ref_id"] in records:
@@ -83,10 +85,10 @@ def load_refer_records(
             report.add(defect.kind, f"{annotations / REFS_FILE}: ref {ref['ref_id']} {defect}")
     report.log(f"{annotations.name} {split}")
     if not records:
-        splits = sorted({ref["split"] for ref in files.refs})
+        splits = sorted({ref["split"] for ref in files.refs} & KNOWN_SPLITS)
         raise EmptySplitError(
             f"{annotations / REFS_FILE}: no usable ref of split {split!r}; "
-            f"it has {', '.join(splits)}"
+            f"it has {', '.join(splits) or 'no split'}"
         )
     return list(records.values())
 

@@ -176,6 +176,11 @@ def cached_vocabulary(name: str) -> Path:
     try:
         found = cached_file(name, "vocab.txt", local_files_only=True)
     except (OSError, ValueError) as error:
+        if os.path.isabs(name):
+            raise FileNotFoundError(
+                f"{name}, which INPUT.TOKENIZER names, is missing or holds no vocab.txt; put it "
+                "back, or name another place"
+            ) from error
         raise FileNotFoundError(
             f"INPUT.TOKENIZER is {name!r}, but its vocab.txt is neither a local file or folder nor "
             f"in the Hugging Face cache. It is published at https://huggingface.co/{name}: "

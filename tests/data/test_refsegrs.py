@@ -35,10 +35,10 @@ def test_a_line_is_a_target_with_the_pixels_above_the_threshold(root):
 
 DEFECTS = {
     "13 a tree": "line 3: .*13.tif is missing",
-    "11": "line 3: 11 has an empty expression",
+    "11": "line 3: '11' has an empty expression",
     "11x a lone word": "line 3: .*11x.tif is missing",
     "../images/11 a tree": "line 3: the file name '../images/11.tif' leads out of its folder",
-    "11 \0": "line 3: 11 has an empty expression",
+    "11 \0": "line 3: '11' has an empty expression",
     f"{'9' * 300} a tree": "line 3: .* is no name of a file",
 }
 

@@ -43,6 +43,11 @@ def test_a_missing_vocabulary_says_where_it_is_published():
         ExpressionTokenizer(vocabulary="no/such", max_tokens=64)
 
 
+def test_a_missing_folder_is_not_looked_for_on_the_internet(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone, which INPUT\.TOKENIZER names, is missing"):
+        ExpressionTokenizer(vocabulary=str(tmp_path / "gone"), max_tokens=64)
+
+
 CASED = "[PAD] [UNK] [CLS] [SEP] [MASK] the tank of Paris paris caf\u00e9 cafe"
 
 
