@@ -194,14 +194,22 @@ def _usable_refs(refs: list, path: Path, report: DefectReport) -> Iterator[RefEn
         named = f"{path}: entry {position}"
         if isinstance(ref, dict) and isinstance(ref.get("ref_id"), int | str):
             named = f"{path}: ref {shown(ref['ref_id'])}"
-        if isinstance(ref, dict) and (isinstance(ref.get("ann_id"), list) or ref.get("no_target")):
+        if isinstance(ref, dict) and (found := other_number_of_targets(ref)):
             report.add(
                 "several targets or none",
-                f"{named} has the list of targets {shown(ref.get('ann_id'))}, as in gRefCOCO; refs "
-                "to several targets or to none are not supported",
+                f"{named} has {found}, as in gRefCOCO; refs to one target are what is supported",
             )
             continue
         try:
             yield checked(_REF, ref)
         except ValueError as error:
             report.add("unusable refs", f"{named} {error}")
+
+
+def other_number_of_targets(ref: dict) -> str:
+    """What a ref points at in place of one target; empty where it is one."""
+    if ref.get("no_target") or ref.get("ann_id") == [-1]:
+        return "no target"
+    if isinstance(ref.get("ann_id"), list):
+        return f"a list of targets, {shown(ref['ann_id'])}"
+    return ""

@@ -84,6 +84,10 @@ def no_target(files):
     files.refs[0].update(ann_id=[-1], category_id=[-1], no_target=True)
 
 
+def no_target_with_an_id(files):
+    files.refs[0].update(no_target=True)
+
+
 def id_without_a_hash(files):
     files.refs[0]["image_id"] = {"id": 1}
 
@@ -132,8 +136,9 @@ DEFECTS = {
     size_null: "ref 1 annotation 1: size is None",
     corner_at_infinity: "ref 1 annotation 1: 2 is inf, it should be a finite number",
     image_too_large: "ref 1 annotation 1: an image of 40000 x 40000 pixels",
-    several_targets: r"ref 1 has the list of targets \[1, 2\]",
-    no_target: r"ref 1 has the list of targets \[-1\]",
+    several_targets: r"ref 1 has a list of targets, \[1, 2\]",
+    no_target: r"ref 1 has no target",
+    no_target_with_an_id: "ref 1 has no target",
     id_without_a_hash: "ref 1 image_id is {'id': 1}",
     sentences_null: "ref 1 sentences is None",
     sentence_that_is_no_text: "ref 1 has a sentence that sent is 7",
