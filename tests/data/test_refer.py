@@ -171,6 +171,14 @@ def test_one_id_is_one_whether_as_a_number_or_as_its_digits(files):
     assert [record["ref_id"] for record in load(files.write())] == [1, 4, 7]
 
 
+@pytest.mark.parametrize("of", ["images", "annotations", "categories"])
+def test_an_id_that_occurs_twice_is_named(files, of):
+    files.instances[of].append({**files.instances[of][0], "segmentation": []})
+    with pytest.raises(ValueError, match=rf"instances\.json: {of}: id 1 occurs twice"):
+        load(files.write())
+    assert len(load(files, lenient=True)) == 3
+
+
 def test_what_no_ref_needs_is_not_looked_at(files):
     files.instances["annotations"].append({"id": 99, "segmentation": None})
     files.instances["images"].append({"id": 99, "file_name": "../x.jpg"})
