@@ -54,7 +54,7 @@ def read_record(root: Path, name: str, expression: str, number: int) -> ReferRec
     if not has_words(expression):
         raise ValueError(f"{shown(name)} has an empty expression")
     image = path_inside(root / "images", f"{name}.tif")
-    mask_file = root / "masks" / image.name
+    mask_file = root / "masks" / f"{name}.tif"
     if not image.is_file():
         raise FileNotFoundError(f"{image} is missing")
     try:
