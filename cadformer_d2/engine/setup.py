@@ -19,6 +19,7 @@ from ..config import add_cadformer_config
 from ..config_file import merge_pairs, merge_values, read_config_file
 from ..config_schema import refuse_impossible_values
 from ..data.catalog import register_datasets
+from ..data.tokenization import lasting_name
 from .config_checks import (
     leaves,
     refuse_keys_without_effect,
@@ -50,6 +51,7 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
         FileNotFoundError: a file the config names is missing.
     """
     cfg = load_config(arguments.config_file, arguments.opts)
+    cfg.INPUT.TOKENIZER = lasting_name(cfg.INPUT.TOKENIZER)
     if not arguments.eval_only and comm.is_main_process():
         hold_folder(cfg.OUTPUT_DIR)
     # Detectron2 starts its own log later, in default_setup, and none for other packages.

@@ -226,8 +226,8 @@ def test_a_dataset_with_damaged_masks_gives_the_boxes_of_the_others(tmp_path):
     )
     assert len(triplets) == 18 - 2 - 2 - 1
     assert [(d.place, d.kind) for d in log.defects[:3]] == [
-        ("ref 1", "ref without annotation, image or category"),
-        ("ref 2", "unreadable mask"),
+        ("ref 1", "unusable annotations"),
+        ("ref 2", "unreadable masks"),
         ("ref 3", "empty sentence"),
     ]
 
