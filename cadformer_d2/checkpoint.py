@@ -25,6 +25,8 @@ from .swin_release import fit_swin_release, is_swin_release
 logger = logging.getLogger(__name__)
 
 CONFIG_KEY = "config"
+# What a checkpoint without the key was trained with, where that is not today's default.
+BEFORE_THE_KEY = {"MODEL.ALIGNMENT.DECODER_FEATURE": "fused"}
 SHOWN_KEYS = 5  # of a long list in a message
 
 
@@ -169,7 +171,8 @@ def checkpoint_config(filename: str | os.PathLike) -> str:
 def trained_config(filename: str | os.PathLike) -> CfgNode:
     """The config a checkpoint was trained with, set to use its weights and to look for no others.
 
-    Keys that are younger than the checkpoint have their defaults.
+    Keys that are younger than the checkpoint have their defaults, or what was computed before the
+    key existed.
 
     Raises:
         FileNotFoundError: no such file.
@@ -177,6 +180,8 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
     """
     cfg = get_cfg()
     add_cadformer_config(cfg)
+    for key, value in BEFORE_THE_KEY.items():
+        cfg.merge_from_list([key, value])
     source = f"the config that {filename} carries"
     try:
         merge_values(cfg, parse_yaml(checkpoint_config(filename), source=source), source=source)
