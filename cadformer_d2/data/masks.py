@@ -113,19 +113,19 @@ def run_total(counts: bytes) -> int:
     Raises:
         ValueError: no such run lengths.
     """
-    characters = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-    if not len(characters) or characters.min() < 0 or characters.max() > 63:
+    digits = np.frombuffer(counts, np.uint8) - 48  # what is below 48 becomes large
+    if not len(digits) or digits.max() > 63:
         raise ValueError("its runs are no compressed run lengths")
-    if characters[-1] & 0x20:
+    if digits[-1] & 0x20:
         raise ValueError("its runs end in the middle of a number")
-    ends = np.flatnonzero(characters & 0x20 == 0) + 1
+    ends = np.flatnonzero(digits < 0x20) + 1
     starts = np.concatenate([[0], ends[:-1]])
     num_digits = ends - starts
     if num_digits.max() > MOST_DIGITS:
         raise ValueError("it has a run of more pixels than any image")
-    places = np.arange(len(characters)) - np.repeat(starts, num_digits)
-    runs = np.add.reduceat((characters & 0x1F) << 5 * places, starts)
-    runs -= (characters[ends - 1] & 0x10 != 0) * (1 << 5 * num_digits)
+    places = np.arange(len(digits)) - np.repeat(starts, num_digits)
+    runs = np.add.reduceat((digits & 0x1F).astype(np.int64) << 5 * places, starts)
+    runs -= (digits[ends - 1] & 0x10 != 0) * (1 << 5 * num_digits)
     runs[1::2], runs[2::2] = runs[1::2].cumsum(), runs[2::2].cumsum()
     if runs.min() < 0:
         raise ValueError("it has a run of negative length")
