@@ -6,10 +6,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from ..atomic_files import written_whole
-from ..data.plain_files import read_json
+from ..data.masks import single_mask
+from ..data.plain_files import path_inside, read_json
+from ..data.validation import Text, checked
 from ..structures import RunLengthMask
 from .triplets import GroundedTriplet, Target, by_image, group_targets
 

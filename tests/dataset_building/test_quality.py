@@ -96,7 +96,7 @@ def test_a_bay_open_to_the_image_border_is_no_hole():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("least_stabilty: 0.9", "unknown keys: least_stabilty"),
+        ("least_stabilty: 0.9", "unknown keys: 'least_stabilty'"),
         ("least_stability: high", "least_stability is 'high'"),
         ("least_stability: true", "least_stability is True"),
     ],
