@@ -13,9 +13,9 @@ from ...data.annotation_files import Id, Name
 from ...data.plain_files import read_json
 from ...data.validation import Text, checked, shown
 from ..defects import KEPT, DefectLog
+from ..texts import four_numbers
 from ..triplets import UNKNOWN_CATEGORY, Box, GroundedTriplet
 from .repair import ImageSizes, Place, Repair
-from ..texts import four_numbers
 
 Key = Id | Text  # some programs take names for ids
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from ...data.plain_files import read_text
 from ...data.validation import shown
 from ..defects import SET_ASIDE, DefectLog
+from ..texts import tidied
 from ..triplets import Box, GroundedTriplet
 from .repair import ImageSizes, Place, Repair
-from ..texts import tidied
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 NUMBER = re.compile(r"[0-9]{1,18}")

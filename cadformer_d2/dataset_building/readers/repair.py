@@ -10,8 +10,8 @@ from typing import Any
 from ...data.masks import FARTHEST_COORDINATE
 from ...data.plain_files import path_inside
 from ..defects import KEPT, REPAIRED, SET_ASIDE, DefectLog
-from ..triplets import Box, GroundedTriplet
 from ..texts import plain_text, tidied
+from ..triplets import Box, GroundedTriplet
 
 # (height, width) of an image, turned as its EXIF data say, by its file name; None where the image
 # is missing. Raises ValueError where it cannot be read.

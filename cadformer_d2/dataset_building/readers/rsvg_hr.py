@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..defects import KEPT, DefectLog
+from ..texts import spreadsheet_fields
 from ..triplets import Box, GroundedTriplet
 from .repair import ImageSizes, Place, Repair, is_within
-from ..texts import spreadsheet_fields
 
 # The image's name says what its target is; the right side is RRSIS-HR's name for it.
 CATEGORY_OF_ENDING = {
