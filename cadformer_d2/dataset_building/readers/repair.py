@@ -90,19 +90,19 @@ class Repair:
 
     def find_image(self, place: Place, name: str) -> tuple[str, tuple[int, int]] | None:
         """The name under which an image is there, and its size; None if it was set aside."""
-        tidy_name = tidied(name)
-        try:
-            for candidate in dict.fromkeys((name, tidy_name)):
+        kind, detail = "missing image", name
+        for candidate in dict.fromkeys((name, tidied(name))):
+            try:
                 path_inside(Path(), candidate)
                 size = self.image_sizes(candidate)
-                if size is not None:
-                    if candidate != name:
-                        self.repaired(place, "image's name not plain", repr(name), candidate)
-                    return candidate, size
-        except ValueError as error:
-            self.set_aside(place, "unusable image", str(error))
-            return None
-        self.set_aside(place, "missing image", name)
+            except ValueError as error:
+                kind, detail = "unusable image", str(error)
+                continue
+            if size is not None:
+                if candidate != name:
+                    self.repaired(place, "image's name not plain", repr(name), candidate)
+                return candidate, size
+        self.set_aside(place, kind, detail)
         return None
 
     def is_drawn_on(
