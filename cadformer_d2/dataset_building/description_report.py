@@ -15,7 +15,6 @@ from tabulate import tabulate
 from ..atomic_files import written_whole
 from .description import ALL, Summary
 from .spreadsheet import write_spreadsheet
-from .texts import UNSEEN
 
 # Of the image: upper ends of the ranges in which targets are counted.
 AREA_BOUNDS = (0.001, 0.01, 0.05, 0.20, 1.0)
@@ -80,8 +79,7 @@ def markdown(name: str, summary: Summary, truncated: Mapping[int, float]) -> str
     header = ["sentences by category", *(split or "no split" for split in summary.splits), "all"]
     table = tabulate(category_rows(summary), header, tablefmt="github")
     numbers = tabulate(number_rows(summary, truncated), ("", name), tablefmt="github")
-    # A terminal obeys the control characters that a category's name may hold.
-    return UNSEEN.sub("", f"## {name}\n\n{table}\n\n{numbers}\n")
+    return f"## {name}\n\n{table}\n\n{numbers}\n"
 
 
 def write_csv(path: Path, summary: Summary, truncated: Mapping[int, float]) -> None:

@@ -19,6 +19,8 @@ from .triplets import Box
 
 EMPTY = "empty mask"
 DEFAULT_LIMITS = Path(__file__).parent / "quality_limits.yaml"
+# The last ones are what values raise that are none of the type they have or name: 2001-99-99.
+YAML_ERRORS = (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError)
 
 Limit = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Most = Annotated[int, Field(strict=True, ge=0)]
@@ -50,9 +52,10 @@ def read_limits(path: Path = DEFAULT_LIMITS) -> QualityLimits:
         OSError: no such file, or it cannot be read.
         ValueError: it is not YAML; a key is missing, unknown, or has no number.
     """
+    text = read_text(path)
     try:
-        content = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, RecursionError) as error:
+        content = yaml.safe_load(text)
+    except YAML_ERRORS as error:
         raise ValueError(f"{path}: not a YAML file of keys and numbers ({error})") from error
     known = {field.name for field in fields(QualityLimits)}
     given = set(content) if isinstance(content, dict) else set()
