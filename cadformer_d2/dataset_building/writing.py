@@ -93,7 +93,10 @@ def write_refer_dataset(
     sizes = {entry.target.image: tuple(entry.mask["size"]) for entry in finished}
     for image in tqdm(sorted(sizes), desc="images", unit="image"):
         copy_image(images, image, scratch / "images" / jpegs.name, sizes[image])
-    write_annotations(scratch / "annotations", finished, record)
+    try:
+        write_annotations(scratch / "annotations", finished, record)
+    except OSError as error:  # of a full disk it names no file
+        raise OSError(f"{annotations} could not be written: {error}") from error
     (scratch / "images" / UNFINISHED).touch()
     if is_left_by_a_kill:
         shutil.rmtree(jpegs.parent)
