@@ -97,14 +97,19 @@ def write_refer_dataset(
         write_annotations(scratch / "annotations", finished, record)
     except OSError as error:  # of a full disk it names no file
         raise OSError(f"{annotations} could not be written: {error}") from error
+    put_in_place(scratch, images=jpegs.parent, annotations=annotations)
+
+
+def put_in_place(scratch: Path, *, images: Path, annotations: Path) -> None:
+    """Rename both folders; killed in between, the images are there with a mark in them."""
     (scratch / "images" / UNFINISHED).touch()
-    if is_left_by_a_kill:
-        shutil.rmtree(jpegs.parent)
-    for finished_folder, part in ((jpegs.parent, "images"), (annotations, "annotations")):
+    if images.exists():  # left by a kill
+        os.replace(images, scratch / "replaced")
+    for finished_folder, part in ((images, "images"), (annotations, "annotations")):
         finished_folder.parent.mkdir(parents=True, exist_ok=True)
         os.replace(scratch / part, finished_folder)
-    (jpegs.parent / UNFINISHED).unlink()
-    scratch.rmdir()
+    (images / UNFINISHED).unlink()
+    shutil.rmtree(scratch)
 
 
 def copy_image(source: Path, name: str, folder: Path, size: tuple[int, ...]) -> None:

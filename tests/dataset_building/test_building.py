@@ -5,18 +5,15 @@ import multiprocessing
 import os
 import pickle
 import signal
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from oracle import OracleSegmenter, WholeBoxSegmenter
-from PIL import ExifTags, Image
 from pycocotools import mask as coco_mask
 from tiny_sam import save_tiny_sam
 
 from cadformer_d2.data.asking import ask_every_sentence
 from cadformer_d2.data.catalog import find_dataset, register_datasets
-from cadformer_d2.data.picture_file import picture_size
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
 from cadformer_d2.dataset_building import steps
 from cadformer_d2.dataset_building.images import decoded, mask_iou, read_rgb
@@ -336,103 +333,3 @@ def test_boxes_can_be_read_again_without_losing_masks(synthrs, tmp_path):
     workspace = read(synthrs, tmp_path / "work")
     build_masks(workspace, oracle(synthrs))
     assert build_masks(read(synthrs, tmp_path / "work"), oracle(synthrs)) == 0
-
-
-def test_a_picture_that_exif_turns_keeps_one_size_from_box_to_dataset(tmp_path):
-    images, work, root = tmp_path / "images", tmp_path / "work", tmp_path / "root"
-    images.mkdir()
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    Image.fromarray(pixels).save(images / "a.jpg", exif=exif)
-    content = {
-        "images": [{"id": 1, "file_name": "a.jpg", "height": 60, "width": 40}],
-        "annotations": [{"id": 1, "image_id": 1, "bbox": [5, 30, 30, 28], "caption": "it"}],
-    }
-    read_coco(tmp_path, content)
-    build_masks(Workspace(work), WholeBoxSegmenter())
-    write(work, root, undecided="keep")
-    _, instances = files_of(root)
-    written = root / "images" / "mydata" / "JPEGImages" / "a.jpg"
-    (image,) = instances["images"]
-    assert (image["height"], image["width"]) == (60, 40) == picture_size(written)
-    (record,) = find_dataset("mydata", root).load(root, "train", False)
-    assert record["annotations"][0]["bbox"] == [5, 30, 35, 58]
-    assert coco_mask.decode(record["annotations"][0]["segmentation"]).shape == (60, 40)
-
-
-def read_coco(folder, content):
-    """Read a COCO file with the images of ``folder / images`` into ``folder / work``."""
-    (folder / "train.json").write_text(json.dumps(content))
-    steps.read_source(
-        work=folder / "work",
-        source_format="coco",
-        split=[("train", folder / "train.json")],
-        annotations=None,
-        images=folder / "images",
-        image_size=None,
-    )
-
-
-def test_an_image_that_has_changed_since_its_masks_were_made_is_named(synthrs, tmp_path):
-    work = tmp_path / "work"
-    leaking_workspace(synthrs, work, by_content=False)
-    Image.new("RGB", (30, 20)).save(tmp_path / "images" / "one.jpg")
-    with pytest.raises(ValueError, match=r"one\.jpg has 20 x 30 pixels .* from 'read' on"):
-        write(work, tmp_path / "root", undecided="keep", allow_leakage=True)
-    assert not (tmp_path / "root" / "mydata").exists()
-
-
-def die_between_renames(work, root, renames_left):
-    """Write a dataset and be killed before the n-th renaming of a folder."""
-    rename = os.replace
-
-    def replace(source, destination):
-        nonlocal renames_left
-        if os.path.isdir(source):
-            if renames_left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            renames_left -= 1
-        rename(source, destination)
-
-    os.replace = replace  # in this process alone
-    write(work, root, undecided="keep", allow_leakage=True)
-
-
-def test_a_write_killed_between_its_renames_can_be_repeated(synthrs, tmp_path):
-    work, root = tmp_path / "work", tmp_path / "root"
-    leaking_workspace(synthrs, work, by_content=False)
-    options = {"undecided": "keep", "allow_leakage": True}
-    fork = multiprocessing.get_context("fork")
-    for renames in (0, 1, 1):
-        process = fork.Process(target=die_between_renames, args=(work, root, renames))
-        process.start()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-    assert (root / "images" / "mydata").is_dir() and not (root / "mydata").exists()
-    write(work, root, **options)
-    assert sorted(path.name for path in root.iterdir()) == ["images", "mydata"]
-    assert [path.name for path in (root / "images" / "mydata").iterdir()] == ["JPEGImages"]
-    with pytest.raises(FileExistsError, match="name another dataset"):
-        write(work, root, **options)
-
-
-def test_images_that_somebody_else_put_there_are_never_replaced(synthrs, tmp_path):
-    work, root = tmp_path / "work", tmp_path / "root"
-    leaking_workspace(synthrs, work, by_content=False)
-    (root / "images" / "mydata").mkdir(parents=True)
-    with pytest.raises(FileExistsError, match="name another dataset"):
-        write(work, root, undecided="keep", allow_leakage=True)
-
-
-def test_splits_that_no_dataset_here_has_are_refused_until_shares_are_given(synthrs, tmp_path):
-    work = tmp_path / "work"
-    leaking_workspace(synthrs, work, by_content=False)
-    workspace = Workspace(work)
-    renamed = [replace(triplet, split="testA") for triplet in workspace.triplets()]
-    workspace.write_triplets(renamed, workspace.image_folder())
-    build_masks(workspace, WholeBoxSegmenter())
-    with pytest.raises(ValueError, match="in no split of train, val, test, .* 'testA'"):
-        write(work, tmp_path / "root", undecided="keep")
-    write(work, tmp_path / "root", undecided="keep", split_shares=[0.5, 0.25, 0.25])
-    assert find_dataset("mydata", tmp_path / "root").published_counts.keys() <= {"train", "val"}
