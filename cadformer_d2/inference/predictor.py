@@ -21,7 +21,7 @@ from ..checkpoint import RefSegCheckpointer, trained_config
 from ..data.network_input import NetworkInput
 from ..data.picture_file import picture_pixels, read_picture
 from ..data.validation import shown
-from ..precision import autocast, refuse_unusable_format
+from ..precision import autocast, refuse_unusable_format, usable_device
 from ..structures import ModelInput
 
 logger = logging.getLogger(__name__)
@@ -102,12 +102,12 @@ class RefSegPredictor:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a checkpoint of this project, or a dtype that cannot be.
+            ValueError: not a checkpoint of this project, or a device or dtype that cannot be.
         """
         cfg = trained_config(path)
         cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
         cfg.TEST.DTYPE = dtype
-        refuse_unusable_format(torch.device(cfg.MODEL.DEVICE), dtype)
+        refuse_unusable_format(usable_device(cfg.MODEL.DEVICE), dtype)
         model = build_model(cfg)
         RefSegCheckpointer(model).load(os.fspath(path))
         return cls(cfg=cfg, model=model, batch_size=batch_size)
