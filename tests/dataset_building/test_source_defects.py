@@ -114,10 +114,11 @@ def test_a_spreadsheets_quotes_and_unseen_characters_are_no_part_of_a_sentence(
 
 
 def test_a_byte_order_mark_or_quotes_around_a_name_do_not_lose_its_line(tmp_path):
-    triplets, _ = read_lines(
+    triplets, log = read_lines(
         tmp_path, f"\ufeff{POOL},1,2,30,40,a pool", f'"{POOL}","1","2","30","41","a pool, left"'
     )
     assert [(t.image, t.box_xyxy[3]) for t in triplets] == [(POOL, 40), (POOL, 41)]
+    assert [d.place for d in log.defects if d.action == "repaired"] == ["line 2"]
     sizes = {POOL: (400, 600)}.get
     for name in (f'"{POOL}"', f"\ufeff{POOL}", f" {POOL}"):
         (triplet,), log = read_coco(tmp_path, sizes=sizes, image={"file_name": name})
@@ -141,6 +142,7 @@ def save_turned(path, orientation=6):
         ((40, 60), [5, 30, 30, 28], ["another image size"]),  # fits the turned picture alone
         ((40, 60), [5, 3, 50, 8], None),  # fits the stored one
         ((30, 20), [5, 3, 8, 8], None),  # a copy of half the size
+        ((30, 20), [5, 3, 30, 50], None),
     ],
 )
 def test_boxes_are_those_of_the_picture_as_exif_turns_it(tmp_path, stated, box, kinds):
