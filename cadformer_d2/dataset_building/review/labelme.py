@@ -161,9 +161,10 @@ def shape_mask(shape: _Shape, image: ReviewImage, where: str) -> np.ndarray:
     Raises:
         ValueError: there is no PNG in it, or no corner.
     """
-    if not shape["points"] or not shape.get("mask"):
+    text = shape.get("mask")
+    if not shape["points"] or not text:
         raise ValueError(f"{where} is a mask without pixels or corners")
-    part = png_mask(shape["mask"], where)
+    part = png_mask(text, where)
     left, top = (round(number) for number in shape["points"][0])
     mask = np.zeros((image.height, image.width), bool)
     bottom, right = min(top + part.shape[0], image.height), min(left + part.shape[1], image.width)
