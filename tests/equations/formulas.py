@@ -62,9 +62,7 @@ def pixel_word_attention(maps, v, words, m, heads=1):
     """baselines 1.2: IN(W_o softmax(IN(W_q V) (W_k L)^T / sqrt(width)) (W_u L))."""
     query = instance_norm(linear(maps.query, v))
     key, value = linear(maps.key, words), linear(maps.value, words)
-    attended = attention(
-        query, key, value, heads=heads, scale=query.shape[-1] ** -0.5, is_key=m
-    )
+    attended = attention(query, key, value, heads=heads, scale=query.shape[-1] ** -0.5, is_key=m)
     return instance_norm(linear(maps.output, attended))
 
 
@@ -210,9 +208,7 @@ def transformer_layer(layer, x, words, m):
     """Post-norm: self-attention over positions, cross-attention to words, feed-forward."""
     x = layer_norm(layer.norm1, x + multi_head(layer.self_attn, x, x, None))
     x = layer_norm(layer.norm2, x + multi_head(layer.multihead_attn, x, words, m))
-    return layer_norm(
-        layer.norm3, x + linear(layer.linear2, relu(linear(layer.linear1, x)))
-    )
+    return layer_norm(layer.norm3, x + linear(layer.linear2, relu(linear(layer.linear1, x))))
 
 
 def multi_head(maps, x, memory, is_key):
@@ -222,9 +218,7 @@ def multi_head(maps, x, memory, is_key):
         for source, weight, bias in zip((x, memory, memory), weights, biases, strict=True)
     )
     scale = (query.shape[-1] // maps.num_heads) ** -0.5
-    attended = attention(
-        query, key, value, heads=maps.num_heads, scale=scale, is_key=is_key
-    )
+    attended = attention(query, key, value, heads=maps.num_heads, scale=scale, is_key=is_key)
     return linear(maps.out_proj, attended)
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from equations import formulas
-from equations.conftest import same
 
 from cadformer_d2.modeling.alignment import FIAM, IIM, PWAM, SMGAM, SMGAMAsReleased
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
 from cadformer_d2.modeling.registry import registered_names
 from cadformer_d2.structures import TextFeatures
+from equations import formulas
+from equations.conftest import same
 
 C, C_L, HEADS, SIZE = 16, 12, 2, (3, 5)
 N = SIZE[0] * SIZE[1]
