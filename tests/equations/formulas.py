@@ -78,8 +78,7 @@ def gate(maps, f):
     """Equation 6: tanh(W_2 relu(W_1 F))."""
     hidden = linear(maps.reduce, f)
     hidden = torch.where(hidden > 0, hidden, 0)
-    doubled = (2 * linear(maps.expand, hidden)).exp()
-    return (doubled - 1) / (doubled + 1)
+    return 2 * sigmoid(2 * linear(maps.expand, hidden)) - 1  # tanh
 
 
 def vglva(maps, words, v, heads=1):
