@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..data.sentence_roles import PLACES
+from .mask_file import MaskFile
 from .pieces import Piece, block_pieces, whole_pieces
-from .raster import BLOCK_SIDE, MaskFile, Scene
+from .raster import BLOCK_SIDE, Scene
 from .tile_store import TileStore
 from .tiling import TileGrid, Window, blend, block_windows
 
@@ -72,11 +73,11 @@ def segment_tiles(
     missing = store.missing()
     while batch := list(islice(missing, batch_size)):
         tiles = [scene.read(grid[index], store.shape) for index in batch]
-        asked = [pixels for pixels, is_valid in tiles if is_valid.any()]
+        asked = [scene.upright(pixels) for pixels, is_valid in tiles if is_valid.any()]
         answers = iter(segment(asked) if asked else [])
         for index, (_, is_valid) in zip(batch, tiles, strict=True):
             nothing = np.zeros(store.shape, np.float32)
-            store.put(index, next(answers) if is_valid.any() else nothing)
+            store.put(index, scene.upright(next(answers)) if is_valid.any() else nothing)
         yield len(batch)
 
 

@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio._env import get_gdal_config
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 from scene_files import BRIGHT, HEIGHT, TRANSFORM, UTM, WIDTH, truth, write_scene
 
-from cadformer_d2.inference.raster import (
-    CACHE_MEGABYTES,
-    MaskFile,
-    Scene,
-    ground_size,
-    limited_cache,
-)
+from cadformer_d2.inference.mask_file import MaskFile
+from cadformer_d2.inference.placement import Placement
+from cadformer_d2.inference.raster import CACHE_MEGABYTES, Scene, limited_cache
 from cadformer_d2.inference.tiling import Window
 
 WHOLE = Window(0, 0, HEIGHT, WIDTH)
@@ -104,18 +103,20 @@ def test_what_is_no_number_is_not_valid_and_does_not_spoil_the_stretch(tmp_path)
 )
 def test_a_pixels_size_is_that_on_the_ground(crs, transform, latitude):
     expected = 0.5 if latitude is None else 0.5 * np.cos(np.radians(latitude))
-    assert ground_size(transform, crs, size=(300, 1300)) == pytest.approx((expected,) * 2, rel=5e-3)
+    placement = Placement(CRS.from_string(crs), transform, (300, 1300))
+    assert placement.pixel_metres == pytest.approx((expected,) * 2, rel=5e-3)
 
 
 def test_a_pixel_in_degrees_is_narrower_than_high_away_from_the_equator():
     transform = Affine(1e-5, 0, 10, 0, -1e-5, 60)
     # A degree is 111.41 km high and 55.80 km wide at 60 degrees north.
-    assert ground_size(transform, "EPSG:4326", size=(2, 2)) == pytest.approx((1.1141, 0.558), 1e-3)
+    placement = Placement(CRS.from_epsg(4326), transform, (2, 2))
+    assert placement.pixel_metres == pytest.approx((1.1141, 0.558), 1e-3)
 
 
 def test_without_a_crs_nothing_is_known_of_the_ground(tmp_path):
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
-        assert Scene(write_scene(tmp_path / "s.tif", crs=None)).pixel_metres is None
+        assert Scene(write_scene(tmp_path / "s.tif", crs=None)).placement.pixel_metres is None
 
 
 def is_cloud_optimized(path):
@@ -192,7 +193,7 @@ def test_a_mask_that_does_not_read_back_is_not_put_under_its_name(tmp_path, monk
         with open(target, "r+b") as file:
             file.truncate(target.stat().st_size - 300)
 
-    monkeypatch.setattr("cadformer_d2.inference.raster.rasterio.shutil.copy", cut_short)
+    monkeypatch.setattr("cadformer_d2.inference.mask_file.rasterio.shutil.copy", cut_short)
     mask_file = MaskFile(Scene(write_scene(tmp_path / "s.tif")), tmp_path)
     mask_file.write(WHOLE, truth(), np.ones((HEIGHT, WIDTH), bool))
     with pytest.raises(OSError, match=r"m\.tif could not be written"):
@@ -203,3 +204,128 @@ def test_a_mask_that_does_not_read_back_is_not_put_under_its_name(tmp_path, monk
 def test_gdals_memory_does_not_depend_on_the_machine():
     with limited_cache():
         assert get_gdal_config("GDAL_CACHEMAX") == CACHE_MEGABYTES
+
+
+def write_bands(path, values, *, kinds=None, tags_palette=None, **profile):
+    """Bands (n, height, width), and what each is called."""
+    count, height, width = values.shape
+    profile = {"driver": "GTiff", "crs": UTM, "transform": TRANSFORM, **profile}
+    size = {"count": count, "height": height, "width": width}
+    with rasterio.open(path, "w", dtype=values.dtype, **size, **profile) as target:
+        target.write(values)
+        if tags_palette is not None:
+            target.write_colormap(1, tags_palette)
+        if kinds is not None:
+            target.colorinterp = kinds
+    return path
+
+
+RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+
+
+def colours(seed=0, bands=4):
+    return np.random.default_rng(seed).integers(0, 256, (bands, 40, 50), dtype=np.uint8)
+
+
+def test_bands_are_taken_for_the_colours_that_the_file_calls_them(tmp_path):
+    values = colours()
+    kinds = (*RGB[::-1], ColorInterp.undefined)
+    path = write_bands(tmp_path / "bgrn.tif", values, kinds=kinds, photometric="MINISBLACK")
+    pixels, _ = Scene(path).read(Window(0, 0, 40, 50), (40, 50))
+    np.testing.assert_array_equal(pixels, values[2::-1].transpose(1, 2, 0))
+
+
+def test_a_band_named_as_a_colour_is_no_transparency(tmp_path, caplog):
+    values = colours()
+    values[3, :20] = 0
+    path = write_bands(tmp_path / "rgbn.tif", values, kinds=(*RGB, ColorInterp.alpha))
+    window = Window(0, 0, 40, 50)
+    assert Scene(path, bands=(4, 1, 2)).is_valid(window).all()
+    assert "band 4 is called alpha" not in caplog.text
+    assert not Scene(path).is_valid(window)[:20].any()
+    assert "band 4 is called alpha and serves as transparency" in caplog.text
+
+
+def test_a_palette_beside_transparency_is_read_in_its_colours(tmp_path):
+    index = np.random.default_rng(0).integers(0, 4, (1, 40, 50), dtype=np.uint8)
+    table = {0: (9, 8, 7, 255), 1: (200, 0, 0, 255), 2: (0, 200, 0, 255), 3: (0, 0, 200, 255)}
+    alpha = np.full_like(index, 255)
+    alpha[0, :10] = 0
+    kinds = (ColorInterp.palette, ColorInterp.alpha)
+    path = write_bands(
+        tmp_path / "p.tif",
+        np.concatenate([index, alpha]),
+        kinds=kinds,
+        tags_palette=table,
+        photometric="palette",
+        alpha="yes",
+    )
+    pixels, is_valid = Scene(path).read(Window(0, 0, 40, 50), (40, 50))
+    expected = np.array([table[value][:3] for value in range(4)], np.uint8)[index[0]]
+    np.testing.assert_array_equal(pixels[10:], expected[10:])
+    assert not is_valid[:10].any() and is_valid[10:].all()
+
+
+def test_single_bits_are_black_and_white(tmp_path):
+    bits = np.random.default_rng(0).integers(0, 2, (1, 40, 50), dtype=np.uint8)
+    seen = Scene(write_bands(tmp_path / "bits.tif", bits, nbits=1)).read(
+        Window(0, 0, 40, 50), (40, 50)
+    )[0]
+    np.testing.assert_array_equal(seen[..., 0], bits[0] * 255)
+
+
+ODD = {
+    "complex": ("complex64", {}, "holds complex values"),
+    "no place": ("uint8", {"transform": Affine(np.nan, 0, 0, 0, -1, 0)}, "places nothing"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_cannot_be_seen_or_placed_is_named_before_any_work(tmp_path, kind):
+    dtype, profile, message = ODD[kind]
+    path = write_bands(tmp_path / "odd.tif", colours().astype(dtype), **profile)
+    with pytest.raises(ValueError, match=message):
+        Scene(path)
+
+
+def test_ground_control_points_place_a_scene_and_stay_in_the_mask(tmp_path):
+    points = [
+        GroundControlPoint(row, column, 500_000 + column * 0.5, 5_300_000 - row * 0.5)
+        for row in (0, 40)
+        for column in (0, 50)
+    ]
+    profile = {"transform": None, "gcps": points}
+    scene = Scene(write_bands(tmp_path / "gcps.tif", colours(), **profile))
+    expected = [(500_005, 5_299_990)]
+    np.testing.assert_allclose(scene.placement.in_crs([(10, 20)]), expected, atol=1e-3)
+    assert scene.placement.pixel_metres == pytest.approx((0.5, 0.5), rel=5e-3)
+    mask_file = MaskFile(scene, tmp_path)
+    mask_file.write(Window(0, 0, 40, 50), np.ones((40, 50), bool), np.ones((40, 50), bool))
+    mask_file.finish(tmp_path / "m.tif")
+    with rasterio.open(tmp_path / "m.tif") as mask:
+        assert len(mask.gcps[0]) == 4 and mask.gcps[1] == CRS.from_string(UTM)
+
+
+def test_a_format_that_cannot_be_entered_is_decoded_once_and_said_so(tmp_path, caplog):
+    values = colours(bands=3)
+    path = write_bands(tmp_path / "a.png", values, driver="PNG", crs=None, transform=None)
+    scene = Scene(path)
+    assert "cannot be read by windows" in caplog.text and scene.dataset.driver == "GTiff"
+    pixels, _ = scene.read(Window(5, 6, 20, 30), (20, 30))
+    np.testing.assert_array_equal(pixels, values[:, 5:25, 6:36].transpose(1, 2, 0))
+
+
+def test_a_file_that_points_to_the_network_is_refused(tmp_path):
+    (tmp_path / "far.vrt").write_text(
+        '<VRTDataset rasterXSize="2" rasterYSize="2"><VRTRasterBand dataType="Byte" band="1">'
+        "<SimpleSource><SourceFilename>/vsicurl/http://localhost:9/a.tif</SourceFilename>"
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    near = (
+        (tmp_path / "far.vrt").read_text().replace("/vsicurl/http://localhost:9/a.tif", "far.vrt")
+    )
+    relative = near.replace("<SourceFilename>", '<SourceFilename relativeToVRT="1">')
+    (tmp_path / "near.tif").write_text(relative)
+    for name in ("far.vrt", "near.tif"):
+        with pytest.raises(ValueError, match="from the network"):
+            Scene(tmp_path / name)

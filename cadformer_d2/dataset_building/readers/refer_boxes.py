@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...data.annotation_files import REFS_FILE, read_annotation_files
-from ...data.defect_report import UnusableRecordError
+from ...data.defect_report import DefectReport, UnusableRecordError
 from ...data.masks import mask_box_xyxy
-from ..defects import DefectLog
+from ..defects import SET_ASIDE, DefectLog
 from ..triplets import GroundedTriplet
 from .repair import ImageSizes, Place, Repair
 
@@ -22,9 +22,13 @@ def read_refer_boxes(
         log: receives every defect.
 
     Raises:
-        FileNotFoundError, ValueError: the files are missing or damaged.
+        FileNotFoundError, ValueError: the files are missing or damaged as a whole.
     """
-    files = read_annotation_files(annotations)
+    report = DefectReport(lenient=True)
+    files = read_annotation_files(annotations, report)
+    for kind, messages in report.offenders.items():
+        for message in messages:
+            log.add(annotations / REFS_FILE, "an entry", kind, SET_ASIDE, message)
     repair = Repair(image_sizes, log)
     triplets = []
     for ref in files.refs:
@@ -43,6 +47,7 @@ def read_refer_boxes(
                 sentence=sentence.get("sent", ""),
                 category=target.category,
                 split=ref["split"],
+                stated_size=(target.height, target.width),
             )
             if triplet is not None:
                 triplets.append(triplet)
