@@ -29,7 +29,7 @@ class Weights:
 
 
 def randomized(module):
-    """The module in float64 and evaluation mode with weights that are nowhere trivial, and these."""
+    """The module in float64 and evaluation mode with weights nowhere trivial, and these."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(tensor, scale):
