@@ -29,7 +29,7 @@ class Weights:
 
 
 def randomized(module):
-    """The module in float64 and evaluation mode with weights nowhere trivial, and these."""
+    """The module in float64 and evaluation mode, with weights nowhere trivial, and these."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(tensor, scale):
@@ -87,11 +87,15 @@ def convolve(x, kernel, *, padding=0, stride=1, groups=1):
 
 
 def batch_norm(w, x, axis=1):
-    """With running statistics, as in evaluation."""
+    """With running statistics, as in evaluation; with the batch's own where there are none."""
     shape = [-1 if i == axis else 1 for i in range(x.dim())]
-    mean, variance, weight, bias = (
-        w[name].reshape(shape) for name in ("running_mean", "running_var", "weight", "bias")
-    )
+    weight, bias = w["weight"].reshape(shape), w["bias"].reshape(shape)
+    if "running_mean" in w:
+        mean, variance = w["running_mean"].reshape(shape), w["running_var"].reshape(shape)
+    else:
+        others = [i for i in range(x.dim()) if i != axis]
+        mean = x.mean(others, keepdim=True)
+        variance = (x - mean).square().mean(others, keepdim=True)
     return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from cadformer_d2.layers.convolution import winograd_3x3
 from cadformer_d2.layers.rotated_conv import AdaptiveRotatedConv2d
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY, AlignmentSpec
 from cadformer_d2.modeling.backbone.swin_stage import SwinStage
@@ -18,7 +19,7 @@ from .alignment import ALIGNMENTS
 from .decoder import DECODERS, adaptive_rotated_convolution
 from .encoders import encoded, sine_cosine, swin_stage
 from .neck import NECKS
-from .notation import randomized
+from .notation import Weights, convolve, randomized
 from .setting import (
     IS_OBJECT,
     IS_POSITION,
@@ -99,6 +100,22 @@ def test_a_decoder_is_its_equation(name, text_dim):
     maps, text = pyramid(cfg), sentences(text_dim)
     expected = equation_of(DECODERS, name)(w, maps, text, cfg.MODEL.DECODER.NUM_HEADS)
     assert_equal(module(maps, text), expected)
+
+
+def test_a_decoder_in_training_normalises_by_its_batch():
+    cfg = tiny_cfg(DECODER="SimpleDecoding")
+    module, w = randomized(DECODER_REGISTRY.get("SimpleDecoding")(cfg, shapes(cfg)))
+    without_statistics = Weights({k: v for k, v in w.tensors.items() if "running" not in k})
+    maps = pyramid(cfg)
+    expected = DECODERS["SimpleDecoding"](without_statistics, maps, None, None)
+    assert_equal(module.train()(maps, None), expected)
+
+
+def test_the_fast_convolution_is_the_sum_over_the_kernels_cells():
+    x, kernels = normal(2, 3, 7, 9), normal(2, 4, 3, 3, 3, seed=1)
+    images = zip(x, kernels, strict=True)
+    expected = torch.cat([convolve(image[None], kernel, padding=1) for image, kernel in images])
+    assert_equal(winograd_3x3(x, kernels), expected)
 
 
 @pytest.mark.parametrize("num_kernels", [1, 3])
