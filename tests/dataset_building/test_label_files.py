@@ -62,12 +62,24 @@ def label_file(tool, folder):
 @pytest.mark.parametrize("tool", EDITORS)
 def test_of_a_polygon_past_the_border_the_part_inside_is_taken(tool, images, source, tmp_path):
     folder = given_out(tool, images, source, tmp_path)
-    triangle = [(-60.0, 30.0), (60.0, 10.0), (60.0, 70.0)]
+    triangle = [(-60.3, 30.1), (60.2, 10.1), (60.2, 70.3)]
     changed(label_file(tool, folder), only_outline(tool, triangle))
     mask = decoded(import_review(folder)[12].mask)
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     exact = shapely.contains_xy(shapely.Polygon(triangle), x, y)
-    assert mask_iou(mask, exact) > 0.98
+    np.testing.assert_array_equal(mask, exact)
+
+
+@pytest.mark.parametrize("tool", EDITORS)
+def test_an_outline_wholly_past_the_border_is_a_slip_and_no_rejection(
+    tool, images, source, tmp_path
+):
+    folder = given_out(tool, images, source, tmp_path)
+    outside = [(-60.0, 30.0), (-10.0, 10.0), (-10.0, 70.0)]
+    changed(label_file(tool, folder), only_outline(tool, outside))
+    file = label_file(tool, folder).name
+    with pytest.raises(ValueError, match=rf"{file}: .* target 2 covers no pixel of the image"):
+        import_review(folder)
 
 
 @pytest.mark.parametrize("coordinate", [float("nan"), float("inf"), 2e8, None, "left"])
@@ -101,7 +113,7 @@ def test_a_labelme_mask_past_the_border_gives_its_part_inside(images, source, tm
 
 SHAPES = {
     "line": ({"shape_type": "line", "points": [[1, 2], [30, 40]]}, "is a line of 2 points"),
-    "endless": ({"shape_type": "circle", "points": [[1, 2], [9e5, 9e5]]}, "outline of"),
+    "hole": ({"shape_type": "mask", "label": "hole"}, "is a hole drawn as a mask"),
     "two corners": ({"shape_type": "polygon", "points": [[1, 2], [3, 4]]}, "polygon of 2 points"),
     "no PNG": ({"shape_type": "mask", "points": [[1, 2], [3, 4]], "mask": "AAAA"}, "no picture"),
 }
@@ -114,6 +126,13 @@ def test_a_shape_that_encloses_nothing_is_named(kind, images, source, tmp_path):
     changed(folder / "00001_a.json", lambda content: content["shapes"][0].update(shape))
     with pytest.raises(ValueError, match=rf"a\.json: .*{message}"):
         import_review(folder)
+
+
+def test_shapes_of_the_first_labelme_which_say_no_kind_are_polygons(images, source, tmp_path):
+    folder = given_out("labelme", images, source, tmp_path)
+    changed(folder / "00001_a.json", lambda content: content["shapes"][0].pop("shape_type"))
+    changed(folder / "00001_a.json", lambda content: content["shapes"][-1].update(shape_type=None))
+    assert {decision.verdict for decision in import_review(folder).values()} == {"accepted"}
 
 
 def test_a_circle_of_labelme_is_its_disc(images, source, tmp_path):
@@ -152,6 +171,42 @@ def test_a_rectangle_of_cvat_is_its_box_as_it_was_turned(
     expected[slice(*rows), slice(*columns)] = True
     assert decision.verdict == "edited"
     np.testing.assert_array_equal(decoded(decision.mask), expected)
+
+
+def test_plain_run_lengths_and_fields_of_null_are_read(images, source, tmp_path):
+    folder = given_out("coco", images, source, tmp_path)
+    # Columns 30 to 59, rows 20 to 49 of 90: what the target has already.
+    counts = [30 * HEIGHT + 20, *[30, HEIGHT - 30] * 29, 30, 60 * HEIGHT + HEIGHT - 50]
+
+    def redraw(content):
+        content["images"][0].update(height=None, width=None)
+        (entry,) = (entry for entry in content["annotations"] if entry["id"] == 12)
+        entry.update(bbox=None, attributes=None, area=None)
+        entry["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": counts}
+
+    changed(folder / "instances_default.json", redraw)
+    assert import_review(folder)[12].verdict == "accepted"
+
+
+def test_an_annotation_of_another_image_is_named(images, source, tmp_path):
+    folder = given_out("coco", images, source, tmp_path)
+    changed(
+        folder / "instances_default.json",
+        lambda content: content["annotations"][0].update(image_id=7),
+    )
+    with pytest.raises(
+        ValueError, match=r"default\.json: annotation 11 is of image 7, which was not"
+    ):
+        import_review(folder)
+
+
+def test_a_mask_without_pixels_that_nobody_touched_is_rejected(source, tmp_path):
+    nothing = item(14, 1, np.zeros((HEIGHT, WIDTH), bool))
+    for tool in EDITORS:
+        folder = given_out(
+            tool, [ReviewImage("a.jpg", 1, HEIGHT, WIDTH, (nothing,))], source, tmp_path
+        )
+        assert import_review(folder)[14].verdict == "rejected"
 
 
 def test_cvat_turns_a_rectangle_clockwise():

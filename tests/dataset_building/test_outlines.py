@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import shapely
 from oracle import blob
 
 from cadformer_d2.dataset_building.images import mask_iou
@@ -55,6 +56,26 @@ def test_points_outside_the_image_are_cut_off():
     expected = np.zeros((20, 30), bool)
     expected[:10] = True
     np.testing.assert_array_equal(paint([ring], 20, 30), expected)
+
+
+@pytest.mark.parametrize("size", [6, 25, 80])
+def test_a_ring_fills_exactly_the_pixels_whose_centres_it_encloses(size):
+    rng = np.random.default_rng(size)
+    y, x = np.mgrid[:60, :90] + 0.5
+    for _ in range(40):
+        angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 12)))
+        offsets = rng.uniform(0.3, 1, (len(angles), 1)) * size
+        directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        points = rng.uniform((-10, -10), (100, 70)) + offsets * directions
+        exact = shapely.contains_xy(shapely.Polygon(points), x, y)
+        ring = Ring(tuple(map(tuple, points)), is_hole=False)
+        np.testing.assert_array_equal(paint([ring], 60, 90), exact)
+
+
+def test_an_outline_that_only_damage_can_have_made_is_refused():
+    zigzag = ((0.0, -1e6), (9.0, 1e6)) * 2_500
+    with pytest.raises(ValueError, match="crosses 5000000 rows of pixels, which is damage"):
+        paint([Ring(zigzag, is_hole=False)], 1000, 10)
 
 
 def test_an_empty_mask_has_no_outline():

@@ -213,7 +213,7 @@ def test_the_page_shows_sentences_as_text_and_its_decisions_come_back(images, so
 
 @pytest.mark.parametrize(
     ("decisions", "message"),
-    [({"99": "accepted"}, "target 99 is not on this page"), ({"11": "maybe"}, "11 is 'maybe'")],
+    [({"99": "accepted"}, "target '99' is not on this page"), ({"11": "maybe"}, "11 is 'maybe'")],
 )
 def test_decisions_that_cannot_be_are_refused(decisions, message, images, source, tmp_path):
     folder = given_out("html", images, source, tmp_path)

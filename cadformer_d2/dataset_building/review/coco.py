@@ -16,9 +16,10 @@ from typing_extensions import TypedDict
 
 from ...data.masks import Coordinate, united_mask
 from ...data.refer_writer import category_entries
-from ...data.validation import shown
+from ...data.validation import checked, shown
 from ...structures import RunLengthMask, json_mask
-from ..images import decoded
+from ..images import decoded, encoded
+from ..outlines import Ring, paint
 from .items import (
     Answer,
     ReviewImage,
@@ -51,7 +52,7 @@ class _Attributes(TypedDict):
 class _Annotation(TypedDict):
     id: int | str
     image_id: int | str
-    segmentation: NotRequired[Any]  # united_mask looks at it
+    segmentation: NotRequired[Any]  # see segmented
     bbox: NotRequired[list[Coordinate] | None]  # x, y, width, height
     attributes: NotRequired[_Attributes | None]
 
@@ -62,6 +63,7 @@ class _Labels(TypedDict):
 
 
 _LABELS = TypeAdapter(_Labels)
+_POLYGONS = TypeAdapter(list[Annotated[list[Coordinate], Field(min_length=6)]])
 
 
 def export_coco(images: Sequence[ReviewImage], source: Path, folder: Path) -> None:
@@ -152,19 +154,23 @@ def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
     for entry in labels["annotations"]:
         image = listed.get(entry["image_id"])
         if image is None:
-            raise ValueError(f"{path}: annotation {entry['id']} is of an image not given out")
-        mask = annotated_mask(entry, image, f"{path}: annotation {entry['id']} of {image.name}")
+            raise ValueError(
+                f"{path}: annotation {shown(entry['id'])} is of image {shown(entry['image_id'])}, "
+                "which was not given out"
+            )
+        where = f"{path}: annotation {shown(entry['id'])} of {image.name}"
+        mask = annotated_mask(entry, image, where)
         item = annotated_item(entry, mask, image)
         if item is None:
-            raise ValueError(
-                f"{path}: annotation {entry['id']} of {image.name} names no target and covers none"
-            )
+            raise ValueError(f"{where} names no target and covers none")
         masks[item.target_id].append(mask)
     for image in filter(None, listed.values()):
         for item in image.items:
             parts = masks[item.target_id]
-            empty = np.zeros((image.height, image.width), bool)
-            yield answer_of_mask(item, decoded(coco_mask.merge(parts)) if parts else empty)
+            if parts:
+                yield answer_of_mask(path, item, decoded(coco_mask.merge(parts)))
+            else:
+                yield Answer(item, None, is_changed=True)
 
 
 def annotated_mask(entry: _Annotation, image: ReviewImage, where: str) -> RunLengthMask:
@@ -180,9 +186,27 @@ def annotated_mask(entry: _Annotation, image: ReviewImage, where: str) -> RunLen
     if not outlines:
         raise ValueError(f"{where} has neither an outline nor a box")
     try:
-        return united_mask(outlines, height=image.height, width=image.width)
+        return segmented(outlines, image.height, image.width)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def segmented(segmentation: Any, height: int, width: int) -> RunLengthMask:
+    """A COCO segmentation as a mask; its polygons are painted as those of every other tool.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = segmentation if isinstance(segmentation, list) else [segmentation]
+    if any(isinstance(part, dict) for part in parts):
+        return united_mask(segmentation, height=height, width=width)
+    rings = []
+    for corners in checked(_POLYGONS, segmentation):
+        if len(corners) % 2:
+            raise ValueError(f"polygon of {len(corners)} numbers, expected an even count")
+        points = tuple(zip(corners[::2], corners[1::2], strict=True))
+        rings.append(Ring(points, is_hole=False))
+    return encoded(paint(rings, height, width))
 
 
 def turned_box(box: Sequence[float], degrees: float) -> list[float]:

@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 from pydantic import TypeAdapter
 
+from ...data.validation import shown
 from ...visualization import PREDICTION_COLOUR, draw_mask
 from ..boxes import box_window, grown_box
 from ..images import decoded, read_rgb
@@ -91,9 +92,11 @@ def import_contact_sheet(images: Sequence[ReviewImage], folder: Path) -> Iterato
     items = {str(item.target_id): item for image in images for item in image.items}
     for target_id, verdict in read_labels(path, _DECISIONS).items():
         if target_id not in items:
-            raise ValueError(f"{path}: target {target_id} is not on this page")
+            raise ValueError(f"{path}: target {shown(target_id)} is not on this page")
         if verdict not in (ACCEPTED, REJECTED):
-            raise ValueError(f"{path}: target {target_id} is {verdict!r}, neither of both")
+            raise ValueError(
+                f"{path}: target {target_id} is {shown(verdict)}, neither {ACCEPTED} nor {REJECTED}"
+            )
         item = items[target_id]
         mask = decoded(item.mask)
         if verdict == ACCEPTED and not mask.any():

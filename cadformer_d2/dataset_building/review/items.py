@@ -166,7 +166,8 @@ def answer_of_rings(
     """An answer given as outlines; outlines left as they were give the very mask back.
 
     Raises:
-        ValueError: an outline that is damage; the message names the label file ``path``.
+        ValueError: an outline that is damage, or nothing inside the image; the message names the
+            label file ``path``.
     """
     rings = list(rings)
     if not rings:
@@ -178,10 +179,21 @@ def answer_of_rings(
         raise ValueError(f"{path}: an outline of target {item.number}: {error}") from error
     if np.array_equal(given, paint(mask_rings(current), *size)):
         return Answer(item, current, is_changed=False)
-    return answer_of_mask(item, given)
+    return answer_of_mask(path, item, given)
 
 
-def answer_of_mask(item: ReviewItem, mask: np.ndarray) -> Answer:
-    """An answer given as a mask (H, W) bool."""
+def answer_of_mask(path: Path, item: ReviewItem, mask: np.ndarray) -> Answer:
+    """An answer given as a mask (H, W) bool that somebody drew.
+
+    Raises:
+        ValueError: what was drawn has no pixel of the image, which is a slip rather than a verdict.
+    """
     changed = not np.array_equal(mask, decoded(item.mask))
-    return Answer(item, mask if mask.any() else None, is_changed=changed)
+    if mask.any():
+        return Answer(item, mask, changed)
+    if changed:
+        raise ValueError(
+            f"{path}: what is drawn for target {item.number} covers no pixel of the image; move it "
+            "inside, or delete it to reject the target"
+        )
+    return Answer(item, None, changed)

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
+from ...data.validation import shown
 from ..images import decoded
 from ..outlines import Ring, mask_rings
 from .items import (
@@ -38,7 +39,7 @@ CIRCLE_CORNERS = 72  # of the polygon that stands for a circle; its area is 0.1 
 class _Shape(TypedDict):
     label: str
     points: list[Point]
-    shape_type: str
+    shape_type: NotRequired[str | None]
     group_id: NotRequired[int | None]
     mask: NotRequired[str | None]  # a PNG in base64
 
@@ -108,10 +109,10 @@ def import_labelme(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answ
             if item is None:
                 numbers = ", ".join(str(item.number) for item in image.items)
                 raise ValueError(
-                    f"{where} ({shape['label']!r}) has group_id "
+                    f"{where} ({shown(shape['label'])}) has group_id "
                     f"{shape.get('group_id')}; this image's targets are {numbers}"
                 )
-            if shape["shape_type"] == "mask":
+            if kind_of(shape) == "mask":
                 masks[item.target_id].append(shape_mask(shape, image, where))
             else:
                 rings[item.target_id].append(shape_ring(shape, where))
@@ -120,8 +121,14 @@ def import_labelme(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answ
             parts = masks[item.target_id]
             if parts:
                 polygons = [answer.mask] if answer.mask is not None else []
-                answer = answer_of_mask(item, np.logical_or.reduce([*parts, *polygons]))
+                drawn = np.logical_or.reduce([*parts, *polygons])
+                answer = answer_of_mask(path, item, drawn)
             yield answer
+
+
+def kind_of(shape: _Shape) -> str:
+    """The first versions of LabelMe had polygons only, and said no kind."""
+    return shape.get("shape_type") or "polygon"
 
 
 def shape_ring(shape: _Shape, where: str) -> Ring:
@@ -130,7 +137,7 @@ def shape_ring(shape: _Shape, where: str) -> Ring:
     Raises:
         ValueError: another shape, which encloses nothing.
     """
-    kind, points = shape["shape_type"], shape["points"]
+    kind, points = kind_of(shape), shape["points"]
     if kind == "rectangle" and len(points) >= 2:
         (x1, y1), (x2, y2) = points[0], points[-2 if len(points) == 4 else -1]
         points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
@@ -138,8 +145,8 @@ def shape_ring(shape: _Shape, where: str) -> Ring:
         points = circle(*points)
     elif kind != "polygon" or len(points) < 3:
         raise ValueError(
-            f"{where} is a {kind} of {len(points)} points; draw polygons, rectangles, circles or "
-            "masks"
+            f"{where} is a {shown(kind)[1:-1]} of {len(points)} points; draw polygons, rectangles, "
+            "circles or masks"
         )
     return Ring(tuple(points), is_hole=shape["label"] == HOLE_LABEL)
 
@@ -159,8 +166,10 @@ def shape_mask(shape: _Shape, image: ReviewImage, where: str) -> np.ndarray:
     What reaches past the image's border is left out.
 
     Raises:
-        ValueError: there is no PNG in it, or no corner.
+        ValueError: there is no PNG in it, or no corner; or it is a hole.
     """
+    if shape["label"] == HOLE_LABEL:
+        raise ValueError(f"{where} is a hole drawn as a mask; draw holes as polygons")
     text = shape.get("mask")
     if not shape["points"] or not text:
         raise ValueError(f"{where} is a mask without pixels or corners")
