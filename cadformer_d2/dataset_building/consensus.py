@@ -39,6 +39,9 @@ def find_consensus(
     Args:
         decisions: by annotator and target id; those of ``FINAL`` overrule all others.
         least_agreement: pairs of masks below this IoU are a dispute.
+
+    Raises:
+        ValueError: masks of one target have several sizes.
     """
     targets = sorted({target_id for given in decisions.values() for target_id in given})
     found = {}
@@ -47,8 +50,20 @@ def find_consensus(
         if FINAL in given:
             found[target_id] = Consensus(given[FINAL].mask, FINAL, (FINAL,), 1.0, False)
         else:
+            refuse_several_sizes(target_id, given)
             found[target_id] = agree(given, least_agreement)
     return found
+
+
+def refuse_several_sizes(target_id: int, given: Mapping[str, Decision]) -> None:
+    """Raise ValueError where an image was replaced between two annotators' reviews of a target."""
+    sizes = {name: tuple(each.mask["size"]) for name, each in given.items() if each.mask}
+    if len(set(sizes.values())) > 1:
+        said = ", ".join(f"{name}'s {height} x {width}" for name, (height, width) in sizes.items())
+        raise ValueError(
+            f"target {target_id} has masks of several sizes (height x width: {said}), as where its "
+            "image was replaced; let all review it again"
+        )
 
 
 def agree(given: Mapping[str, Decision], least_agreement: float) -> Consensus:

@@ -79,6 +79,16 @@ def test_far_masks_are_a_dispute_until_a_final_decision():
     np.testing.assert_array_equal(decoded(settled.mask), left)
 
 
+def test_masks_of_two_sizes_for_one_target_are_named():
+    decisions = {
+        "anna": {5: Decision("accepted", encoded(np.ones((10, 20), bool)))},
+        "ben": {5: Decision("rejected", None)},
+        "cleo": {5: Decision("edited", encoded(np.ones((5, 10), bool)))},
+    }
+    with pytest.raises(ValueError, match="target 5 has .*anna's 10 x 20, cleo's 5 x 10"):
+        find_consensus(decisions, least_agreement=0.8)
+
+
 @pytest.mark.parametrize(("rejections", "is_rejected"), [(1, False), (2, True), (3, True)])
 def test_rejections_are_votes_and_a_mixed_vote_is_a_dispute(rejections, is_rejected):
     given = [Decision("rejected", None)] * rejections

@@ -200,6 +200,22 @@ def test_an_annotation_of_another_image_is_named(images, source, tmp_path):
         import_review(folder)
 
 
+@pytest.mark.parametrize("change", [{"id": 1, "attributes": {"target": "13"}}, {"id": 13}])
+def test_an_annotation_is_not_taken_for_a_target_of_another_image(change, images, source, tmp_path):
+    folder = given_out("coco", images, source, tmp_path)
+
+    def move(content):
+        (entry,) = (entry for entry in content["annotations"] if entry["id"] == 13)
+        entry.update(image_id=1, attributes=None)
+        entry.update(change)
+
+    changed(folder / "instances_default.json", move)
+    with pytest.raises(
+        ValueError, match=r"default\.json: .* of a\.jpg names target 13, of another"
+    ):
+        import_review(folder)
+
+
 def test_a_mask_without_pixels_that_nobody_touched_is_rejected(source, tmp_path):
     nothing = item(14, 1, np.zeros((HEIGHT, WIDTH), bool))
     for tool in EDITORS:

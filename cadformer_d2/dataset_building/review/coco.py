@@ -140,6 +140,7 @@ def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; put the tool's COCO export there")
     given = {image.shown_name: image for image in images}
+    known = {str(item.target_id) for image in images for item in image.items}
     labels = read_labels(path, _LABELS)
     listed: dict[int | str, ReviewImage | None] = {}
     for entry in labels["images"]:
@@ -160,9 +161,7 @@ def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
             )
         where = f"{path}: annotation {shown(entry['id'])} of {image.name}"
         mask = annotated_mask(entry, image, where)
-        item = annotated_item(entry, mask, image)
-        if item is None:
-            raise ValueError(f"{where} names no target and covers none")
+        item = annotated_item(entry, mask, image, where, known)
         masks[item.target_id].append(mask)
     for image in filter(None, listed.values()):
         for item in image.items:
@@ -220,13 +219,24 @@ def turned_box(box: Sequence[float], degrees: float) -> list[float]:
 
 
 def annotated_item(
-    entry: _Annotation, mask: RunLengthMask, image: ReviewImage
-) -> ReviewItem | None:
-    """The target an annotation is about."""
+    entry: _Annotation, mask: RunLengthMask, image: ReviewImage, where: str, known: set[str]
+) -> ReviewItem:
+    """The target an annotation is about.
+
+    Args:
+        known: the targets of all images.
+
+    Raises:
+        ValueError: it names one of another image, or none and covers none.
+    """
     named = {str(entry["id"]), str((entry.get("attributes") or {}).get("target"))}
     for item in image.items:
         if str(item.target_id) in named:
             return item
+    if named & known:
+        raise ValueError(f"{where} names target {', '.join(named & known)}, of another image")
     covered = coco_mask.iou([mask], [item.mask for item in image.items], [0] * len(image.items))[0]
     best = int(np.argmax(covered))
-    return image.items[best] if covered[best] > 0 else None
+    if covered[best] <= 0:
+        raise ValueError(f"{where} names no target and covers none")
+    return image.items[best]
