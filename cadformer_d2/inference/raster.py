@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from ..atomic_files import written_whole
 from .tiling import Window, block_windows
@@ -17,9 +19,12 @@ try:
     import rasterio
     import rasterio.shutil
     from rasterio._err import CPLE_BaseError
-    from rasterio.enums import ColorInterp, Resampling
+    from rasterio.enums import Resampling
     from rasterio.warp import transform as transform_points
     from rasterio.windows import Window as RasterWindow
+
+    from .bands import alpha_band, alpha_spoils_masks, colour_bands, palette_of, white_value
+    from .sources import NO_NETWORK, opened_raster
 except ModuleNotFoundError as error:
     raise ImportError(
         f"{error.name} is not installed; maps need the extra geo: pip install 'cadformer_d2[geo]'"
@@ -27,6 +32,7 @@ except ModuleNotFoundError as error:
 
 BLOCK_SIDE = 1024  # pixels of a raster that are put together, or read, at once
 OVERVIEW_SIDE = 1024  # pixels of the reduced picture that the stretch is computed from
+LARGEST_READ = 2048  # side in pixels of what is read to be averaged here
 DEFAULT_PERCENTILES = (2.0, 98.0)
 NODATA = 255  # of the mask: pixels where the scene has none
 # Of the blocks that GDAL keeps in memory. Its own default, a share of the machine's memory, would
@@ -49,8 +55,9 @@ class Scene:
         """
         Args:
             path: anything GDAL reads.
-            bands: three numbers, from 1, that serve as red, green and blue; None: 1, 2, 3, or the
-                first for all three where there are fewer, in its colours if it has a palette.
+            bands: three numbers, from 1, that serve as red, green and blue; None: those tagged
+                so, else the first three, or the first for all three where there are fewer, in its
+                colours if it has a palette.
             percentiles: of each band that become black and white; None: 8-bit as it is, other
                 types from the 2nd to the 98th.
 
@@ -60,22 +67,24 @@ class Scene:
         """
         if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
             raise ValueError(f"percentiles are {percentiles}; needed: 0 <= low < high <= 100")
-        try:
-            self.dataset = rasterio.open(path)
-        except rasterio.errors.RasterioIOError as error:
-            raise ValueError(f"{path} cannot be opened as a raster: {error}") from error
         self.path = path
-        self.bands = bands or ((1, 2, 3) if self.dataset.count >= 3 else (1, 1, 1))
-        if len(self.bands) != 3 or not all(1 <= b <= self.dataset.count for b in self.bands):
-            raise ValueError(
-                f"bands are {self.bands}; three numbers from 1 to {self.dataset.count} are needed"
-            )
-        self.palette = None if bands else palette_of(self.dataset)
+        self.dataset = opened_raster(path)
+        self.bands = colour_bands(self.dataset, path, bands)
+        self.alpha = alpha_band(self.dataset, path, self.bands)
+        self.alpha_is_colour = alpha_spoils_masks(self.dataset, self.bands)
+        self.palette = None if bands else palette_of(self.dataset, path, self.bands[0])
         types = {self.dataset.dtypes[band - 1] for band in self.bands}
         self.has_floats = any(np.dtype(name).kind == "f" for name in types)
-        if percentiles is None and types != {"uint8"} and self.palette is None:
-            percentiles = DEFAULT_PERCENTILES
-        self.limits = None if percentiles is None else self.stretch_limits(percentiles)
+        self.limits = None
+        white = None if self.palette is not None else white_value(self.dataset, self.bands[0])
+        # GDAL mixes the numbers of a palette, rounds those of few bits, and weighs by transparency.
+        self.resamples_itself = (
+            self.palette is not None or white is not None or self.alpha_is_colour
+        )
+        if percentiles is None and white is not None:
+            self.limits = np.array([[0.0, white]] * 3)
+        elif percentiles is not None or (types != {"uint8"} and self.palette is None):
+            self.limits = self.stretch_limits(percentiles or DEFAULT_PERCENTILES)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -106,21 +115,44 @@ class Scene:
         Raises:
             OSError: the file is damaged there.
         """
-        # Between two entries of a palette is no colour between theirs.
-        has_palette = self.palette is not None
+        if not self.resamples_itself:
+            return self.read_pixels(self.bands, window, shape, Resampling.bilinear)
+        native = tuple(
+            min(length, max(wanted, LARGEST_READ))
+            for length, wanted in zip((window.height, window.width), shape, strict=True)
+        )
+        values = self.read_pixels(self.bands, window, native)
+        if self.palette is not None:
+            values = self.palette[:3, values[0]]
+        return resize_values(values, shape)
+
+    def read_pixels(
+        self,
+        bands: int | tuple[int, ...],
+        window: Window,
+        shape: tuple[int, ...],
+        resampling: Resampling = Resampling.nearest,
+    ) -> np.ndarray:
+        """(height, width) values of a band, or (bands, height, width) of several."""
         with reported_damage(self.path, window):
-            values = self.dataset.read(
-                self.bands,
+            return self.dataset.read(
+                bands,
                 window=raster_window(window),
-                out_shape=(3, *shape),
-                resampling=Resampling.nearest if has_palette else Resampling.bilinear,
+                out_shape=shape if isinstance(bands, int) else (len(bands), *shape),
+                resampling=resampling,
             )
-        return self.palette[:, values[0]] if has_palette else values
 
     def has_data(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
         """(height, width) bool: neither nodata nor transparent."""
+        if self.alpha_is_colour:
+            return np.ones(shape, bool)
         with reported_damage(self.path, window):
-            return self.dataset.dataset_mask(window=raster_window(window), out_shape=shape) > 0
+            has_data = self.dataset.dataset_mask(window=raster_window(window), out_shape=shape) > 0
+        if self.alpha is not None:  # of which GDAL makes a mask in some rasters only
+            has_data &= self.read_pixels(self.alpha, window, shape) > 0
+        if self.palette is not None and not self.palette[3].all():
+            has_data &= self.palette[3, self.read_pixels(self.bands[0], window, shape)] > 0
+        return has_data
 
     def is_valid(self, window: Window) -> np.ndarray:
         """(window.height, window.width) bool: there are data, and they are numbers."""
@@ -149,14 +181,12 @@ class Scene:
         return np.ascontiguousarray(pixels.transpose(1, 2, 0)), is_valid
 
 
-def palette_of(dataset: rasterio.DatasetReader) -> np.ndarray | None:
-    """Colours (3, number of values) uint8 of a raster of one band that counts them; else None."""
-    if dataset.count > 1 or dataset.colorinterp[0] != ColorInterp.palette:
-        return None
-    palette = np.zeros((3, np.iinfo(dataset.dtypes[0]).max + 1), np.uint8)
-    for value, colour in dataset.colormap(1).items():
-        palette[:, value] = colour[:3]
-    return palette
+def resize_values(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(bands, height, width) float32 of ``shape``, averaged over what a new pixel covers."""
+    if values.shape[1:] == shape:
+        return values
+    tensor = torch.from_numpy(values.astype(np.float32))[None]
+    return F.interpolate(tensor, size=shape, mode="bilinear", antialias=True)[0].numpy()
 
 
 @contextmanager
@@ -173,8 +203,9 @@ def raster_window(window: Window) -> RasterWindow:
 
 
 def limited_cache() -> rasterio.Env:
-    """A context in which GDAL's memory does not depend on the machine's; to be entered first."""
-    return rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES)
+    """A context in which GDAL's memory does not depend on the machine's, and no file makes it ask
+    the network; to be entered before anything is opened."""
+    return rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES, **NO_NETWORK)
 
 
 def ground_size(transform: Any, crs: Any, *, size: tuple[int, int]) -> tuple[float, float]:
