@@ -18,7 +18,7 @@ from detectron2.utils import comm
 
 from cadformer_d2.checkpoint import RefSegCheckpointer
 from cadformer_d2.engine.processes import run_in_processes
-from cadformer_d2.engine.setup import report_user_errors, setup
+from cadformer_d2.engine.setup import setup
 from cadformer_d2.engine.trainer import RefSegTrainer
 
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = default_argument_parser().parse_args()
-    run_in_processes(report_user_errors, arguments, args=(run, arguments))
+    run_in_processes(run, arguments, args=(arguments,))
 
 
 if __name__ == "__main__":

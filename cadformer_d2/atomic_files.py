@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+UNFINISHED = ".unfinished-"
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path``, with its ending; rename it after the block.
 
+    Several processes may write one file at once; the last to finish wins.
+
     Raises:
         OSError: the file could not be written; the message names it. What stood under ``path``
             before is as it was, and nothing half-written is left.
     """
-    temporary = path.with_name(f".unfinished-{path.name}")
+    remove_leftovers(path)
+    writer = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+    temporary = path.with_name(f"{UNFINISHED}{writer}-{path.name}")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -26,3 +35,22 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise OSError(f"{path} could not be written: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what writers of ``path`` left that were killed on this machine."""
+    prefix = f"{UNFINISHED}{socket.gethostname()}."
+    for leftover in path.parent.glob(f"{UNFINISHED}*-{glob.escape(path.name)}"):
+        writer, _, _ = leftover.name.removeprefix(prefix).partition(".")
+        if leftover.name.startswith(prefix) and writer.isdigit() and not is_running(int(writer)):
+            leftover.unlink(missing_ok=True)
+
+
+def is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True

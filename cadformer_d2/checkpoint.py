@@ -1,27 +1,32 @@
-"""Checkpoints: written whole or not at all, carrying their config, read without running code."""
+"""Checkpoints: written whole or not at all, finite, carrying their config."""
 
 from __future__ import annotations
 
 import logging
 import os
-import pickle
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from torch import Tensor, nn
 
 from .atomic_files import written_whole
+from .checkpoint_file import read_checkpoint, refuse_missing_file
 from .config import add_cadformer_config
+from .config_file import merge_values
+from .config_schema import refuse_impossible_values
+from .plain_yaml import parse_yaml
+from .swin_release import fit_swin_release, is_swin_release
 
 logger = logging.getLogger(__name__)
 
 CONFIG_KEY = "config"
+# What a checkpoint without the key was trained with, where that is not today's default.
+BEFORE_THE_KEY = {"MODEL.ALIGNMENT.DECODER_FEATURE": "fused"}
 SHOWN_KEYS = 5  # of a long list in a message
 
 
@@ -46,6 +51,7 @@ class RefSegCheckpointer(DetectionCheckpointer):
             kwargs: Detectron2's: ``save_to_disk`` and further objects with a state.
         """
         super().__init__(model, save_dir, **kwargs)
+        self.may_lack_tensors = False
         self.is_resumable = is_resumable
         self.config_text = None if config is None else config.dump()
 
@@ -53,8 +59,9 @@ class RefSegCheckpointer(DetectionCheckpointer):
         """Write ``<save_dir>/<name>.pth``; where resumable, point ``last_checkpoint`` to it.
 
         Raises:
-            OSError: the file could not be written, for example on a full disk. Checkpoints that
-                were there before are as they were.
+            OSError: the file could not be written, for example on a full disk.
+            FloatingPointError: the model's weights are not finite.
+            In both cases checkpoints that were there before are as they were.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -63,6 +70,13 @@ class RefSegCheckpointer(DetectionCheckpointer):
         for key, checkpointable in self.checkpointables.items():
             content[key] = checkpointable.state_dict()
         path = Path(self.save_dir) / f"{name}.pth"
+        try:
+            refuse_non_finite(content["model"])
+        except ValueError as error:
+            raise FloatingPointError(
+                f"{path} was not written: {error}. Earlier checkpoints are finite; lower "
+                "SOLVER.BASE_LR and go on from the last with --resume"
+            ) from error
         self.logger.info("Saving checkpoint to %s", path)
         write_atomically(content, path)
         if self.is_resumable:
@@ -73,35 +87,51 @@ class RefSegCheckpointer(DetectionCheckpointer):
         with written_whole(Path(self.save_dir) / "last_checkpoint") as temporary:
             temporary.write_text(last_filename_basename)
 
-    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As Detectron2's; a path that is no file is a FileNotFoundError naming it."""
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """As Detectron2's, for files of torch and of safetensors.
+
+        Args:
+            path: a checkpoint of this project, Microsoft's Swin release, or other weights under the
+                model's names; "": none.
+            checkpointables: further objects to load; None: all that there are. Without any, as a
+                training starts, a checkpoint of this project may lack tensors of the model.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: damaged, of another network, incomplete, or not finite.
+        """
         if path:
             refuse_missing_file(Path(path))
-        return super().load(path, *args, **kwargs)
+        self.may_lack_tensors = checkpointables == []
+        return super().load(path, checkpointables)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = read_checkpoint(filename)
-        if is_swin_release(content):
-            renamed, dropped = rename_swin_weights(content["model"])
-            logger.info(
-                "%s is a Swin release; not used: %s", filename, ", ".join(dropped) or "none"
-            )
-            content = {"model": fit_position_tables(renamed, self.model.state_dict())}
-        return content if "model" in content else {"model": content}
+        wanted, found = self.model.state_dict(), content["model"]
+        try:
+            if is_swin_release(found):
+                found, dropped = fit_swin_release(found, wanted)
+                logger.info("a Swin release; not used: %s", ", ".join(dropped) or "none")
+            refuse_other_network(wanted, found, is_own=CONFIG_KEY in content)
+            if CONFIG_KEY in content and not self.may_lack_tensors:
+                refuse_missing_tensors(wanted, found)
+            refuse_non_finite({name: found[name] for name in wanted if name in found})
+        except ValueError as error:
+            raise ValueError(f"{filename} cannot be used: {error}") from error
+        return {**content, "model": found}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        wanted, found = self.model.state_dict(), checkpoint["model"]
-        refuse_other_architecture(wanted, found)
-        matching = len(wanted.keys() & found.keys())
+        num_wanted, num_found = len(self.model.state_dict()), len(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
+        missing, unused = incompatible.missing_keys, incompatible.unexpected_keys
         logger.info(
             "loaded %d of %d tensors; missing %d (%s); not used %d (%s)",
-            matching,
-            len(wanted),
-            len(incompatible.missing_keys),
-            shortened(sorted(incompatible.missing_keys)),
-            len(incompatible.unexpected_keys),
-            shortened(sorted(incompatible.unexpected_keys)),
+            num_found - len(unused),
+            num_wanted,
+            len(missing),
+            shortened(sorted(missing)),
+            len(unused),
+            shortened(sorted(unused)),
         )
         return incompatible
 
@@ -115,50 +145,13 @@ def write_atomically(content: dict[str, Any], path: Path) -> None:
     try:
         with written_whole(path) as temporary:
             torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:  # torch reports some failed writes as RuntimeError
+    except (OSError, RuntimeError) as error:  # a failed write is a RuntimeError without a reason
+        free = shutil.disk_usage(path.parent).free // 10**6
+        reason = error if isinstance(error, OSError) else "torch gives no reason"
         raise OSError(
-            f"checkpoint {path} could not be written ({error}). Earlier checkpoints are untouched; "
-            "free some space and continue with --resume"
+            f"checkpoint {path} could not be written ({reason}; {free} MB are free there). Earlier "
+            "checkpoints are untouched; free some space and continue with --resume"
         ) from error
-
-
-def refuse_missing_file(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"checkpoint {path} is missing; MODEL.WEIGHTS names it. README.md says where published "
-            'weights come from; MODEL.WEIGHTS "" starts at random'
-        )
-
-
-def read_checkpoint(filename: str | os.PathLike) -> dict[str, Any]:
-    """Read a file of tensors and plain values; code in it does not run.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a checkpoint, damaged, or holding more than tensors and plain values.
-    """
-    path = Path(filename)
-    refuse_missing_file(path)
-    if path.suffix == ".pkl":
-        raise ValueError(f"{path}: .pkl files can run code when read; convert it to .pth first")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        LookupError,
-    ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} is not a usable checkpoint: damaged, or holding more than tensors and plain "
-            f"values ({reason})"
-        ) from error
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
-    return content
 
 
 def checkpoint_config(filename: str | os.PathLike) -> str:
@@ -170,13 +163,16 @@ def checkpoint_config(filename: str | os.PathLike) -> str:
     content = read_checkpoint(filename)
     if CONFIG_KEY not in content:
         raise ValueError(f"{filename} carries no config: it was not written by this project")
+    if not isinstance(content[CONFIG_KEY], str):
+        raise ValueError(f"the config that {filename} carries is no text; it is damaged")
     return content[CONFIG_KEY]
 
 
 def trained_config(filename: str | os.PathLike) -> CfgNode:
     """The config a checkpoint was trained with, set to use its weights and to look for no others.
 
-    Keys that are younger than the checkpoint have their defaults.
+    Keys that are younger than the checkpoint have their defaults, or what was computed before the
+    key existed.
 
     Raises:
         FileNotFoundError: no such file.
@@ -184,34 +180,43 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
     """
     cfg = get_cfg()
     add_cadformer_config(cfg)
-    text = checkpoint_config(filename)
+    for key, value in BEFORE_THE_KEY.items():
+        cfg.merge_from_list([key, value])
+    source = f"the config that {filename} carries"
     try:
-        saved = CfgNode.load_cfg(text)
-    except (yaml.YAMLError, AssertionError, AttributeError, TypeError) as error:
-        raise ValueError(f"{filename} carries a config that is damaged") from error
-    try:
-        cfg.merge_from_other_cfg(saved)
-    except KeyError as error:
+        merge_values(cfg, parse_yaml(checkpoint_config(filename), source=source), source=source)
+        refuse_impossible_values(cfg)
+    except ValueError as error:
         raise ValueError(
-            f"{filename} asks for what this version does not know: {error.args[0]}; was it "
-            "written by a newer one?"
+            f"this version cannot use {error}; was it written by a newer one?"
         ) from error
     cfg.MODEL.WEIGHTS, cfg.MODEL.TEXT_ENCODER.WEIGHTS = os.fspath(filename), ""
     return cfg
 
 
-def refuse_other_architecture(wanted: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
-    """Raise ValueError if shapes differ or no name matches, naming the first few."""
-    common = [key for key in found if key in wanted]
-    if not common:
+def refuse_other_network(
+    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, is_own: bool
+) -> None:
+    """Raise ValueError where weights are of another network, naming the first few.
+
+    Args:
+        wanted: the model's state.
+        found: the file's.
+        is_own: whether this project wrote the file. Most of what others wrote has to belong to the
+            model: a few equal names are chance.
+    """
+    common = [name for name in found if name in wanted]
+    if not common or (not is_own and 2 * len(common) < len(found)):
+        few = f"only {len(common)} of its {len(found)} tensors belong" if common else ""
         raise ValueError(
-            "no tensor of the checkpoint belongs to this model; it has, for example, "
-            f"{shortened(sorted(map(str, found)))}; the model has {shortened(sorted(wanted))}"
+            f"{few or 'no tensor of the checkpoint belongs'} to this model; it has, for example, "
+            f"{shortened(sorted(set(found) - set(wanted)))}; the model has "
+            f"{shortened(sorted(wanted))}"
         )
     differing = [
-        f"{key}: {tuple(found[key].shape)}, the model has {tuple(wanted[key].shape)}"
-        for key in common
-        if tuple(found[key].shape) != tuple(wanted[key].shape)
+        f"{name}: {tuple(found[name].shape)}, the model has {tuple(wanted[name].shape)}"
+        for name in common
+        if found[name].shape != wanted[name].shape
     ]
     if differing:
         raise ValueError(
@@ -220,57 +225,21 @@ def refuse_other_architecture(wanted: Mapping[str, Tensor], found: Mapping[str, 
         )
 
 
-def is_swin_release(content: Mapping[str, Any]) -> bool:
-    """Whether a file has the names of Microsoft's Swin releases."""
-    model = content.get("model")
-    return isinstance(model, Mapping) and any(key.startswith("layers.0.blocks") for key in model)
+def refuse_missing_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where the model would keep random weights."""
+    if missing := sorted(wanted.keys() - found.keys()):
+        raise ValueError(f"{len(missing)} tensors of the model are missing: {shortened(missing)}")
 
 
-def rename_swin_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """From the names of Microsoft's Swin releases to those of TextAwareSwin in CADFormer.
-
-    Returns:
-        the renamed weights, and the names that have no counterpart: the classifier, its norm, and
-        index tables that are computed.
-    """
-    renamed, dropped = {}, []
-    for name, weight in state.items():
-        if name.startswith("patch_embed."):
-            renamed[f"backbone.{name}"] = weight
-        elif ".blocks." in name and not name.endswith(("attn_mask", "relative_position_index")):
-            renamed[f"backbone.stages.{name.removeprefix('layers.')}"] = weight
-        elif ".downsample." in name:
-            stage, _, rest = name.removeprefix("layers.").partition(".downsample.")
-            renamed[f"backbone.merges.{stage}.{rest}"] = weight
-        else:
-            dropped.append(name)
-    return renamed, dropped
-
-
-def fit_position_tables(
-    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Resize relative position tables to the model's window where the file's differs."""
-    fitted = dict(state)
-    for name, weight in state.items():
-        if name.endswith("relative_position_bias_table") and name in wanted:
-            fitted[name] = resize_position_table(weight, wanted[name].shape[0])
-    return fitted
-
-
-def resize_position_table(table: Tensor, length: int) -> Tensor:
-    """Relative position biases for another window size, by bicubic interpolation.
-
-    Args:
-        table: ((2 M - 1)^2, heads) for windows of M x M.
-        length: (2 M' - 1)^2.
-    """
-    if table.shape[0] == length:
-        return table
-    side, new_side = round(table.shape[0] ** 0.5), round(length**0.5)
-    grid = table.T.reshape(1, -1, side, side)
-    resized = F.interpolate(grid, size=(new_side, new_side), mode="bicubic", align_corners=False)
-    return resized.reshape(-1, length).T.contiguous()
+def refuse_non_finite(state: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, naming the first few, where weights are infinite or not a number."""
+    bad = [
+        name
+        for name, value in state.items()
+        if value.is_floating_point() and not torch.isfinite(value).all()
+    ]
+    if bad:
+        raise ValueError(f"{len(bad)} of {len(state)} tensors are not finite: {shortened(bad)}")
 
 
 def shortened(names: list[str]) -> str:

@@ -117,7 +117,7 @@ def _add_model_keys(cfg: CfgNode) -> None:
     alignment.NUM_HEADS = (1, 1, 1, 1)
     # What neck and decoder read of a stage: "gated", gate(F_i) * F_i (the paper: "a language gate
     # to produce the refined visual features"), or "fused", F_i itself (every released code).
-    alignment.DECODER_FEATURE = "fused"
+    alignment.DECODER_FEATURE = "gated"
     # Dropout after each projection of LGVLA and VGLVA (0 in every published recipe).
     alignment.DROPOUT = 0.0
 

@@ -1,10 +1,29 @@
-"""Number formats by the names that configs and commands use."""
+"""Devices and number formats by the names that configs and commands use."""
 
 from __future__ import annotations
 
 import torch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of a name that this machine has and this project computes on.
+
+    Args:
+        name: "cpu", "cuda", "cuda:1", ...
+
+    Raises:
+        ValueError: no such device; the message says what there is.
+    """
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    usable = ["cpu", *(["cuda"] if num_gpus else []), *(f"cuda:{n}" for n in range(num_gpus))]
+    usable += ["mps"] if torch.backends.mps.is_available() else []
+    if name in usable:
+        return torch.device(name)
+    if name.startswith("cuda") and not num_gpus:
+        raise ValueError(f"{name!r} needs a CUDA GPU, and this machine has no usable one")
+    raise ValueError(f"{name!r} is no device here; known: {', '.join(usable)}")
 
 
 def refuse_unusable_format(device: torch.device, name: str) -> None:

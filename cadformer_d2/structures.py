@@ -7,9 +7,10 @@ Letters used in shapes all over the package: B batch, T tokens, C channels, (H, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired
 
 from torch import Tensor
+from typing_extensions import TypedDict  # the one of which pydantic makes schemas in Python 3.11
 
 
 class RunLengthMask(TypedDict):

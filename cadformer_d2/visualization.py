@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
-from detectron2.data.detection_utils import read_image
-from detectron2.utils.visualizer import Visualizer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pycocotools import mask as coco_mask
 
+from .atomic_files import written_whole
+from .data.masks import united_mask
+from .data.picture_file import read_picture
+from .resampling import resize_image
+from .structures import RunLengthMask
+
 TRUTH_COLOUR = (0.10, 0.85, 0.25)
 PREDICTION_COLOUR = (0.95, 0.15, 0.25)
-# Small images are enlarged to this many pixels, so that outlines stay thin beside them.
-SMALLEST_SIDE = 384
+# Small images are enlarged until their shorter side has this many pixels, so that outlines stay
+# thin beside them, but never past LONGEST_SIDE: a strip of 5000 x 1 would take gigabytes.
+SMALLEST_SIDE, LONGEST_SIDE = 384, 2048
+SHOWN_SIDE = 1024  # pixels; a figure keeps no more of each picture, and shows fewer
+STEEPEST = 4  # sides of a picture's place in a sheet, the longer to the shorter at most
 CAPTION_WIDTH = 62  # characters of a caption's line under three pictures
 
 
@@ -44,13 +53,13 @@ class Comparison:
 def draw_mask(
     image: np.ndarray, mask: np.ndarray, *, colour: tuple[float, float, float], alpha: float = 0.45
 ) -> np.ndarray:
-    """The image with a tinted and outlined mask.
+    """The image with a tinted mask, outlined along its inner edge.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) bool.
         colour: RGB in [0, 1].
-        alpha: opacity of the tint.
+        alpha: opacity of the tint, in [0, 1].
 
     Returns:
         (H', W', 3) uint8 RGB, enlarged where the image is small.
@@ -60,16 +69,26 @@ def draw_mask(
     """
     if image.shape[:2] != mask.shape:
         raise ValueError(f"image is {image.shape[:2]}, mask {mask.shape} (height, width)")
-    if not mask.any():
-        return enlarged(image)
-    visualizer = Visualizer(enlarged(image))
-    visualizer.draw_binary_mask(enlarged(mask), color=colour, edge_color=colour, alpha=alpha)
-    return visualizer.output.get_image()
+    image, mask = enlarged(image), enlarged(mask)
+    solid = 255 * np.array(colour)
+    # By a table of the 256 levels: an image of 36 megapixels as floats is half a gigabyte.
+    tint = (1 - alpha) * np.arange(256)[:, None] + alpha * solid
+    drawn = np.where(mask[..., None], cv2.LUT(image, tint.round().astype(np.uint8)[None]), image)
+    drawn[inner_edge(mask)] = solid.round()
+    return drawn
+
+
+def inner_edge(mask: np.ndarray) -> np.ndarray:
+    """The outermost pixels of a mask (H, W) bool, some thousandths of the picture wide."""
+    width = max(1, round(max(mask.shape) / 500))
+    kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    return mask & (cv2.erode(mask.astype(np.uint8), kernel) == 0)
 
 
 def enlarged(array: np.ndarray) -> np.ndarray:
     """A small picture or mask (H, W, ...) with every pixel repeated; a large one as it is."""
-    factor = max(1, round(SMALLEST_SIDE / min(array.shape[:2])))
+    shorter, longer = sorted(array.shape[:2])
+    factor = max(1, min(round(SMALLEST_SIDE / shorter), LONGEST_SIDE // longer))
     return array.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
@@ -78,17 +97,30 @@ def read_comparison(entries: Mapping[str, dict[str, Any]]) -> Comparison:
 
     Args:
         entries: by title, the sample's entry in the predictions file of each model.
+
+    Raises:
+        FileNotFoundError: the image is missing.
+        ValueError: the image cannot be read, or a mask does not fill its size.
     """
     sample = next(iter(entries.values()))
-    truth = coco_mask.decode(sample["target"]).astype(bool)
-    image = np.ascontiguousarray(read_image(sample["file_name"], "RGB"))
-    if image.shape[:2] != truth.shape:
-        image = cv2.resize(image, truth.shape[::-1], interpolation=cv2.INTER_AREA)
+    truth = decoded(sample["target"])
+    image = resize_image(read_picture(sample["file_name"], "RGB"), truth.shape)
     predictions = {
-        title: Prediction(coco_mask.decode(entry["prediction"]).astype(bool), entry["iou"])
+        title: Prediction(decoded(entry["prediction"]), entry["iou"])
         for title, entry in entries.items()
     }
-    return Comparison(image, truth, sample["expression"], predictions)
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    return Comparison(pixels, truth, sample["expression"], predictions)
+
+
+def decoded(mask: RunLengthMask) -> np.ndarray:
+    """A mask of a predictions file as (H, W) bool.
+
+    Raises:
+        ValueError: it does not fill its size.
+    """
+    height, width = mask["size"]
+    return coco_mask.decode(united_mask(mask, height=height, width=width)).astype(bool)
 
 
 def comparison_sheet(comparisons: Sequence[Comparison], *, columns: int = 2) -> Figure:
@@ -99,7 +131,7 @@ def comparison_sheet(comparisons: Sequence[Comparison], *, columns: int = 2) -> 
         columns: blocks side by side.
 
     Returns:
-        a figure; the caller saves and closes it.
+        a figure, for ``save_figure``.
     """
     rows = -(-len(comparisons) // columns)
     captions = [caption(comparison) for comparison in comparisons]
@@ -112,19 +144,19 @@ def comparison_sheet(comparisons: Sequence[Comparison], *, columns: int = 2) -> 
     return figure
 
 
-def answer_sheet(image: np.ndarray, masks: Mapping[str, np.ndarray]) -> Figure:
+def answer_sheet(image: np.ndarray, masks: Sequence[tuple[str, np.ndarray]]) -> Figure:
     """One picture a sentence, side by side in rows of three.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        masks: by caption, (H, W) bool.
+        masks: caption and (H, W) bool of each.
 
     Returns:
-        a figure; the caller saves and closes it.
+        a figure, for ``save_figure``.
     """
     columns = min(3, len(masks))
     rows = -(-len(masks) // columns)
-    height = 4 * image.shape[0] / image.shape[1]
+    height = 4 * np.clip(image.shape[0] / image.shape[1], 1 / STEEPEST, STEEPEST)
     figure, axes = plt.subplots(
         rows,
         columns,
@@ -134,11 +166,31 @@ def answer_sheet(image: np.ndarray, masks: Mapping[str, np.ndarray]) -> Figure:
     )
     for axis in axes.flat:
         axis.axis("off")
-    for axis, (text, mask) in zip(axes.flat, masks.items(), strict=False):
-        axis.imshow(draw_mask(image, mask, colour=PREDICTION_COLOUR))
+    for axis, (text, mask) in zip(axes.flat, masks, strict=False):
+        axis.imshow(shrunk(draw_mask(image, mask, colour=PREDICTION_COLOUR)))
         title = "\n".join(textwrap.wrap(text, CAPTION_WIDTH * 2 // 3))
         axis.set_title(title, fontsize=9, parse_math=False)
     return figure
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int, **options: Any) -> None:
+    """Write a figure whole or not at all, in the format that the name's ending says; close it.
+
+    Args:
+        dpi: pixels an inch.
+        options: of matplotlib's ``savefig``.
+
+    Raises:
+        OSError: the file could not be written.
+        ValueError: an unknown ending, or a picture with more pixels than matplotlib draws.
+    """
+    content = io.BytesIO()
+    try:
+        figure.savefig(content, format=path.suffix[1:].lower(), dpi=dpi, **options)
+    finally:
+        plt.close(figure)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content.getvalue())
 
 
 def draw_block(block: Figure, comparison: Comparison, text: str, *, caption_lines: int) -> None:
@@ -154,13 +206,22 @@ def draw_block(block: Figure, comparison: Comparison, text: str, *, caption_line
     axes = block.subplots(1, len(pictures))
     block.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=caption_share, wspace=0.03)
     for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
-        axis.imshow(picture)
-        axis.set_title(title, fontsize=8)
+        axis.imshow(shrunk(picture))
+        axis.set_title(title, fontsize=8, parse_math=False)
         axis.axis("off")
         if title in comparison.predictions:
             draw_corner(axis, f"IoU {comparison.predictions[title].iou:.2f}")
     # parse_math off: a dollar sign in a sentence is a dollar sign.
     block.text(0.5, caption_share - 0.02, text, ha="center", va="top", fontsize=9, parse_math=False)
+
+
+def shrunk(picture: np.ndarray) -> np.ndarray:
+    """A large picture (H, W, 3) uint8 as a figure keeps it; a small one as it is."""
+    scale = SHOWN_SIDE / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def draw_corner(axis: Axes, text: str) -> None:

@@ -19,6 +19,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from cadformer_d2.command_errors import run_command
 from cadformer_d2.data.catalog import SPLITS, dataset_root
 from cadformer_d2.dataset_building import steps
 from cadformer_d2.dataset_building.finishing import KEEP, LEAVE_OUT, REFUSE
@@ -67,7 +68,7 @@ def add_read(command: argparse.ArgumentParser) -> None:
     images.add_argument("--images", type=Path, help="folder of the images")
     images.add_argument(
         "--image-size",
-        type=int,
+        type=positive,
         nargs=2,
         metavar=("HEIGHT", "WIDTH"),
         help="of every image, to report on a source whose images are not at hand",
@@ -149,13 +150,11 @@ def add_write(command: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     options = vars(parse_arguments())
-    step, run = options.pop("step"), options.pop("run")
+    run = options.pop("run")
+    del options["step"]
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        print(run(**options))
-    except (ValueError, OSError, ImportError) as error:
-        raise SystemExit(f"build {step}: {error}") from error
+    print(run(**options))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import matplotlib
 
+from cadformer_d2.command_errors import run_command
 from cadformer_d2.data.catalog import SPLITS, dataset_records, find_dataset, register_datasets
 from cadformer_d2.data.refer import EmptySplitError
 from cadformer_d2.data.tokenization import ExpressionTokenizer
@@ -65,22 +66,19 @@ def described(arguments: argparse.Namespace) -> list[DescribedSentence]:
 def main() -> None:
     matplotlib.use("Agg")
     arguments = parse_arguments()
-    try:
-        sentences = described(arguments)
-        truncated = {}
-        if arguments.tokenizer:
-            tokenizers = [
-                ExpressionTokenizer(vocabulary=arguments.tokenizer, max_tokens=limit)
-                for limit in arguments.max_tokens
-            ]
-            truncated = truncated_shares(sentences, tokenizers)
-        summary, name = summarise(sentences), arguments.name or str(arguments.work)
-        print(markdown(name, summary, truncated))
-        if arguments.output is not None:
-            write_description(arguments.output, name, summary, truncated)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"describe_dataset: {error}") from error
+    sentences = described(arguments)
+    truncated = {}
+    if arguments.tokenizer:
+        tokenizers = [
+            ExpressionTokenizer(vocabulary=arguments.tokenizer, max_tokens=limit)
+            for limit in arguments.max_tokens
+        ]
+        truncated = truncated_shares(sentences, tokenizers)
+    summary, name = summarise(sentences), arguments.name or str(arguments.work)
+    print(markdown(name, summary, truncated))
+    if arguments.output is not None:
+        write_description(arguments.output, name, summary, truncated)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

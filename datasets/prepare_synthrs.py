@@ -13,8 +13,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from cadformer_d2.command_errors import run_command
+from cadformer_d2.data.annotation_files import read_annotation_files
 from cadformer_d2.data.catalog import dataset_root
-from cadformer_d2.data.refer import read_annotation_files
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
 
 
@@ -23,7 +24,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", default=dataset_root())
+    parser.add_argument("--root", type=Path, default=dataset_root())
     for split in ("train", "val", "test"):
         parser.add_argument(f"--{split}", type=int, default=getattr(default, split), help="scenes")
     parser.add_argument("--image-size", type=int, default=default.image_size, help="pixels")
@@ -35,15 +36,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def describe(root: Path) -> str:
     """Counts of a generated dataset: targets, sentences and their kinds by split."""
-    refs, instances = read_annotation_files(root / "synthrs")
-    images = len(instances["images"])
-    lines = [f"{root / 'synthrs'}: {images} images"]
+    files = read_annotation_files(root / "synthrs")
+    lines = [f"{root / 'synthrs'}: {len(files.images)} images"]
     for split in ("train", "val", "test"):
-        sentences = [s for ref in refs if ref["split"] == split for s in ref["sentences"]]
+        sentences = [s for ref in files.refs if ref["split"] == split for s in ref["sentences"]]
         kinds, words = Counter(s["kind"] for s in sentences), [len(s["tokens"]) for s in sentences]
         shares = ", ".join(f"{k} {kinds[k] / len(sentences):.0%}" for k in sorted(kinds))
         lines.append(
-            f"  {split:5s} {sum(ref['split'] == split for ref in refs):6d} targets, "
+            f"  {split:5s} {sum(ref['split'] == split for ref in files.refs):6d} targets, "
             f"{len(sentences):6d} sentences ({shares}), words {min(words)}-{max(words)}, "
             f"mean {sum(words) / len(words):.1f}"
         )
@@ -52,15 +52,11 @@ def describe(root: Path) -> str:
 
 def main() -> None:
     arguments = parse_arguments()
-    root = Path(arguments.root)
     names = ("train", "val", "test", "image_size", "seed", "style")
-    try:
-        parameters = SynthrsParameters(**{name: getattr(arguments, name) for name in names})
-        written = generate_synthrs(root, parameters, overwrite=arguments.overwrite)
-    except (ValueError, FileExistsError) as error:
-        raise SystemExit(f"prepare_synthrs: {error}") from error
-    print(describe(root) + ("" if written else "\n  (was there already)"))
+    parameters = SynthrsParameters(**{name: getattr(arguments, name) for name in names})
+    written = generate_synthrs(arguments.root, parameters, overwrite=arguments.overwrite)
+    print(describe(arguments.root) + ("" if written else "\n  (was there already)"))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -16,13 +16,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 from tqdm import tqdm
 
 from cadformer_d2.atomic_files import written_whole
+from cadformer_d2.command_errors import run_command
 from cadformer_d2.data.synthetic.mosaic import mosaic_strips
+from cadformer_d2.inference.mask_file import count_values, reported_failure
 
 CRS, PIXEL_METRES = "EPSG:32632", 0.5
 UPPER_LEFT = (500_000, 5_300_000)
@@ -46,18 +49,28 @@ def write_mosaic(folder: Path, *, side: int, scene_size: int, seed: int) -> None
         "compress": "deflate",
     }
     strips = mosaic_strips(size=(side, side), scene_size=scene_size, seed=seed)
+    counts = {"scene.tif": np.zeros(256, np.int64), "truth.tif": np.zeros(256, np.int64)}
     with (
         written_whole(folder / "scene.tif") as scene_path,
         written_whole(folder / "truth.tif") as truth_path,
-        rasterio.open(scene_path, "w", count=3, photometric="RGB", **profile) as scene,
-        rasterio.open(truth_path, "w", count=1, **profile) as truth,
+        reported_failure(folder / "scene.tif"),
     ):
-        row = 0
-        for pixels, category_ids in tqdm(strips, total=-(-side // scene_size), unit="row"):
-            window = Window(0, row, side, len(pixels))
-            scene.write(pixels.transpose(2, 0, 1), window=window)
-            truth.write(category_ids, 1, window=window)
-            row += len(pixels)
+        with (
+            rasterio.open(scene_path, "w", count=3, photometric="RGB", **profile) as scene,
+            rasterio.open(truth_path, "w", count=1, **profile) as truth,
+        ):
+            row = 0
+            for pixels, category_ids in tqdm(strips, total=-(-side // scene_size), unit="row"):
+                window = Window(0, row, side, len(pixels))
+                scene.write(pixels.transpose(2, 0, 1), window=window)
+                truth.write(category_ids, 1, window=window)
+                counts["scene.tif"] += np.bincount(pixels.ravel(), minlength=256)
+                counts["truth.tif"] += np.bincount(category_ids.ravel(), minlength=256)
+                row += len(pixels)
+        # On a disk that gets full at the very end GDAL reports success.
+        for name, path in (("scene.tif", scene_path), ("truth.tif", truth_path)):
+            if not np.array_equal(count_values(path), counts[name]):
+                raise OSError(f"{name} does not read back as it was written; is the disk full?")
 
 
 def main() -> None:
@@ -70,11 +83,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     options = {name: getattr(arguments, name) for name in ("side", "scene_size", "seed")}
-    try:
-        write_mosaic(arguments.output, **options)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"prepare_synthrs_mosaic: {error}") from error
+    write_mosaic(arguments.output, **options)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -17,17 +17,17 @@ from pathlib import Path
 
 import cv2
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from detectron2.modeling import build_model
 from tqdm import tqdm
 
 from cadformer_d2.atomic_files import written_whole
 from cadformer_d2.checkpoint import RefSegCheckpointer
+from cadformer_d2.command_errors import run_command
 from cadformer_d2.engine.config_checks import refuse_unusable_device
 from cadformer_d2.engine.setup import config_for_evaluation, load_config
 from cadformer_d2.inference import ReferredMask, RefSegPredictor
-from cadformer_d2.visualization import PREDICTION_COLOUR, answer_sheet, draw_mask
+from cadformer_d2.visualization import PREDICTION_COLOUR, answer_sheet, draw_mask, save_figure
 
 matplotlib.use("Agg")
 
@@ -48,7 +48,7 @@ def build_predictor(arguments: argparse.Namespace) -> RefSegPredictor:
     """The predictor of MODEL.WEIGHTS."""
     if not arguments.config_file:
         # Where no config was named, it is no news that the checkpoint's is another.
-        logging.getLogger("cadformer_d2").setLevel(logging.ERROR)
+        logging.getLogger("cadformer_d2.engine.setup").setLevel(logging.ERROR)
     cfg = load_config(arguments.config_file, arguments.opts)
     refuse_unusable_device(cfg)
     cfg = config_for_evaluation(cfg, overrides=arguments.opts)
@@ -79,19 +79,42 @@ def input_files(patterns: list[str]) -> list[Path]:
     return list(files.values())
 
 
+def output_files(base: Path, num_sentences: int) -> tuple[list[Path], Path]:
+    """Files of the masks, one a sentence, and of the picture that shows them."""
+    if num_sentences == 1:
+        return [Path(f"{base}_mask.png")], Path(f"{base}_overlay.png")
+    masks = [Path(f"{base}_mask{number}.png") for number in range(1, num_sentences + 1)]
+    return masks, Path(f"{base}_sheet.png")
+
+
+def refuse_replacing(inputs: list[Path], output: Path, num_sentences: int) -> None:
+    """Raise ValueError where the answer to one input would take the place of another."""
+    taken = {path.resolve() for path in inputs}
+    for path in inputs:
+        masks, picture = output_files(output / path.stem, num_sentences)
+        for answer in (*masks, picture):
+            if answer.resolve() in taken:
+                raise ValueError(
+                    f"{answer} is an input, and the answer to {path} would replace it; choose "
+                    "another --output"
+                )
+
+
 def write_answers(image: np.ndarray, answers: list[ReferredMask], base: Path) -> None:
-    """Pictures of the answers to one image, and their masks as black and white PNG."""
-    numbers = [""] if len(answers) == 1 else [str(n) for n in range(1, len(answers) + 1)]
-    for number, answer in zip(numbers, answers, strict=True):
-        write_png(answer.mask.astype(np.uint8) * 255, Path(f"{base}_mask{number}.png"))
+    """Write the masks as black and white PNG, and a picture that shows them.
+
+    Raises:
+        OSError: a file could not be written.
+    """
+    mask_files, picture = output_files(base, len(answers))
+    for file, answer in zip(mask_files, answers, strict=True):
+        write_png(answer.mask.astype(np.uint8) * 255, file)
     if len(answers) == 1:
         overlay = draw_mask(image, answers[0].mask, colour=PREDICTION_COLOUR)
-        write_png(overlay[..., ::-1], Path(f"{base}_overlay.png"))
+        write_png(overlay[..., ::-1], picture)
         return
-    captions = {f"{a.expression} ({a.score:.2f})": a.mask for a in answers}
-    sheet = answer_sheet(image, captions)
-    sheet.savefig(f"{base}_sheet.png", dpi=100, bbox_inches="tight")
-    plt.close(sheet)
+    captioned = [(f"{answer.expression} ({answer.score:.2f})", answer.mask) for answer in answers]
+    save_figure(answer_sheet(image, captioned), picture, dpi=100, bbox_inches="tight")
 
 
 def write_png(pixels: np.ndarray, path: Path) -> None:
@@ -100,24 +123,23 @@ def write_png(pixels: np.ndarray, path: Path) -> None:
     Raises:
         OSError: the file could not be written.
     """
+    # In memory first: cv2.imwrite on a full disk says that all is well.
+    _, content = cv2.imencode(".png", pixels)
     with written_whole(path) as temporary:
-        if not cv2.imwrite(str(temporary), pixels):
-            raise OSError("OpenCV gives no reason; is the disk full?")
+        temporary.write_bytes(content)
 
 
 def main() -> None:
     arguments = parse_arguments()
-    try:
-        predictor = build_predictor(arguments)
-        files = input_files(arguments.input)
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        for file in tqdm(files, unit="image"):
-            image = predictor.read(file, "RGB")
-            answers = predictor(image, arguments.expression, channel_order=predictor.image_format)
-            shown = image if predictor.image_format == "RGB" else image[..., ::-1]
-            write_answers(np.ascontiguousarray(shown), answers, arguments.output / file.stem)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"demo: {error}") from error
+    predictor = build_predictor(arguments)
+    files = input_files(arguments.input)
+    refuse_replacing(files, arguments.output, len(arguments.expression))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for file in tqdm(files, unit="image"):
+        image = predictor.read(file, "RGB")
+        answers = predictor(image, arguments.expression, channel_order=predictor.image_format)
+        shown = image if predictor.image_format == "RGB" else image[..., ::-1]
+        write_answers(np.ascontiguousarray(shown), answers, arguments.output / file.stem)
     print(
         f"{len(files)} x {len(arguments.expression)} answers (images x sentences), "
         f"written to {arguments.output}"
@@ -125,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -76,7 +76,7 @@ class ReferFiles:
         rng = np.random.default_rng(0)
         for image in self.instances["images"]:
             pixels = rng.integers(256, size=(HEIGHT, WIDTH, 3), dtype=np.uint8)
-            cv2.imwrite(str(self.images / image["file_name"]), pixels)
+            cv2.imwrite(str(self.images / Path(image["file_name"]).name), pixels)
         (self.annotations / "instances.json").write_text(json.dumps(self.instances))
         (self.annotations / "refs(unc).p").write_bytes(pickle.dumps(self.refs, protocol=2))
         return self

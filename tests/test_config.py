@@ -7,6 +7,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 
 from cadformer_d2.config import add_cadformer_config
+from cadformer_d2.engine.setup import load_config
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -44,9 +45,7 @@ def test_every_key_has_a_reader(key):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_file_loads(path):
-    cfg = get_cfg()
-    add_cadformer_config(cfg)
-    cfg.merge_from_file(str(path))
+    load_config(str(path))
 
 
 SMALL = (
@@ -60,16 +59,17 @@ SMALL = (
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_components_of_every_config_file_fit_together(path):
-    cfg = get_cfg()
-    add_cadformer_config(cfg)
-    cfg.merge_from_file(str(path))
-    cfg.merge_from_list(SMALL)
+    cfg = load_config(str(path), SMALL)
     losses = build_model(cfg).train()([make_sample(seed=0), make_sample(seed=1)])
     assert sum(losses.values()).isfinite()
 
 
 def test_a_misspelt_key_is_refused():
-    cfg = get_cfg()
-    add_cadformer_config(cfg)
-    with pytest.raises(AssertionError, match="Non-existent key: MODEL.DECODR"):
-        cfg.merge_from_list(["MODEL.DECODR.NAME", "TCMD"])
+    with pytest.raises(ValueError, match="Non-existent key: MODEL.DECODR.NAME; known there: "):
+        load_config("", ["MODEL.DECODR.NAME", "TCMD"])
+
+
+def test_heads_that_cannot_share_the_decoders_channels_are_named(tiny_cfg):
+    tiny_cfg.MODEL.DECODER.NUM_HEADS = 5
+    with pytest.raises(ValueError, match="HIDDEN_DIM 24 cannot be shared evenly .*NUM_HEADS 5"):
+        build_model(tiny_cfg)

@@ -12,13 +12,21 @@ ALLOWED = {
     "resampling": set(),
     "structures": set(),
     "config": set(),
-    "checkpoint": {"atomic_files", "config"},
+    "plain_yaml": set(),
+    "config_file": {"plain_yaml"},
+    "config_schema": set(),
+    "checkpoint_file": set(),
+    "swin_release": set(),
+    "checkpoint": {
+        *("atomic_files", "checkpoint_file", "config", "config_file", "config_schema"),
+        *("plain_yaml", "swin_release"),
+    },
     "precision": set(),
     "version": set(),
     "layers": {"structures"},
     "data": {"structures", "resampling"},
     "evaluation": {"structures", "atomic_files"},
-    "visualization": {"structures", "resampling"},
+    "visualization": {"structures", "resampling", "atomic_files", "data"},
     "model_cost": {"structures"},
     "modeling": {"structures", "layers"},
     # Reads and writes the datasets' own format and draws masks: the code for that is not copied.
@@ -26,7 +34,8 @@ ALLOWED = {
     # Handed a model, or told by a checkpoint which one Detectron2 shall build.
     "inference": {"structures", "precision", "data", "checkpoint", "atomic_files"},
     "engine": {
-        *("structures", "config", "precision", "checkpoint", "command_errors"),
+        *("structures", "config", "config_file", "config_schema", "precision", "checkpoint"),
+        "command_errors",
         *("data", "modeling", "evaluation"),
     },
     "benchmark": {"structures", "precision", "data", "engine", "model_cost"},

@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import build_model
+from equations.setting import in_float64  # noqa: F401
 from reference import plain_operators
 
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
@@ -72,11 +73,10 @@ def test_outputs_agree_with_the_plain_operators(role, name, size):
 
 
 @pytest.mark.parametrize(("role", "name"), CHOICES)
-def test_gradients_agree_with_the_plain_operators(role, name):
+def test_gradients_agree_with_the_plain_operators(role, name, in_float64):  # noqa: F811
     # In float64: with two samples on CIM's grid of twelve positions a batch norm turns float32's
     # rounding into per cents of a gradient, with either kind of operator.
     model = build(role, name).double()
-    model.criterion.float()  # it computes in float32, whatever the logits are
     batch = [{**sample, "image": sample["image"].double()} for sample in samples((72, 100))]
     fast = gradients(model, batch)
     with plain_operators():

@@ -1,13 +1,19 @@
 """The command itself, as a user calls it."""
 
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from detectron2.utils.events import EventWriter
 from refer_files import ReferFiles
+
+from cadformer_d2.engine.trainer import RefSegTrainer
 
 ROOT = Path(__file__).parent.parent
 SMALL = (
@@ -54,46 +60,91 @@ def test_results_other_than_expected_end_in_failure_as_detectron2s_do(tmp_path):
         assert evaluated.returncode == code, evaluated.stderr[-2000:]
 
 
-def test_a_mistake_in_several_processes_is_no_traceback(tmp_path):
+def test_a_mistake_in_several_processes_is_said_once(tmp_path):
     ReferFiles(tmp_path).write()
     processes = ("--num-gpus", "2", "--dist-url", "auto")
     config = ("--config-file", "configs/quickstart.yaml", "OUTPUT_DIR", str(tmp_path / "out"))
     result = train_net(tmp_path, *processes, *config, "SOLVER.STEPS", "(1,)")
     assert result.returncode == 1
-    assert "error: SOLVER.STEPS is (1,), but it has no effect here" in result.stderr
+    assert result.stderr.count("error: SOLVER.STEPS is (1,), but it has no effect here") == 1
     assert "Traceback" not in result.stderr + result.stdout
 
 
+@pytest.fixture
+def run_here(monkeypatch, tmp_path):
+    """train_net's main in this process, which gives what it ends with."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    from train_net import main
+
+    def run(*arguments):
+        config = ("--config-file", "configs/quickstart.yaml")
+        monkeypatch.setattr(sys, "argv", ["train_net.py", *config, *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return caught.value.code
+
+    return run
+
+
 MISTAKES = {
-    "MODEL.DEVICE cuda": "error: MODEL.DEVICE is 'cuda', but this machine has no usable CUDA GPU",
+    "MODEL.DEVICE cuda": "error: MODEL.DEVICE: 'cuda' needs a CUDA GPU, and this machine has no",
     "MODEL.DECODER.NAME TCDM": "error: MODEL.DECODER.NAME is 'TCDM'; known names: ",
     "MODEL.DECODR.NAME TCMD": "error: Non-existent key: MODEL.DECODR.NAME",
     "DATASETS.TRAIN ('rrsisd_train',)": "refs(unc).p is missing; datasets/README.md shows",
     "DATASETS.VAL ('synthrs_vla',)": "error: DATASETS.VAL: unknown dataset 'synthrs_vla'; known: ",
     "--eval-only MODEL.WEIGHTS gone.pth": "error: checkpoint gone.pth is missing",
     "SOLVER.BASE_LR fast": "error: Type mismatch (<class 'float'> vs. <class 'str'>)",
+    "--num-gpus -1": "error: --num-gpus is -1 and --num-machines 1",
+    "--num-machines 2 --machine-rank 2": "error: --machine-rank is 2, but --num-machines is 2",
+    "--num-machines 2 --dist-url auto": "error: --dist-url auto is for one machine",
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_ends_in_one_clear_line(mistake, tmp_path):
+def test_a_mistake_ends_in_one_clear_line(mistake, tmp_path, run_here):
     ReferFiles(tmp_path).write()
-    config = ("--config-file", "configs/quickstart.yaml")
-    output = ("OUTPUT_DIR", str(tmp_path / "out"))
-    result = train_net(tmp_path, *config, *mistake.split(), *output)
-    assert result.returncode == 1
-    assert MISTAKES[mistake] in result.stderr
-    assert "Traceback" not in result.stderr + result.stdout
+    ended = run_here(*mistake.split(), "OUTPUT_DIR", str(tmp_path / "out"))
+    assert MISTAKES[mistake] in ended and "\n" not in ended
 
 
-def test_the_traceback_of_a_mistake_is_in_the_log_file(tmp_path):
+class NoRoom(EventWriter):
+    """Writers of logs on a disk that fills up: each call fails, the last ones too."""
+
+    def write(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    close = write
+
+
+@pytest.mark.parametrize("checkpoints_fail", [True, False])
+def test_a_disk_that_fills_up_in_training_is_one_line_naming_what_was_lost(
+    tmp_path, run_here, monkeypatch, checkpoints_fail
+):
+    ReferFiles(tmp_path).write()
+    output = tmp_path / "out"
+    monkeypatch.setattr(RefSegTrainer, "build_writers", lambda self: [NoRoom()])
+    if checkpoints_fail:
+        monkeypatch.setattr(torch, "save", lambda *args: NoRoom().write())
+    schedule = "SOLVER.MAX_ITER 1 SOLVER.CHECKPOINT_PERIOD 1 SOLVER.WARMUP_ITERS 0".split()
+    ended = run_here(*SMALL, *schedule, "TEST.EVAL_PERIOD", "0", "OUTPUT_DIR", str(output))
+    lost = "checkpoint .*model_.*.pth could not" if checkpoints_fail else "out cannot"
+    assert re.search(
+        rf"^error: .*{lost} be written .*No space left.*continue with --resume$", ended
+    )
+
+
+def test_a_broken_image_is_one_line_and_its_traceback_in_the_log_file(tmp_path):
     files = ReferFiles(tmp_path).write()
     (files.images / "1.jpg").write_bytes(b"not an image")
     output = tmp_path / "out"
-    config = ("--config-file", "configs/quickstart.yaml", *SMALL)
+    config = ("--config-file", "configs/quickstart.yaml", *SMALL, "DATALOADER.NUM_WORKERS", "1")
     result = train_net(tmp_path, *config, "OUTPUT_DIR", str(output))
     assert result.returncode == 1
-    assert "1.jpg cannot be read as an image" in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: ") and "1.jpg cannot be read as an image" in last
     assert "Traceback" not in result.stderr + result.stdout
     assert "Traceback" in (output / "log.txt").read_text()
 

@@ -17,6 +17,8 @@ from detectron2.modeling import build_model
 from tabulate import tabulate
 from torch import nn
 
+from cadformer_d2.command_errors import at_least_one, run_command
+from cadformer_d2.engine.config_checks import refuse_unusable_device
 from cadformer_d2.engine.setup import load_config
 from cadformer_d2.model_cost import count_flops, count_parameters, random_sample
 from cadformer_d2.structures import ModelInput
@@ -25,13 +27,15 @@ from cadformer_d2.structures import ModelInput
 def parse_config() -> tuple[CfgNode, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config-file", default="", metavar="FILE")
-    parser.add_argument("--num-tokens", type=int, default=20, help="word pieces of the sentence")
-    parser.add_argument("--batch-size", type=int, default=2, help="of the training step")
+    parser.add_argument("--num-tokens", type=at_least_one, default=20, help="word pieces")
+    parser.add_argument("--batch-size", type=at_least_one, default=2, help="of the training step")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     start = ["MODEL.TEXT_ENCODER.WEIGHTS", "", "MODEL.DEVICE", device]
-    return load_config(arguments.config_file, [*start, *arguments.opts]), arguments
+    cfg = load_config(arguments.config_file, [*start, *arguments.opts])
+    refuse_unusable_device(cfg)
+    return cfg, arguments
 
 
 def timed_forward(model: nn.Module, sample: ModelInput) -> float:
@@ -75,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -41,7 +41,10 @@ from cadformer_d2.benchmark.workloads import (
     training_losses,
     training_step,
 )
+from cadformer_d2.command_errors import at_least_one, run_command
 from cadformer_d2.data.catalog import register_datasets
+from cadformer_d2.data.plain_files import read_json
+from cadformer_d2.engine.config_checks import refuse_unusable_device
 from cadformer_d2.engine.optimizer import build_optimizer
 from cadformer_d2.engine.setup import load_config
 from cadformer_d2.model_cost import count_flops_by_part, count_parameters, random_sample
@@ -63,10 +66,10 @@ def parse_arguments() -> argparse.Namespace:
         metavar="WORK,...",
         help=f"what to measure, of {', '.join(WORK)}",
     )
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--num-tokens", type=int, default=20, help="word pieces of a sentence")
+    parser.add_argument("--batch-size", type=at_least_one, default=1)
+    parser.add_argument("--num-tokens", type=at_least_one, default=20, help="word pieces")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=at_least_one, default=5)
     parser.add_argument("--compile", action="store_true", help="torch.compile the model")
     parser.add_argument(
         "--reference",
@@ -95,7 +98,9 @@ def configured(arguments: argparse.Namespace) -> CfgNode:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     start = ["MODEL.WEIGHTS", "", "MODEL.TEXT_ENCODER.WEIGHTS", "", "MODEL.DEVICE", device]
     dtype = ["TEST.DTYPE", arguments.dtype]
-    return load_config(arguments.config_file, [*start, *dtype, *arguments.opts])
+    cfg = load_config(arguments.config_file, [*start, *dtype, *arguments.opts])
+    refuse_unusable_device(cfg)
+    return cfg
 
 
 def plain_operators() -> AbstractContextManager[None]:
@@ -229,7 +234,7 @@ def device_name(device: torch.device) -> str:
 def main() -> None:
     arguments = parse_arguments()
     if arguments.compare:
-        first, second = (json.loads(Path(name).read_text()) for name in arguments.compare)
+        first, second = (read_json(Path(name)) for name in arguments.compare)
         print(comparison(first, second))
         return
     logging.basicConfig(level=logging.WARNING)
@@ -241,4 +246,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

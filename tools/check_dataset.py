@@ -17,6 +17,7 @@ import logging
 from tabulate import tabulate
 from tqdm import tqdm
 
+from cadformer_d2.command_errors import run_command
 from cadformer_d2.data.asking import ask_every_sentence
 from cadformer_d2.data.catalog import SPLITS, DatasetInfo, dataset_root, find_dataset
 from cadformer_d2.data.mapper import read_image
@@ -48,7 +49,7 @@ def load_split(info: DatasetInfo, root: str | None, split: str, subset: bool) ->
         records = info.load(dataset_root(root), split, True)
     except EmptySplitError as error:
         return [], [] if subset else [str(error)]
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         return [], [str(error)]
     published = info.published_counts.get(split)
     if not subset and published not in (None, len(records)):
@@ -75,14 +76,17 @@ def truncated_shares(records: list[ReferRecord], vocabulary: str) -> list[str]:
     sentences = [record["expressions"][0] for record in ask_every_sentence(records)]
     shares = []
     for limit in TOKEN_LIMITS:
-        tokenizer = ExpressionTokenizer(vocabulary=vocabulary, max_tokens=limit)
+        try:
+            tokenizer = ExpressionTokenizer(vocabulary=vocabulary, max_tokens=limit)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; or pass --tokenizer ''") from error
         cut = sum(tokenizer.is_truncated(sentence) for sentence in sentences)
         shares.append(f"{cut / len(sentences):.1%}")
     return shares
 
 
 class SkippedRecords(logging.Handler):
-    """Collects the reader's reports of records it could not use."""
+    """Collects, as a context, the reader's reports of records it could not use."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -91,29 +95,25 @@ class SkippedRecords(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.messages.append(record.getMessage())
 
+    def __enter__(self) -> SkippedRecords:
+        logging.getLogger("cadformer_d2").addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("cadformer_d2").removeHandler(self)
+
 
 def main() -> None:
     arguments = parse_arguments()
-    try:
-        info = find_dataset(arguments.name, arguments.root)
-    except ValueError as error:
-        raise SystemExit(f"check_dataset: {error}") from error
-    skipped = SkippedRecords()
-    logging.getLogger("cadformer_d2").addHandler(skipped)
+    info = find_dataset(arguments.name, arguments.root)
     defects: list[str] = []
     rows = []
-    for split in SPLITS:
-        records, found = load_split(info, arguments.root, split, arguments.subset)
-        defects += found + image_defects(records, split)
-        if not records:
-            continue
-        try:
-            shares = truncated_shares(records, arguments.tokenizer)
-        except FileNotFoundError as error:
-            raise SystemExit(f"check_dataset: {error}; or pass --tokenizer ''") from error
-        images = len({record["file_name"] for record in records})
-        sentences = sum(len(record["expressions"]) for record in records)
-        rows.append([split, len(records), sentences, images, *shares])
+    with SkippedRecords() as skipped:
+        for split in SPLITS:
+            records, found = load_split(info, arguments.root, split, arguments.subset)
+            defects += found + image_defects(records, split)
+            if records:
+                rows.append([split, *split_counts(records, arguments.tokenizer)])
     defects += skipped.messages
     header = ["split", "refs", "sentences", "images"]
     print(tabulate(rows, [*header, *(f"cut at {limit} tokens" for limit in TOKEN_LIMITS)]))
@@ -124,5 +124,12 @@ def main() -> None:
     print(f"{arguments.name}: no defects")
 
 
+def split_counts(records: list[ReferRecord], vocabulary: str) -> list[int | str]:
+    """Refs, sentences and images of a split, and the shares that token limits cut."""
+    sentences = sum(len(record["expressions"]) for record in records)
+    images = len({record["file_name"] for record in records})
+    return [len(records), sentences, images, *truncated_shares(records, vocabulary)]
+
+
 if __name__ == "__main__":
-    main()
+    run_command(main)

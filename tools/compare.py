@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import subprocess
 from collections import defaultdict
@@ -32,6 +31,9 @@ from detectron2.modeling import build_model
 
 from cadformer_d2.atomic_files import written_whole
 from cadformer_d2.checkpoint import trained_config
+from cadformer_d2.command_errors import at_least_one, run_command
+from cadformer_d2.data.plain_files import read_json
+from cadformer_d2.engine.output_folder import hold_folder
 from cadformer_d2.engine.setup import load_config, merged
 from cadformer_d2.evaluation.comparison import SampleIous, mean_over_seeds, most_disputed
 from cadformer_d2.evaluation.comparison_table import (
@@ -45,6 +47,7 @@ from cadformer_d2.visualization import comparison_sheet, read_comparison
 
 matplotlib.use("Agg")
 
+PAPER = "CADFormer"  # its tables hold its own trainings of the methods it is compared with
 PUBLISHED = runs.ROOT / "docs" / "published_numbers.csv"
 SCORING_KEYS = ("TEST.EVAL_RESOLUTION", "TEST.EMPTY_IOU", "INPUT.SIZE")
 NUM_TOKENS = 20  # of the sentence that GFLOPs are counted for
@@ -93,7 +96,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, help="of every method to train; without: 1")
     parser.add_argument("--dataset", help="scored instead of each config's first DATASETS.TEST")
     parser.add_argument("--output", default="output/compare", help="folder of runs and tables")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side, sharing the cores")
+    parser.add_argument("--jobs", type=at_least_one, default=1, help="runs side by side")
     parser.add_argument("--diagnostics", action="store_true", help="score changed sentences too")
     parser.add_argument("--disputed", type=int, default=6, help="samples on the sheet; 0: no sheet")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE for every method")
@@ -112,16 +115,15 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
     """
     output = Path(arguments.output)
     planned = []
+    variants = DIAGNOSTICS if arguments.diagnostics else {}
     if arguments.checkpoints:
         for number, entry in enumerate(arguments.checkpoints):
             name, _, file = entry.partition("=")
             if not file:
                 raise ValueError(f"--checkpoints {entry}: expected NAME=FILE")
             cfg = merged(trained_config(file), arguments.opts)
-            folder, dataset = (
-                output / name / f"model{number}",
-                runs.tested_dataset(cfg, arguments.dataset),
-            )
+            folder = output / name / f"model{number}"
+            dataset = runs.tested_dataset(cfg, arguments.dataset, variants)
             planned.append(Run(name, folder, cfg, dataset, Path(file)))
         return planned
     names = [Path(file).stem for file in arguments.config_files]
@@ -132,9 +134,8 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
             folder = output / name / f"seed{seed}"
             own = ("SEED", str(seed), "OUTPUT_DIR", str(folder))
             cfg = merged(load_config(file), [*arguments.opts, *own], file=arguments.common)
-            planned.append(
-                Run(name, folder, cfg, runs.tested_dataset(cfg, arguments.dataset), None)
-            )
+            dataset = runs.tested_dataset(cfg, arguments.dataset, variants)
+            planned.append(Run(name, folder, cfg, dataset, None))
     return planned
 
 
@@ -194,7 +195,7 @@ def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
     metrics, *others = runs.evaluate(
         config, weights, datasets, run.folder, overrides=arguments.opts, **options
     )
-    predictions = json.loads((run.folder / f"predictions_{run.dataset}.json").read_text())
+    predictions = read_json(run.folder / f"predictions_{run.dataset}.json")
     diagnostics = {
         column: found["mIoU"] for column, found in zip(changed.values(), others, strict=True)
     }
@@ -216,6 +217,7 @@ def score_all(planned: Sequence[Run], arguments: argparse.Namespace) -> list[Sco
                     print(f"{progress}: FAILED; {run.folder / 'output.txt'} says why", flush=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            runs.end_running()  # an interrupt may have reached this process only
             raise
     return scored
 
@@ -241,13 +243,23 @@ def model_cost(cfg: CfgNode) -> dict[str, float]:
 
 
 def published_numbers(method: str, dataset: str) -> dict[str, float]:
-    """What a paper reports for a config of that name on a dataset, by metric."""
+    """What is reported for a config of that name on a dataset.
+
+    Returns:
+        percent by metric; a metric that is not CADFormer's paper's own number names its source.
+    """
     with PUBLISHED.open(newline="") as file:
-        return {
-            row["metric"]: float(row["percent"])
+        rows = [
+            row
             for row in csv.DictReader(file)
             if (row["config"], row["dataset"]) == (method, dataset)
-        }
+        ]
+    return {
+        row["metric"] + ("" if row["source"].startswith(PAPER) else f" ({row['source']})"): float(
+            row["percent"]
+        )
+        for row in rows
+    }
 
 
 def method_results(scored: Sequence[ScoredRun]) -> list[MethodResult]:
@@ -298,29 +310,28 @@ def draw_disputed(
     comparisons = [
         read_comparison({method: entries[key] for method, entries in first.items()}) for key in keys
     ]
-    comparison_sheet(comparisons, columns=1).savefig(path, dpi=80)
+    with written_whole(path) as temporary:
+        comparison_sheet(comparisons, columns=1).savefig(temporary, dpi=80)
 
 
 def main() -> None:
     arguments = parse_arguments()
     output = Path(arguments.output)
-    try:
-        planned = planned_runs(arguments)
-        refuse_other_scoring(planned)
-        for run in planned:
-            write_config(run)
-        scored = score_all(planned, arguments)
-        if not scored:
-            raise SystemExit("compare: no run succeeded")
-        results = method_results(scored)
-        print("\n" + write_tables(results, output))
-        if arguments.disputed and len(results) > 1:
-            sheet = output / "disputed.png"
-            draw_disputed(scored, results, number=arguments.disputed, path=sheet)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"compare: {error}") from error
+    planned = planned_runs(arguments)
+    refuse_other_scoring(planned)
+    hold_folder(output)
+    for run in planned:
+        write_config(run)
+    scored = score_all(planned, arguments)
+    if not scored:
+        raise SystemExit("compare: no run succeeded")
+    results = method_results(scored)
+    print("\n" + write_tables(results, output))
+    if arguments.disputed and len(results) > 1:
+        sheet = output / "disputed.png"
+        draw_disputed(scored, results, number=arguments.disputed, path=sheet)
     print(f"tables and pictures: {output}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -19,6 +19,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window as RasterWindow
 
+from cadformer_d2.command_errors import run_command
 from cadformer_d2.data.synthetic.scene import CATEGORIES
 from cadformer_d2.inference.tiling import Window, block_windows
 
@@ -113,10 +114,7 @@ def main() -> None:
     target.add_argument("--category", choices=CATEGORIES, help="whose pixels in a synthrs mosaic")
     arguments = parser.parse_args()
     value = CATEGORIES.index(arguments.category) + 1 if arguments.category else arguments.value
-    try:
-        agreement = compare(arguments.mask, arguments.other, value=value)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"compare_rasters: {error}") from error
+    agreement = compare(arguments.mask, arguments.other, value=value)
     print(
         f"{agreement.num_pixels} pixels, IoU {agreement.iou:.4f}, "
         f"{agreement.share_differing:.4%} differ"
@@ -124,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

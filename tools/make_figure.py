@@ -12,8 +12,8 @@ kept in <output>.predictions and used again.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 import runs
+from pydantic import BaseModel, Field, ValidationError
 
 from cadformer_d2.atomic_files import written_whole
 from cadformer_d2.checkpoint import trained_config
+from cadformer_d2.command_errors import run_command
 from cadformer_d2.evaluation.comparison import SampleIous, most_disputed
-from cadformer_d2.visualization import comparison_sheet, read_comparison
+from cadformer_d2.visualization import comparison_sheet, read_comparison, save_figure
 
 matplotlib.use("Agg")
 
@@ -35,12 +37,39 @@ Key = tuple[int, int]  # ref id, sentence id
 Entries = dict[Key, dict[str, Any]]  # of one predictions file
 
 
+class EncodedMask(BaseModel):
+    """COCO's compressed run lengths."""
+
+    size: tuple[int, int]  # height, width
+    counts: str
+
+
+class Sample(BaseModel):
+    """An entry of a predictions file, as far as figures need it."""
+
+    ref_id: int
+    sent_id: int
+    image_id: int | str
+    iou: float = Field(ge=0, le=1)
+    file_name: str
+    expression: str
+    target: EncodedMask
+    prediction: EncodedMask
+
+
+class PredictionsFile(BaseModel):
+    samples: list[Sample]
+
+
 def titled(argument: str) -> tuple[str, Path]:
-    """Title and file of FILE, which may have a = in its path, or TITLE=FILE."""
+    """Title and file of FILE or TITLE=FILE; both may have a = in them."""
     if Path(argument).exists():
         return "prediction", Path(argument)
-    title, separator, file = argument.partition("=")
-    return (title, Path(file)) if separator else ("prediction", Path(argument))
+    parts = argument.split("=")
+    ways = [("=".join(parts[:n]), Path("=".join(parts[n:]))) for n in range(1, len(parts))]
+    named = [(title, file) for title, file in ways if title]
+    existing = [(title, file) for title, file in named if file.is_file()]
+    return (existing or named or [("prediction", Path(argument))])[0]
 
 
 def read_predictions(path: Path) -> Entries:
@@ -53,13 +82,17 @@ def read_predictions(path: Path) -> Entries:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; an evaluation writes it")
     try:
-        samples = json.loads(path.read_text())["samples"]
-        return {(sample["ref_id"], sample["sent_id"]): sample for sample in samples}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no predictions file of an evaluation") from error
+        samples = PredictionsFile.model_validate_json(path.read_bytes()).samples
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise ValueError(
+            f"{path} is no predictions file of an evaluation: {place}: {first['msg']}"
+        ) from error
+    return {(sample.ref_id, sample.sent_id): sample.model_dump() for sample in samples}
 
 
-def evaluated(weights: Path, dataset: str | None, folder: Path) -> Path:
+def evaluate_checkpoint(weights: Path, dataset: str | None, folder: Path) -> Path:
     """The predictions file of a checkpoint, which is evaluated where that was not done yet.
 
     Args:
@@ -75,7 +108,8 @@ def evaluated(weights: Path, dataset: str | None, folder: Path) -> Path:
     dataset = runs.tested_dataset(cfg, dataset)
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / runs.ASKED
-    config.write_text(cfg.dump())
+    with written_whole(config) as temporary:
+        temporary.write_text(cfg.dump())
     runs.evaluate(config, weights, (dataset,), folder)
     return folder / f"predictions_{dataset}.json"
 
@@ -86,9 +120,13 @@ def read_models(arguments: argparse.Namespace) -> dict[str, Entries]:
     for title, path in map(titled, arguments.predictions):
         if title in models:
             raise ValueError("several files need different titles: TITLE=FILE")
+        if not title.isprintable():
+            raise ValueError(f"the title {title!r} has a character that cannot be drawn")
         if path.suffix == ".pth":
+            if "/" in title or not title.strip("."):
+                raise ValueError(f"{title}={path}: the title names a folder; write it without /")
             folder = Path(f"{arguments.output}.predictions") / title
-            path = evaluated(path, arguments.dataset, folder)
+            path = evaluate_checkpoint(path, arguments.dataset, folder)
         models[title] = read_predictions(path)
     return models
 
@@ -131,7 +169,7 @@ def parse_samples(texts: Sequence[str], models: Mapping[str, Entries]) -> list[K
     keys = []
     for text in texts:
         ref_id, _, sent_id = text.partition(":")
-        if not (ref_id.isdigit() and sent_id.isdigit()):
+        if not (ref_id.isdecimal() and sent_id.isdecimal()):
             raise ValueError(f"--samples {text}: expected REF:SENTENCE, two numbers")
         key = (int(ref_id), int(sent_id))
         lacking = [title for title, entries in models.items() if key not in entries]
@@ -141,7 +179,13 @@ def parse_samples(texts: Sequence[str], models: Mapping[str, Entries]) -> list[K
     return keys
 
 
-def main() -> None:
+def positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number above 0")
+    return int(text)
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -149,26 +193,28 @@ def main() -> None:
         "predictions", nargs="+", metavar="[TITLE=]FILE", help="predictions (.json) or .pth"
     )
     parser.add_argument("--dataset", help="that checkpoints are evaluated on; default: their own")
-    parser.add_argument("--output", required=True, help="picture to write (.png or .pdf)")
-    parser.add_argument("--number", type=int, default=12, help="samples on the figure")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="picture to write (.png or .pdf)"
+    )
+    parser.add_argument("--number", type=positive, default=12, help="samples on the figure")
     parser.add_argument("--order", default="random", choices=ORDERS)
     parser.add_argument("--samples", nargs="+", metavar="REF:SENTENCE", help="these, by their ids")
-    parser.add_argument("--columns", type=int, default=2, help="samples side by side")
-    parser.add_argument("--dpi", type=int, default=80, help="pixels an inch, of a .png")
+    parser.add_argument("--columns", type=positive, default=2, help="samples side by side")
+    parser.add_argument("--dpi", type=positive, default=80, help="pixels an inch, of a .png")
     parser.add_argument("--seed", type=int, default=0, help="of the random choice")
-    arguments = parser.parse_args()
-    try:
-        number_drawn = draw(arguments)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"make_figure: {error}") from error
-    except subprocess.CalledProcessError as error:  # the evaluation has said what is wrong
-        raise SystemExit(error.returncode) from error
-    print(f"{number_drawn} samples drawn: {arguments.output}")
+    return parser.parse_args()
 
 
 def draw(arguments: argparse.Namespace) -> int:
-    """Write the figure; returns the number of samples on it."""
-    output = Path(arguments.output)
+    """Write the figure; returns the number of samples on it.
+
+    Raises:
+        FileNotFoundError: a file that is asked for is missing.
+        OSError: the figure could not be written.
+        ValueError: what is asked for cannot be drawn.
+        subprocess.CalledProcessError: an evaluation failed, and has said why.
+    """
+    output = arguments.output
     if output.suffix.lower() not in FORMATS:
         raise ValueError(f"--output {output}: expected a name that ends in {' or '.join(FORMATS)}")
     models = read_models(arguments)
@@ -177,15 +223,25 @@ def draw(arguments: argparse.Namespace) -> int:
     else:
         rng = np.random.default_rng(arguments.seed)
         keys = choose(list(models.values()), arguments.order, number=arguments.number, rng=rng)
-    comparisons = [
-        read_comparison({title: entries[key] for title, entries in models.items()}) for key in keys
-    ]
-    with written_whole(output) as temporary:
-        comparison_sheet(comparisons, columns=arguments.columns).savefig(
-            temporary, dpi=arguments.dpi
-        )
+    chosen = [{title: entries[key] for title, entries in models.items()} for key in keys]
+    for entries in chosen:
+        for entry in entries.values():
+            if Path(entry["file_name"]).resolve() == output.resolve():
+                raise ValueError(f"--output {output} is an image of the dataset; name another file")
+    comparisons = [read_comparison(entries) for entries in chosen]
+    sheet = comparison_sheet(comparisons, columns=arguments.columns)
+    save_figure(sheet, output, dpi=arguments.dpi)
     return len(keys)
 
 
+def main() -> None:
+    arguments = parse_arguments()
+    try:
+        number_drawn = draw(arguments)
+    except subprocess.CalledProcessError as error:  # the evaluation has said what is wrong
+        sys.exit(error.returncode)
+    print(f"{number_drawn} samples drawn: {arguments.output}")
+
+
 if __name__ == "__main__":
-    main()
+    run_command(main)

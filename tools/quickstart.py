@@ -17,6 +17,8 @@ from pathlib import Path
 
 import runs
 
+from cadformer_d2.command_errors import run_command
+
 CONFIG = Path("configs/quickstart.yaml")
 OUTPUT = Path("output/quickstart")
 TEST, SHUFFLED = "synthrs_test", "synthrs_test_shuffled"
@@ -64,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

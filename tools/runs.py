@@ -8,7 +8,8 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from detectron2.config import CfgNode
 
 from cadformer_d2.atomic_files import written_whole
 from cadformer_d2.data.catalog import refuse_unknown, register_datasets
+from cadformer_d2.data.plain_files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 # glibc gives freed memory back at once, and every step of a training on a CPU faults it in again: a
@@ -23,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 ASKED = "asked.yaml"  # in a run's folder: the config it was asked for
 TRAIN_TIME = "train_seconds.json"
+_running: set[subprocess.Popen] = set()
 SCORED = "scored.json"  # by dataset: the metrics file, and the checkpoint that it is of
 
 
@@ -44,12 +47,26 @@ def call(
     script, *arguments = command
     whole = [sys.executable, "-W", "ignore", str(ROOT / script), *arguments]
     variables = {**KEEP_FREED_MEMORY, **(environment or {}), **os.environ}
-    if log is None:
-        print(f"\n$ python {shlex.join(command)}", flush=True)
-        subprocess.run(whole, env=variables, check=True)
-        return
-    with log.open("a") as file:
-        subprocess.run(whole, env=variables, check=True, stdout=file, stderr=file)
+    with nullcontext() if log is None else log.open("a") as file:
+        if file is None:
+            print(f"\n$ python {shlex.join(command)}", flush=True)
+        with subprocess.Popen(whole, env=variables, stdout=file, stderr=file) as process:
+            _running.add(process)
+            try:
+                status = process.wait()
+            except BaseException:  # an interrupt
+                process.terminate()
+                raise
+            finally:
+                _running.discard(process)
+    if status:
+        raise subprocess.CalledProcessError(status, whole)
+
+
+def end_running() -> None:
+    """End the commands that other threads wait for."""
+    for process in list(_running):
+        process.terminate()
 
 
 def train(config_file: Path, folder: Path, **options: Any) -> float:
@@ -66,7 +83,7 @@ def train(config_file: Path, folder: Path, **options: Any) -> float:
         subprocess.CalledProcessError: training failed.
     """
     record = folder / TRAIN_TIME
-    spent = json.loads(record.read_text()) if record.exists() else {"seconds": 0.0}
+    spent = read_json(record) if record.exists() else {"seconds": 0.0}
     if spent.get("finished"):
         return spent["seconds"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,17 +98,21 @@ def train(config_file: Path, folder: Path, **options: Any) -> float:
     return seconds
 
 
-def tested_dataset(cfg: CfgNode, asked: str | None) -> str:
+def tested_dataset(cfg: CfgNode, asked: str | None, variants: Iterable[str] = ()) -> str:
     """The dataset to score on: the one asked for, or the first that a config tests on.
 
+    Args:
+        variants: endings of names under which it will be scored as well.
+
     Raises:
-        ValueError: there is none, or none of that name.
+        ValueError: there is none, or none of that name, or not all its variants.
     """
     if not asked and not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty; add --dataset, for example --dataset rrsisd_test")
     name = asked or cfg.DATASETS.TEST[0]
     register_datasets()
-    refuse_unknown(name)
+    for scored in (name, *(f"{name}_{variant}" for variant in variants)):
+        refuse_unknown(scored)
     return name
 
 
@@ -125,7 +146,7 @@ def evaluate(
         subprocess.CalledProcessError: evaluation failed.
     """
     record = folder / SCORED
-    scored = json.loads(record.read_text()) if record.exists() else {}
+    scored = read_json(record) if record.exists() else {}
     files = {name: folder / f"metrics_{name}.json" for name in datasets}
     missing = [n for n, file in files.items() if scored.get(n) != evidence(weights, file)]
     if missing:
@@ -140,7 +161,7 @@ def evaluate(
             **options,
         )
         write_record(record, scored | {n: evidence(weights, files[n]) for n in missing})
-    return [json.loads(file.read_text()) for file in files.values()]
+    return [read_json(file) for file in files.values()]
 
 
 def evidence(weights: Path, metrics: Path) -> dict[str, Any]:

@@ -6,13 +6,16 @@
 
 The mask is a Cloud-Optimized GeoTIFF with the scene's CRS, transform and size. Polygons are GeoJSON
 (longitude, latitude) or a GeoPackage in the scene's CRS. An interrupted run goes on with --resume
-and loses one batch of tiles at most.
+and loses one batch of tiles at most. Files that are there are replaced with --overwrite only; the
+other layers of a GeoPackage stay.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
+import math
 import sys
 import time
 import warnings
@@ -21,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from cadformer_d2.command_errors import run_command
 from cadformer_d2.inference import RefSegPredictor
 from cadformer_d2.precision import DTYPES
 
@@ -34,21 +38,29 @@ try:
         segment_tiles,
         tile_job,
     )
-    from cadformer_d2.inference.raster import MaskFile, Scene, limited_cache
+    from cadformer_d2.inference.mask_file import MaskFile
+    from cadformer_d2.inference.output_files import (
+        MASK_ENDINGS,
+        refuse_unsafe_outputs,
+        remove_leftovers_beside,
+    )
+    from cadformer_d2.inference.raster import Scene, limited_cache
     from cadformer_d2.inference.tile_store import TileStore
-    from cadformer_d2.inference.vector import refuse_other_format, write_vector
+    from cadformer_d2.inference.vector import refuse_impossible_vector, write_vector
 except ImportError as error:
-    raise SystemExit(f"segment_raster: {error}") from error
+    raise SystemExit(f"error: {error}") from error
 
 DEFAULT_OVERLAP = 0.25  # of a tile
+SMALLEST_TILE = 8  # pixels of the scene; below, the network sees nothing but one colour
+LARGEST_ROTATION = 20  # degrees, from which "topmost" is no longer the north
 
 
 def positive(kind: type) -> type:
     """An argument's type that admits numbers above 0 only."""
 
     def parse(text: str) -> float:
-        if not (number := kind(text)) > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        if not 0 < (number := kind(text)) < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is no number above 0")
         return number
 
     return parse
@@ -86,6 +98,9 @@ def parse_arguments() -> argparse.Namespace:
         action="store_true",
         help="torch.compile the network first, which takes minutes",
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace outputs of an earlier run"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     return parser.parse_args()
 
@@ -106,12 +121,21 @@ def plan_for(
     if arguments.tile:
         height, width = arguments.tile, arguments.tile
     if arguments.gsd:
-        if scene.pixel_metres is None:
-            raise ValueError(f"{scene.path} has no CRS, so --gsd cannot be used; --tile can")
+        metres = scene.placement.pixel_metres
+        if metres is None:
+            raise ValueError(
+                f"{scene.path} has no CRS that leads to metres on the ground, so --gsd cannot be "
+                "used; --tile can"
+            )
         height, width = (
-            max(1, round(length * arguments.gsd / metres))
-            for length, metres in zip(network_size, scene.pixel_metres, strict=True)
+            round(length * arguments.gsd / of_a_pixel)
+            for length, of_a_pixel in zip(network_size, metres, strict=True)
         )
+        if min(height, width) < SMALLEST_TILE:
+            raise ValueError(
+                f"--gsd {arguments.gsd} makes tiles of {height} x {width} pixels of the scene, "
+                f"which are {metres[0]:.3g} x {metres[1]:.3g} m; {SMALLEST_TILE} are the least"
+            )
     if arguments.overlap is None:
         overlap = (int(height * DEFAULT_OVERLAP), int(width * DEFAULT_OVERLAP))
     else:
@@ -119,48 +143,54 @@ def plan_for(
     return TilePlan(tile=(height, width), overlap=overlap)
 
 
-def warn_of_places(expression: str, num_tiles: int) -> None:
+def warn_of_places(expression: str, scene: Scene, num_tiles: int) -> None:
     words = place_words(expression)
     if num_tiles > 1 and words:
-        print(
-            f"warning: {', '.join(words)!r} will be understood within each of {num_tiles} tiles, "
-            "not within the scene; --mode whole asks the scene at once",
-            file=sys.stderr,
+        warn(
+            f"{', '.join(words)!r} will be understood within each of {num_tiles} tiles, not within "
+            "the scene; --mode whole asks the scene at once"
+        )
+    rotation = scene.placement.rotation
+    if words and rotation > LARGEST_ROTATION:
+        warn(
+            f"{scene.path} is turned by {rotation:.0f} degrees; {', '.join(words)!r} will be "
+            "understood in the file's own rows and columns, not on the map"
         )
 
 
 def warn_of_pixels(scene: Scene) -> None:
-    if scene.dataset.crs is None:
-        print(
-            f"warning: {scene.path} has no CRS; polygons will be in pixels, x right and y down",
-            file=sys.stderr,
+    placement = scene.placement
+    if placement.gcps:
+        warn(f"{scene.path} is placed by its {len(placement.gcps)} ground control points")
+    elif placement.crs is None and scene.dataset.rpcs is not None:
+        warn(
+            f"{scene.path} is placed by RPCs, which need heights: polygons will be in pixels, and "
+            "the mask keeps the RPCs; gdalwarp -rpc makes a scene that lies on the map"
         )
+    elif placement.crs is None:
+        warn(f"{scene.path} has no CRS; polygons will be in pixels, x right and y down")
+    elif not placement.is_on_earth:
+        warn(f"{scene.path} has a CRS without longitudes and latitudes; areas will be missing")
+
+
+def warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def output_files(arguments: argparse.Namespace) -> list[Path]:
     """Files to write, which can be written.
 
     Raises:
-        ValueError: none, another format, or the scene itself.
+        ValueError: none, another format, or files that must not be replaced.
         OSError: one cannot be written.
     """
     outputs = [path for path in (arguments.mask, arguments.vector) if path]
     if not outputs:
         raise ValueError("nothing to write: give --mask, --vector, or both")
-    if arguments.mask and arguments.mask.suffix not in (".tif", ".tiff"):
+    if arguments.mask and arguments.mask.suffix not in MASK_ENDINGS:
         raise ValueError(f"{arguments.mask}: masks are written as .tif")
-    if arguments.vector:
-        refuse_other_format(arguments.vector)
-    for path in outputs:
-        if path.resolve() == arguments.scene.resolve():
-            raise ValueError(f"{path} is the scene itself; it would be overwritten")
-        if path.is_dir():
-            raise ValueError(f"{path} is a folder; name a file in it")
-        # Now, not after hours of work.
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.with_name(f".unfinished-{path.name}")
-        probe.touch()
-        probe.unlink()
+    inputs = (arguments.scene, arguments.weights)
+    refuse_unsafe_outputs(outputs, inputs=inputs, overwrite=arguments.overwrite)
     return outputs
 
 
@@ -181,6 +211,8 @@ def segment(arguments: argparse.Namespace) -> None:
         bands=tuple(arguments.bands) if arguments.bands else None,
         percentiles=tuple(arguments.stretch) if arguments.stretch else None,
     )
+    if arguments.vector:
+        refuse_impossible_vector(arguments.vector, scene.placement)
     predictor = RefSegPredictor.from_checkpoint(
         arguments.weights,
         device=arguments.device,
@@ -190,7 +222,7 @@ def segment(arguments: argparse.Namespace) -> None:
     predictor.sentence(arguments.expression)  # an empty one is refused before any work
     plan = plan_for(arguments, scene, predictor.input_size)
     grid = plan.grid(scene.size)
-    warn_of_places(arguments.expression, len(grid))
+    warn_of_places(arguments.expression, scene, len(grid))
     warn_of_pixels(scene)
     checkpoint = hashlib.sha256(arguments.weights.read_bytes()).hexdigest()[:16]
     identity = {"sentence": arguments.expression, "checkpoint": checkpoint}
@@ -211,15 +243,12 @@ def segment(arguments: argparse.Namespace) -> None:
     pieces = mapped_pieces(scene, grid, store, mask_file)
     if arguments.vector:
         num_polygons = write_vector(
-            pieces,
-            arguments.vector,
-            transform=scene.dataset.transform,
-            crs=scene.dataset.crs,
-            properties=identity,
+            pieces, arguments.vector, placement=scene.placement, properties=identity
         )
     else:
         num_polygons = sum(1 for _ in pieces)
     if mask_file is not None:
+        remove_leftovers_beside(arguments.mask)
         mask_file.finish(arguments.mask)
     store.remove()
     seconds, megapixels = time.perf_counter() - start, scene.size[0] * scene.size[1] / 1e6
@@ -231,15 +260,15 @@ def segment(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     warnings.filterwarnings("ignore", "Dataset has no geotransform")  # warn_of_pixels says it
     try:
         with limited_cache():
             segment(arguments)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"segment_raster: {error}") from error
     except KeyboardInterrupt:
-        raise SystemExit("segment_raster: interrupted; go on with --resume") from None
+        print("what has been asked is kept; go on with --resume", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -9,11 +9,14 @@ What training sees first is drawn first.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
+from cadformer_d2.atomic_files import written_whole
+from cadformer_d2.command_errors import run_command
 from cadformer_d2.data.catalog import register_datasets
 from cadformer_d2.data.loading import build_training_set
 from cadformer_d2.data.tokenization import ExpressionTokenizer
@@ -24,6 +27,7 @@ from cadformer_d2.visualization import TRUTH_COLOUR, draw_mask
 matplotlib.use("Agg")
 
 COLUMNS = 4
+MOST_SAMPLES = 200  # a picture of 50 rows
 
 
 def describe(sample: ModelInput, tokenizer: ExpressionTokenizer) -> str:
@@ -50,19 +54,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, metavar="FILE")
-    parser.add_argument("--output", required=True, help="picture to write")
+    parser.add_argument("--output", required=True, type=Path, help="picture to write")
     parser.add_argument("--number", type=int, default=12, help="training samples to draw")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
     arguments = parser.parse_args()
-    try:
-        visualize(arguments)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"visualize_data: {error}") from error
+    visualize(arguments)
     print(f"{arguments.number} training samples drawn: {arguments.output}")
 
 
 def visualize(arguments: argparse.Namespace) -> None:
-    """Write the picture."""
+    """Write the picture.
+
+    Raises:
+        ValueError, OSError: the config, the data or the number cannot be, or no picture is written.
+    """
+    if not 0 < arguments.number <= MOST_SAMPLES:
+        raise ValueError(f"--number is {arguments.number}; 1 to {MOST_SAMPLES} can be drawn")
     cfg = load_config(arguments.config_file, arguments.opts)
     register_datasets(lenient=cfg.DATASETS.LENIENT)
     samples = build_training_set(cfg, seed=max(cfg.SEED, 0))
@@ -76,8 +83,9 @@ def visualize(arguments: argparse.Namespace) -> None:
         axis.imshow(draw(sample, cfg.INPUT.FORMAT))
         axis.set_title(describe(sample, tokenizer), fontsize=8, parse_math=False)
     figure.tight_layout()
-    figure.savefig(arguments.output, dpi=90)
+    with written_whole(arguments.output) as path:
+        figure.savefig(path, dpi=90, format=arguments.output.suffix[1:] or "png")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

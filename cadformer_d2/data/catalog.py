@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.logger import log_first_n
 
 from ..structures import ReferRecord
 from .asking import ask_about_another, ask_every_sentence, ask_without
@@ -103,6 +105,16 @@ class RefSegRSInfo(DatasetInfo):
         return load_refsegrs_records(root / self.name, split=split, lenient=lenient)
 
 
+@dataclass(frozen=True)
+class UndescribedInfo(DatasetInfo):
+    """A folder whose ``dataset.json`` cannot be used: an error for whoever asks for its data."""
+
+    reason: str
+
+    def load(self, root: Path, split: str, lenient: bool) -> list[ReferRecord]:
+        raise ValueError(self.reason)
+
+
 DATASETS = {
     info.name: info
     for info in (
@@ -122,25 +134,34 @@ def dataset_root(root: str | os.PathLike | None = None) -> Path:
 def known_datasets(root: str | os.PathLike | None = None) -> dict[str, DatasetInfo]:
     """The project's own datasets, and those that a ``dataset.json`` below the root describes.
 
+    One whose description is damaged is there as well, and raises when its records are asked for.
+
     Args:
         root: see ``dataset_root``.
-
-    Raises:
-        ValueError: a ``dataset.json`` is damaged; the message names file and key.
     """
-    described = {
-        path.parent.name: DatasetInfo(path.parent.name, *read_description(path))
-        for path in sorted(dataset_root(root).glob(f"*/{DESCRIPTION_FILE}"))
-    }
-    return {**described, **DATASETS}
+    described = map(described_dataset, sorted(dataset_root(root).glob(f"*/{DESCRIPTION_FILE}")))
+    return {**{info.name: info for info in described}, **DATASETS}
+
+
+def described_dataset(path: Path) -> DatasetInfo:
+    """The dataset that a ``dataset.json`` describes."""
+    name = path.parent.name
+    try:
+        return DatasetInfo(name, *read_description(path))
+    except (ValueError, OSError) as error:
+        message = f"{name} is not usable: {error}"
+        log_first_n(logging.WARNING, message, name=__name__, key="message")
+        return UndescribedInfo(name, (), {}, reason=str(error))
 
 
 def find_dataset(name: str, root: str | os.PathLike | None = None) -> DatasetInfo:
     """
     Raises:
-        ValueError: neither the project's own nor described below the root.
+        ValueError: neither the project's own nor described below the root, or described badly.
     """
     known = known_datasets(root)
+    if isinstance(known.get(name), UndescribedInfo):
+        known[name].load(dataset_root(root), "train", False)
     if name not in known:
         raise ValueError(
             f"unknown dataset {name!r}; known: {', '.join(sorted(known))}. A folder below "

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
+from pydantic import ConfigDict, Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from .annotation_files import Name
+from .categories import spelling
 from .plain_files import read_json
+from .validation import checked
 
 DESCRIPTION_FILE = "dataset.json"
 SPLITS = ("train", "val", "test")
+
+
+class _Description(TypedDict, total=False):
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
+
+    classes: Annotated[list[Name], Field(min_length=1)]
+    counts: dict[Literal["train", "val", "test"], Annotated[int, Field(ge=0)]]
+
+
+_DESCRIPTION = TypeAdapter(_Description)
 
 
 def read_description(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
@@ -17,23 +34,18 @@ def read_description(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
         (key ``counts``, may be missing), which ``tools/check_dataset.py`` compares.
 
     Raises:
+        OSError: the file cannot be read.
         ValueError: the file is damaged; the message names file and key.
     """
     content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object with 'classes' and 'counts'")
-    unknown = sorted(set(content) - {"classes", "counts"})
-    if unknown:
-        raise ValueError(f"{path}: unknown key {unknown[0]!r}; known keys: classes, counts")
-    classes, counts = content.get("classes"), content.get("counts", {})
-    if not isinstance(classes, list) or not classes or not all(map(is_name, classes)):
-        raise ValueError(f"{path}: 'classes' is {classes!r}, expected a list of names")
-    if not isinstance(counts, dict) or not all(
-        split in SPLITS and isinstance(number, int) for split, number in counts.items()
-    ):
-        raise ValueError(f"{path}: 'counts' is {counts!r}, expected refs by {', '.join(SPLITS)}")
-    return tuple(classes), counts
-
-
-def is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    try:
+        description = checked(_DESCRIPTION, content)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: {error}; expected are 'classes', a list of names, and 'counts', refs by "
+            f"{', '.join(SPLITS)}"
+        ) from error
+    classes = description.get("classes", [])
+    if len(set(map(spelling, classes))) < len(classes) or not classes:
+        raise ValueError(f"{path}: 'classes' is {classes}, expected names that differ")
+    return tuple(classes), description.get("counts", {})

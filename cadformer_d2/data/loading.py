@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..structures import ModelInput, ReferRecord
 from .catalog import dataset_records
 from .mapper import RefSegMapper
+from .tokenization import ExpressionTokenizer
+from .validation import shown
 
 logger = logging.getLogger(__name__)
 
@@ -89,14 +91,14 @@ def training_records(cfg: CfgNode) -> list[ReferRecord]:
 
 
 def build_training_set(cfg: CfgNode, *, seed: int) -> RefSegTrainingSet:
-    """DATASETS.TRAIN, mapped; logs the share of sentences that INPUT.MAX_TOKENS cuts.
+    """DATASETS.TRAIN, mapped; logs what INPUT.MAX_TOKENS and the vocabulary take from sentences.
 
     Args:
         seed: of order and random choices; the same in all processes.
     """
     records = training_records(cfg)
     mapper = RefSegMapper(cfg, is_train=True)
-    log_truncation(records, mapper)
+    log_sentences(records, mapper.network_input.tokenizer)
     return RefSegTrainingSet(records=records, mapper=mapper, seed=seed)
 
 
@@ -130,23 +132,39 @@ def build_refseg_train_loader(
 
 def build_refseg_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     """Batches of one evaluation dataset, each process its share, in the dataset's order."""
+    records = dataset_records(dataset_name)
+    mapper = RefSegMapper(cfg, is_train=False)
+    expressions = (text for record in records for text in record["expressions"])
+    warn_of_unknown(expressions, mapper.network_input.tokenizer)
     return build_detection_test_loader(
-        dataset_records(dataset_name),
-        mapper=RefSegMapper(cfg, is_train=False),
+        records,
+        mapper=mapper,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         batch_size=cfg.TEST.BATCH_SIZE,
     )
 
 
-def log_truncation(records: list[ReferRecord], mapper: RefSegMapper) -> None:
-    """Say which share of the training sentences INPUT.MAX_TOKENS cuts."""
+def log_sentences(records: list[ReferRecord], tokenizer: ExpressionTokenizer) -> None:
+    """Say how many training sentences INPUT.MAX_TOKENS cuts, and how many say nothing."""
     expressions = [text for record in records for text in record["expressions"]]
-    cut = sum(mapper.network_input.tokenizer.is_truncated(text) for text in expressions)
+    cut = sum(map(tokenizer.is_truncated, expressions))
     logger.info(
         "%d refs with %d sentences; %d sentences (%.1f %%) are cut at %d tokens",
         len(records),
         len(expressions),
         cut,
         100 * cut / len(expressions),
-        mapper.network_input.tokenizer.max_tokens,
+        tokenizer.max_tokens,
     )
+    warn_of_unknown(expressions, tokenizer)
+
+
+def warn_of_unknown(expressions: Iterable[str], tokenizer: ExpressionTokenizer) -> None:
+    """Say how many sentences a network cannot read at all."""
+    unknown = [text for text in expressions if tokenizer.is_unknown(text)]
+    if unknown:
+        logger.warning(
+            "the vocabulary (INPUT.TOKENIZER) has no word of %d sentences, for example %s",
+            len(unknown),
+            shown(unknown[0]),
+        )

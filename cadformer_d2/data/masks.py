@@ -1,87 +1,135 @@
-"""COCO segmentations of any kind -> one run-length mask of the image's size."""
+"""COCO segmentations of any kind -> one run-length mask of the image's size.
+
+The decoder in C trusts what it is given. So everything is checked before it is called: a
+coordinate that is no number or far away ends the process, damaged runs are written past a buffer.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
 
 from ..structures import Annotation, RunLengthMask
+from .validation import checked, shown
+
+MOST_PIXELS = 2**28  # of an image; a mask takes a byte for each when it is decoded
+# An outline may leave the image, as where an image was cut out of a scene; the decoder keeps the
+# part inside. It follows the outline in steps of a fifth of a pixel, at 20 bytes and more a step.
+FARTHEST_COORDINATE = 1e6  # pixels from the image's corner
+LONGEST_OUTLINE = 4e6  # pixels
+MOST_DIGITS = 7  # of a compressed run, five bits each
+
+Coordinate = Annotated[
+    float, Field(ge=-FARTHEST_COORDINATE, le=FARTHEST_COORDINATE, allow_inf_nan=False)
+]
+_POLYGON = TypeAdapter(Annotated[list[Coordinate], Field(min_length=6)])
+
+
+class _RunLengths(TypedDict):
+    size: tuple[int, int]
+    counts: Any
+
+
+_RUN_LENGTHS = TypeAdapter(_RunLengths)
+_PLAIN_COUNTS = TypeAdapter(list[Annotated[int, Field(ge=0, le=MOST_PIXELS)]])
+_COMPRESSED_COUNTS = TypeAdapter(bytes)
 
 
 def united_mask(segmentation: Any, *, height: int, width: int) -> RunLengthMask:
     """One run-length mask of a COCO segmentation; overlapping parts are united.
 
     Args:
-        segmentation: an RLE dict, a list of RLE dicts (RRSIS-D), or a list of polygons.
+        segmentation: from a file, of any type. Good are an RLE dict, a list of RLE dicts (RRSIS-D)
+            and a list of polygons; what reaches past the image's border is cut off.
         height, width: of the image, pixels.
 
     Raises:
-        ValueError: another structure, or a mask of another size than the image.
+        ValueError: another structure, a mask of another size than the image, or an image too large.
     """
+    is_size = all(isinstance(side, int) and side > 0 for side in (height, width))
+    if not is_size or height * width > MOST_PIXELS:
+        size = f"{shown(height)} x {shown(width)}"
+        raise ValueError(f"an image of {size} pixels; {MOST_PIXELS} are the most")
     parts = [segmentation] if isinstance(segmentation, dict) else segmentation
     if not isinstance(parts, list):
-        raise ValueError(f"segmentation is a {type(parts).__name__}, expected RLE or polygons")
+        raise ValueError(f"segmentation is {shown(segmentation)}, expected RLE or polygons")
     if not parts:
-        return coco_mask.encode(np.zeros((height, width), np.uint8, order="F"))
-    for part in parts:
-        if isinstance(part, dict) and list(part.get("size", [])) != [height, width]:
-            raise ValueError(
-                f"mask of size {part.get('size')} (height, width) on an image of {[height, width]}"
-            )
-        if not isinstance(part, dict) and (len(part) < 6 or len(part) % 2):
-            raise ValueError(f"polygon of {len(part)} numbers, expected an even count of 6 or more")
-    try:
-        return coco_mask.merge([single_mask(part, height, width) for part in parts])
-    except (TypeError, ValueError, KeyError) as error:
-        raise ValueError(f"segmentation could not be decoded ({error})") from error
+        return plain_runs([height * width], height, width)
+    return coco_mask.merge([single_mask(part, height, width) for part in parts])
 
 
 def single_mask(part: Any, height: int, width: int) -> RunLengthMask:
     """A compressed RLE of one RLE dict (compressed or not) or one polygon."""
+    if isinstance(part, list):
+        return polygon_mask(part, height, width)
     if not isinstance(part, dict):
-        return coco_mask.frPyObjects([part], height, width)[0]
-    runs = part["counts"].encode() if isinstance(part["counts"], str) else part["counts"]
+        raise ValueError(f"segmentation holds {shown(part)}, expected a list of polygons or RLEs")
+    lengths = checked(_RUN_LENGTHS, part)
+    if lengths["size"] != (height, width):
+        raise ValueError(
+            f"mask of size {list(lengths['size'])} (height, width) on an image of {[height, width]}"
+        )
     # The decoder of damaged runs writes past its buffer or stops early; their sum must fit.
-    if not covers(runs, height * width):
+    is_plain = isinstance(lengths["counts"], list)
+    counts = checked(_PLAIN_COUNTS if is_plain else _COMPRESSED_COUNTS, lengths["counts"])
+    if (sum(counts) if is_plain else run_total(counts)) != height * width:
         raise ValueError(f"its runs do not add up to {height} x {width} pixels")
-    if isinstance(runs, list):
-        return coco_mask.frPyObjects(part, height, width)
-    return {"size": [height, width], "counts": runs}
+    if is_plain:
+        return plain_runs(counts, height, width)
+    return {"size": [height, width], "counts": counts}
 
 
-def covers(runs: list[int] | bytes, pixels: int) -> bool:
-    """Whether run lengths, plain or compressed, are those of a mask of so many pixels."""
-    if isinstance(runs, list):
-        return min(runs, default=0) >= 0 and sum(runs) == pixels
-    return run_total(runs) == pixels
+def polygon_mask(corners: list[Any], height: int, width: int) -> RunLengthMask:
+    """
+    Args:
+        corners: x1, y1, x2, y2, ..., pixels; the part inside the image counts.
+    """
+    corners = checked(_POLYGON, corners)
+    if len(corners) % 2:
+        raise ValueError(f"polygon of {len(corners)} numbers, expected an even count of 6 or more")
+    outline = np.array(corners).reshape(-1, 2)
+    length = np.abs(outline - np.roll(outline, 1, axis=0)).max(axis=1).sum()
+    if length > LONGEST_OUTLINE:
+        raise ValueError(f"polygon with an outline of {length:.0f} pixels, which is damage")
+    return coco_mask.frPyObjects([corners], height, width)[0]
+
+
+def plain_runs(counts: list[int], height: int, width: int) -> RunLengthMask:
+    """A compressed RLE of plain run lengths, which must add up."""
+    return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
 
 
 def run_total(counts: bytes) -> int:
     """Pixels covered by COCO's compressed run lengths, without decoding the mask.
 
-    Five bits a character, least significant first, 0x20 marks "more follows"; from the third run
-    on, a run is stored as its difference to the run before the last.
+    Five bits a character, least significant first, 0x20 marks "more follows", 0x10 of the last is
+    the sign; from the fourth run on, a run is stored as its difference to the run before the last.
+
+    Raises:
+        ValueError: no such run lengths.
     """
-    runs: list[int] = []
-    position = 0
-    while position < len(counts):
-        value, shift, more = 0, 0, True
-        while more:
-            if position >= len(counts):
-                raise ValueError("its runs end in the middle of a number")
-            bits = counts[position] - 48
-            value |= (bits & 0x1F) << shift
-            more = bool(bits & 0x20)
-            position, shift = position + 1, shift + 5
-            if not more and bits & 0x10:
-                value |= -1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        if runs[-1] < 0:
-            raise ValueError("it has a run of negative length")
-    return sum(runs)
+    digits = np.frombuffer(counts, np.uint8) - 48  # what is below 48 becomes large
+    if not len(digits) or digits.max() > 63:
+        raise ValueError("its runs are no compressed run lengths")
+    if digits[-1] & 0x20:
+        raise ValueError("its runs end in the middle of a number")
+    ends = np.flatnonzero(digits < 0x20) + 1
+    starts = np.concatenate([[0], ends[:-1]])
+    num_digits = ends - starts
+    if num_digits.max() > MOST_DIGITS:
+        raise ValueError("it has a run of more pixels than any image")
+    places = np.arange(len(digits)) - np.repeat(starts, num_digits)
+    runs = np.add.reduceat((digits & 0x1F).astype(np.int64) << 5 * places, starts)
+    runs -= (digits[ends - 1] & 0x10 != 0) * (1 << 5 * num_digits)
+    runs[1::2], runs[2::2] = runs[1::2].cumsum(), runs[2::2].cumsum()
+    if runs.min() < 0:
+        raise ValueError("it has a run of negative length")
+    return int(runs.sum())
 
 
 def annotation_of(mask: RunLengthMask, *, category_id: int) -> Annotation:

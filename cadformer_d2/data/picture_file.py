@@ -1,19 +1,35 @@
-"""Picture files -> 8-bit pixels; the one place that knows how Pillow fails."""
+"""Picture files -> 8-bit pixels; the one place that knows how Pillow fails and what it leaves."""
 
 from __future__ import annotations
 
 import os
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from detectron2.data import detection_utils
-from PIL import Image
+from PIL import ExifTags, Image
 
 DEEP_COLOURS = re.compile(r"\b(?:RGB\w*|LA|CMYK\w*);16")  # in the file, by Pillow's names
-# Pillow raises SyntaxError on some broken headers, and refuses very large pictures.
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# What Pillow's decoders raise on broken files: SyntaxError on some headers, RuntimeError on AVIF,
+# and what Python raises where bytes are missing. Very large pictures it refuses.
+PILLOW_ERRORS = (
+    *(OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError),
+    *(EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError, struct.error),
+)
+# What puts a picture upright, by the Orientation of its EXIF data.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SWAP_SIDES = (5, 6, 7, 8)
 
 
 def read_picture(path: str | os.PathLike, channel_order: str) -> np.ndarray:
@@ -26,29 +42,45 @@ def read_picture(path: str | os.PathLike, channel_order: str) -> np.ndarray:
         FileNotFoundError: no such file.
         ValueError: damaged, cut off, too large, or of more than 8 bits a value.
     """
-    with reported_as_unreadable(path):
-        with Image.open(path) as picture:  # reads the header only
-            refuse_deep_values(picture)
-        return detection_utils.read_image(os.fspath(path), channel_order)
+    with reported_as_unreadable(path), Image.open(path) as picture:
+        return picture_pixels(picture, channel_order)
 
 
 def picture_size(path: str | os.PathLike) -> tuple[int, int]:
-    """(height, width) of an image file, from its header.
+    """(height, width) of what ``read_picture`` gives, from the file's header.
 
     Raises: as read_picture.
     """
     with reported_as_unreadable(path), Image.open(path) as picture:
-        return picture.height, picture.width
+        # Of a TIFF the size is that of the turned picture already.
+        is_swapped = orientation(picture) in SWAP_SIDES and picture.format != "TIFF"
+        width, height = picture.size[::-1] if is_swapped else picture.size
+        return height, width
 
 
 def picture_pixels(picture: Image.Image, channel_order: str) -> np.ndarray:
-    """Pixels (H, W, 3) uint8, read-only, of a Pillow image.
+    """Pixels (H, W, 3) uint8, read-only, of a Pillow image, turned as its EXIF data say.
+
+    Transparency is left out: what lies under it counts.
 
     Raises:
-        ValueError: more than 8 bits a value.
+        ValueError: damaged, or of more than 8 bits a value.
     """
-    refuse_deep_values(picture)
-    return detection_utils.convert_PIL_to_numpy(picture, channel_order)
+    with reported_as_unreadable(getattr(picture, "filename", "") or "the picture"):
+        refuse_deep_values(picture)
+        picture.load()  # before the orientation is read: Pillow turns a TIFF while loading it
+        turn = TURNS.get(orientation(picture))
+        upright = picture if turn is None else picture.transpose(turn)
+        return detection_utils.convert_PIL_to_numpy(upright, channel_order)
+
+
+def orientation(picture: Image.Image) -> int:
+    """The number under Orientation in a picture's EXIF data; 1, upright, where there is none."""
+    try:
+        found = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except PILLOW_ERRORS:  # damaged EXIF data are none
+        return 1
+    return found if isinstance(found, int) else 1
 
 
 def refuse_deep_values(picture: Image.Image) -> None:
@@ -58,7 +90,7 @@ def refuse_deep_values(picture: Image.Image) -> None:
     bits of a colour, which turns it black.
     """
     is_deep = picture.mode in ("I", "F") or picture.mode.startswith("I;")
-    if is_deep or DEEP_COLOURS.search(str(picture.tile)):
+    if is_deep or DEEP_COLOURS.search(str(getattr(picture, "tile", ""))):
         raise ValueError(
             f"its values have more than 8 bits (Pillow's mode {picture.mode}); stretch them to 8, "
             "or give the file to tools/segment_raster.py, which does"
@@ -73,4 +105,6 @@ def reported_as_unreadable(path: str | os.PathLike) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except PILLOW_ERRORS as error:
+        if str(error).startswith(f"{path} cannot be read"):  # said inside already
+            raise
         raise ValueError(f"{path} cannot be read as an image: {error}") from error

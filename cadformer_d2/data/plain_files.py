@@ -1,59 +1,59 @@
-"""Reading annotation files from the internet: plain data only, and errors that name the file."""
+"""Reading files of outside data: errors that name the file, and names that stay in their folder."""
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
+import re
 from pathlib import Path
 from typing import Any
 
-# What the unpickler raises on bytes that make no sense.
-DAMAGED_PICKLE = (
-    *(pickle.UnpicklingError, EOFError, MemoryError, AttributeError, TypeError),
-    *(IndexError, KeyError, ValueError),
-)
+# Absolute, with a drive, or a step up, as any system writes them.
+LEADS_OUT = re.compile(r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)")
+LONGEST_NAME = 255  # bytes in a part of a path, as file systems have it
 
 
-class PlainUnpickler(pickle.Unpickler):
-    """Reads a pickle made of lists, dicts, tuples, strings, bytes and numbers; nothing else.
-
-    A pickle can name any function and have it called. The plain types need no name, so every name
-    is refused, except the bytes constructor that Python 2 strings are written with.
-    """
-
-    ALLOWED = frozenset({("_codecs", "encode")})
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self.ALLOWED:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which plain data does not need")
-
-
-def read_plain_pickle(path: Path) -> Any:
-    """Read a pickle without running any code from it.
+def read_text(path: Path) -> str:
+    """A text in UTF-8, without the mark that some editors put first.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged, or holds anything but plain data.
+        OSError: no such file, or it cannot be read.
+        ValueError: another encoding; the message names the file.
     """
-    content = path.read_bytes()
-    for encoding in ("utf-8", "latin-1"):  # files written by Python 2 are latin-1
-        try:
-            return PlainUnpickler(io.BytesIO(content), encoding=encoding).load()
-        except UnicodeDecodeError:
-            continue
-        except DAMAGED_PICKLE as error:
-            raise ValueError(
-                f"{path}: refused to read this pickle: {error or 'it ends too early'}. "
-                "Fetch the file again from the dataset's publisher."
-            ) from error
-    raise ValueError(f"{path}: its strings are neither UTF-8 nor latin-1")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error}); save it in that encoding") from error
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a damaged one is a ValueError naming the file and the place."""
+    """Read a JSON file.
+
+    Raises:
+        OSError: no such file, or it cannot be read.
+        ValueError: it is damaged or nested too deeply; the message names the file and the place.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(read_text(path))
+    except RecursionError as error:
+        raise ValueError(f"{path}: its lists are nested too deeply for any dataset") from error
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
         raise ValueError(f"{path}: not valid JSON ({error}); fetch the file again") from error
+
+
+def path_inside(folder: Path, name: str) -> Path:
+    """The path of a file below a folder, from a name out of a file.
+
+    Raises:
+        ValueError: the name leads out of the folder, or no file can have it.
+    """
+    if LEADS_OUT.search(name):
+        raise ValueError(f"the file name {name!r:.99} leads out of its folder")
+    parts = name.split("/")
+    is_long = len(name) > LONGEST_NAME // 4 and any(
+        len(part.encode(errors="replace")) > LONGEST_NAME for part in parts
+    )
+    if set(parts) <= {"", "."} or is_long or not name.isprintable():
+        raise ValueError(f"{name!r:.99} is no name of a file")
+    return folder / name

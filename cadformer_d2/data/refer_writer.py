@@ -12,8 +12,8 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from ..structures import RunLengthMask, json_mask
+from .annotation_files import INSTANCES_FILE, REFS_FILE
 from .masks import mask_box_xyxy
-from .refer import INSTANCES_FILE, REFS_FILE
 
 
 def words_of(sentence: str) -> list[str]:

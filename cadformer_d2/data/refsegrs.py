@@ -9,8 +9,11 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..structures import ReferRecord
+from .defect_report import DefectReport
 from .masks import annotation_of
-from .refer import DefectReport
+from .plain_files import path_inside, read_text
+from .refer import has_words
+from .validation import shown
 
 MASK_THRESHOLD = 127  # grey values above it are the target
 
@@ -25,14 +28,14 @@ def load_refsegrs_records(root: Path, *, split: str, lenient: bool = False) -> l
 
     Raises:
         FileNotFoundError: the list is missing.
-        ValueError: an unusable line was met, or none is usable.
+        ValueError: the list is not in UTF-8, an unusable line was met, or none is usable.
     """
     phrases = root / f"output_phrase_{split}.txt"
     if not phrases.is_file():
         raise FileNotFoundError(f"{phrases} is missing; datasets/README.md shows the expected tree")
     report = DefectReport(lenient=lenient)
     records = []
-    for number, line in enumerate(phrases.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(phrases).split("\n"), start=1):
         if not line.strip():
             continue
         name, _, expression = line.strip().partition(" ")
@@ -48,12 +51,16 @@ def load_refsegrs_records(root: Path, *, split: str, lenient: bool = False) -> l
 
 def read_record(root: Path, name: str, expression: str, number: int) -> ReferRecord:
     """One line's record; its line number serves as ref and sentence id."""
-    if not expression:
-        raise ValueError(f"{name} has an empty expression")
-    image, mask_file = root / "images" / f"{name}.tif", root / "masks" / f"{name}.tif"
+    if not has_words(expression):
+        raise ValueError(f"{shown(name)} has an empty expression")
+    image = path_inside(root / "images", f"{name}.tif")
+    mask_file = root / "masks" / f"{name}.tif"
     if not image.is_file():
         raise FileNotFoundError(f"{image} is missing")
-    grey = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)
+    try:
+        grey = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)
+    except cv2.error as error:  # more pixels than it takes
+        raise ValueError(f"{mask_file} cannot be read: {error.err}") from error
     if grey is None:
         raise FileNotFoundError(f"{mask_file} is missing or not an image")
     target = np.asfortranarray(grey > MASK_THRESHOLD)
@@ -63,7 +70,7 @@ def read_record(root: Path, name: str, expression: str, number: int) -> ReferRec
         "file_name": str(image),
         "height": grey.shape[0],
         "width": grey.shape[1],
-        "image_id": int(name) if name.isdigit() else number,
+        "image_id": int(name) if name.isdecimal() else number,
         "ref_id": number,
         "sent_id": None,
         "sent_ids": [number],

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from tabulate import tabulate
 
-from ..atomic_files import written_whole
+from .spreadsheet import write_spreadsheet
 
 REPAIRED, SET_ASIDE, KEPT = "repaired", "set aside", "kept"
 
@@ -38,6 +37,13 @@ class DefectLog:
         """Number of defects by (kind, action)."""
         return Counter((defect.kind, defect.action) for defect in self.defects)
 
+    def first(self) -> str:
+        """The first defect in one line."""
+        if not self.defects:
+            return "no defects"
+        defect = self.defects[0]
+        return f"{defect.file}, {defect.place}: {defect.kind} ({defect.detail})"
+
     def table(self) -> str:
         """Counts by kind, with the first place of each, as a Markdown table."""
         if not self.defects:
@@ -51,7 +57,5 @@ class DefectLog:
 
     def write(self, path: Path) -> None:
         """All defects as CSV."""
-        with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
-            table = csv.DictWriter(file, [field.name for field in fields(Defect)])
-            table.writeheader()
-            table.writerows(map(asdict, self.defects))
+        header = [field.name for field in fields(Defect)]
+        write_spreadsheet(path, [header, *map(astuple, self.defects)])

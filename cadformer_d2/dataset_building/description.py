@@ -15,6 +15,7 @@ from ..data.refer_writer import words_of
 from ..data.sentence_roles import object_spans
 from ..data.tokenization import ExpressionTokenizer
 from ..structures import ReferRecord
+from .texts import UNSEEN
 from .triplets import GroundedTriplet
 
 ALL = "all"
@@ -35,13 +36,13 @@ class DescribedSentence:
 def described_records(
     records: Iterable[ReferRecord], split: str, classes: Sequence[str]
 ) -> list[DescribedSentence]:
-    """Every sentence of a split's records."""
+    """Every sentence of a split's records; classes without the characters a terminal obeys."""
     described = []
     for record in ask_every_sentence(list(records)):
         (annotation,) = record["annotations"]
         pixels = record["height"] * record["width"]
         area_share = float(coco_mask.area(annotation["segmentation"])) / pixels
-        category = classes[record["category_id"]]
+        category = UNSEEN.sub("", classes[record["category_id"]])
         (sentence,) = record["expressions"]
         target = (split, record["ref_id"])
         described.append(

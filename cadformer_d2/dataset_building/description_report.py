@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tabulate import tabulate
 
 from ..atomic_files import written_whole
 from .description import ALL, Summary
+from .spreadsheet import write_spreadsheet
 
 # Of the image: upper ends of the ranges in which targets are counted.
 AREA_BOUNDS = (0.001, 0.01, 0.05, 0.20, 1.0)
@@ -84,12 +84,9 @@ def markdown(name: str, summary: Summary, truncated: Mapping[int, float]) -> str
 
 def write_csv(path: Path, summary: Summary, truncated: Mapping[int, float]) -> None:
     """Both tables, one below the other."""
-    with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["category", *summary.splits, "all"])
-        table.writerows(category_rows(summary))
-        table.writerow([])
-        table.writerows(number_rows(summary, truncated))
+    header: list[object] = ["category", *summary.splits, "all"]
+    rows = [header, *category_rows(summary), [], *number_rows(summary, truncated)]
+    write_spreadsheet(path, rows)
 
 
 def write_description(
@@ -97,11 +94,16 @@ def write_description(
 ) -> None:
     """``description.md``, ``.csv`` and ``.png`` in a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "description.md").write_text(markdown(name, summary, truncated))
+    with written_whole(folder / "description.md") as unfinished:
+        unfinished.write_text(markdown(name, summary, truncated))
     write_csv(folder / "description.csv", summary, truncated)
-    drawn = figure(name, summary)
-    drawn.savefig(folder / "description.png", dpi=120)
-    plt.close(drawn)
+    with (
+        plt.rc_context({"text.parse_math": False}),  # a dollar in a category's name is a dollar
+        written_whole(folder / "description.png") as unfinished,
+    ):
+        drawn = figure(name, summary)
+        drawn.savefig(unfinished, dpi=120)
+        plt.close(drawn)
 
 
 def figure(name: str, summary: Summary) -> Figure:

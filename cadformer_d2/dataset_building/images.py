@@ -1,4 +1,9 @@
-"""Images and masks as arrays."""
+"""Images and masks as arrays.
+
+Everything here is in the pixels of an image as its EXIF data turn it: its size, the boxes of a
+source, what a segmenter is given, masks, and the sizes that are written. A copy of an image's file
+keeps its EXIF data, and whoever opens it turns it again.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from ..structures import RunLengthMask
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """An image file as (H, W, 3) uint8 RGB, turned as training turns it.
+    """An image file as (H, W, 3) uint8 RGB, turned as its EXIF data say.
 
     Raises:
         FileNotFoundError, ValueError: it is missing or unusable; the message names it.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ..data.masks import united_mask
 from .images import mask_iou
 
 # Distances, in pixels, by which outlines may be simplified: the first that keeps the mask is taken.
@@ -83,7 +84,9 @@ def paint(rings: Iterable[Ring], height: int, width: int) -> np.ndarray:
     """(H, W) bool: what the rings fill, painted in the order ``Ring.layer`` describes."""
     mask = np.zeros((height, width), bool)
     for ring in sorted(rings, key=lambda ring: (ring.layer, -ring.area)):
-        points = np.clip(np.asarray(ring.points, float), 0, (width, height))
-        (run_lengths,) = coco_mask.frPyObjects([points.ravel().tolist()], height, width)
-        mask[coco_mask.decode(run_lengths).astype(bool)] = not ring.is_hole
+        # What lies outside the image is cut off along the border; moving points there one by one
+        # would bend the edges inside.
+        corners = [number for point in ring.points for number in point]
+        inside = united_mask([corners], height=height, width=width)
+        mask[coco_mask.decode(inside).astype(bool)] = not ring.is_hole
     return mask

@@ -5,53 +5,69 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
 import yaml
+from pydantic import Field, TypeAdapter
 
+from ..data.plain_files import read_text
+from ..data.validation import checked, shown
 from .boxes import box_area, box_iou, box_window, enclosing_box
 from .triplets import Box
 
 EMPTY = "empty mask"
 DEFAULT_LIMITS = Path(__file__).parent / "quality_limits.yaml"
+# The last ones are what values raise that are none of the type they have or name: 2001-99-99.
+YAML_ERRORS = (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError)
+
+Limit = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Most = Annotated[int, Field(strict=True, ge=0)]
 
 
 @dataclass(frozen=True)
 class QualityLimits:
     """The limits of a YAML file; ``quality_limits.yaml`` says what each means."""
 
-    least_predicted_iou: float
-    least_stability: float
-    least_box_iou: float
-    least_inside: float
-    least_area_ratio: float
-    most_area_ratio: float
-    smallest_part: float
-    most_fragments: int
-    most_holes: int
-    most_border_contact: float
-    least_agreement: float
+    least_predicted_iou: Limit
+    least_stability: Limit
+    least_box_iou: Limit
+    least_inside: Limit
+    least_area_ratio: Limit
+    most_area_ratio: Limit
+    smallest_part: Limit
+    most_fragments: Most
+    most_holes: Most
+    most_border_contact: Limit
+    least_agreement: Limit
+
+
+_LIMITS = TypeAdapter(QualityLimits)
 
 
 def read_limits(path: Path = DEFAULT_LIMITS) -> QualityLimits:
     """
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a key is missing, unknown, or has no number.
+        OSError: no such file, or it cannot be read.
+        ValueError: it is not YAML; a key is missing, unknown, or has no number.
     """
-    content = yaml.safe_load(path.read_text())
+    text = read_text(path)
+    try:
+        content = yaml.safe_load(text)
+    except YAML_ERRORS as error:
+        raise ValueError(f"{path}: not a YAML file of keys and numbers ({error})") from error
     known = {field.name for field in fields(QualityLimits)}
-    if not isinstance(content, dict) or set(content) != known:
-        given = set(content) if isinstance(content, dict) else set()
+    given = set(content) if isinstance(content, dict) else set()
+    if given != known:
         raise ValueError(
             f"{path}: missing keys: {', '.join(sorted(known - given)) or 'none'}; unknown keys: "
-            f"{', '.join(map(str, sorted(given - known))) or 'none'}"
+            f"{', '.join(sorted(map(shown, given - known))) or 'none'}"
         )
-    for key, value in content.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-            raise ValueError(f"{path}: {key} is {value!r}, expected a number of 0 or more")
-    return QualityLimits(**content)
+    try:
+        return checked(_LIMITS, content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; expected is a number of 0 or more") from error
 
 
 @dataclass(frozen=True)

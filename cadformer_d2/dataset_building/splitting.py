@@ -25,7 +25,8 @@ def stratified_split(
     Raises:
         ValueError: shares that are not positive or do not add up to 1.
     """
-    if min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
+    # Asked so that a share that is not a number is refused too.
+    if not (min(shares.values()) > 0 and abs(sum(shares.values()) - 1) <= 1e-6):
         raise ValueError(f"shares are {dict(shares)}; they must be positive and add up to 1")
     categories: dict[str, Counter[str]] = defaultdict(Counter)
     for target in targets:

@@ -54,13 +54,14 @@ def read_source(
     triplets, log = read_triplets(
         source_format, split_files=dict(split), annotations=annotations, image_sizes=image_sizes
     )
-    if not triplets:
-        raise ValueError(f"nothing could be used; what was wrong:\n{log.table()}")
     work.mkdir(parents=True, exist_ok=True)
-    log.write(work / "defects.csv")
+    defects = work / "defects.csv"
+    log.write(defects)
+    if not triplets:
+        raise ValueError(f"nothing could be used: {log.first()}; each defect: {defects}")
     workspace.write_triplets(triplets, images)
     description = markdown(str(work), summarise(described_triplets(triplets)), {})
-    return f"{log.table()}\n\neach defect: {work / 'defects.csv'}\n\n{description}"
+    return f"{log.table()}\n\neach defect: {defects}\n\n{description}"
 
 
 def make_masks(*, work: Path, segmenter: str, device: str, boxes_per_pass: int) -> str:

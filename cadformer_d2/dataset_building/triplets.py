@@ -5,8 +5,30 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in image pixels, x right and y down
+from pydantic import AfterValidator
+
+from ..data.masks import Coordinate
+from ..data.plain_files import path_inside
+from ..data.validation import Text
+
+
+def name_inside(name: str) -> str:
+    """The name of a file in a folder as it is.
+
+    Raises:
+        ValueError: it leads out of the folder, or no file can have it.
+    """
+    path_inside(Path(), name)
+    return name
+
+
+# The types of fields that come back from a file say what is taken there.
+ImageName = Annotated[Text, AfterValidator(name_inside)]
+# x1, y1, x2, y2 in image pixels, x right and y down
+Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 UNKNOWN_CATEGORY = "object"
 # 48 bits: two of 100,000 targets share an id with a chance of 2e-5, and JSON keeps it exactly.
 ID_BYTES = 6
@@ -16,12 +38,12 @@ ID_BYTES = 6
 class GroundedTriplet:
     """A sentence about what a box of an image encloses."""
 
-    image: str  # file name inside the image folder
+    image: ImageName  # inside the image folder
     box_xyxy: Box  # edges of the box: the pixel in column 3 lies between x 3 and x 4
-    sentence: str
-    category: str  # UNKNOWN_CATEGORY where the source has none
-    split: str  # train, val or test; "" where the source has none
-    source: str  # "file, place in it", for reports
+    sentence: Text
+    category: Text  # UNKNOWN_CATEGORY where the source has none
+    split: Text  # train, val or test; "" where the source has none
+    source: Text  # "file, place in it", for reports
 
 
 @dataclass(frozen=True)

@@ -6,31 +6,52 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, PlainValidator, TypeAdapter
+from typing_extensions import TypedDict
 
 from ..atomic_files import written_whole
-from ..data.plain_files import read_json
+from ..data.masks import united_mask
+from ..data.plain_files import path_inside, read_json
+from ..data.validation import Text, checked, shown
 from ..structures import RunLengthMask
-from .triplets import GroundedTriplet, Target, by_image, group_targets
+from .triplets import GroundedTriplet, ImageName, Target, by_image, group_targets
 
 ACCEPTED, EDITED, REJECTED = "accepted", "edited", "rejected"
+
+
+def stored_mask(value: Any) -> RunLengthMask:
+    """A run-length mask out of a file, sound in itself.
+
+    Raises:
+        ValueError: it is none.
+    """
+    size = value.get("size") if isinstance(value, dict) else None
+    if not isinstance(size, list) or len(size) != 2:
+        raise ValueError(f"a mask has size and counts, this is {shown(value)}")
+    return united_mask(value, height=size[0], width=size[1])
+
+
+StoredMask = Annotated[RunLengthMask, PlainValidator(stored_mask)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class MaskRecord:
     """A segmenter's mask of one target, with what the segmenter says of it."""
 
-    mask: RunLengthMask
-    predicted_iou: float | None  # in [0, 1]; None where the segmenter predicts none
-    stability: float  # in [0, 1], see quality.stability
+    mask: StoredMask
+    predicted_iou: Share | None  # None where the segmenter predicts none
+    stability: Share  # see quality.stability
 
 
 @dataclass(frozen=True)
 class ImageMasks:
     """All masks of one image, and what made them."""
 
-    image: str
-    segmenter: Mapping[str, str]  # name and versions
+    image: ImageName
+    segmenter: Mapping[Text, Text]  # name and versions
     masks: Mapping[int, MaskRecord]  # by target id
 
 
@@ -38,8 +59,17 @@ class ImageMasks:
 class Decision:
     """What an annotator said about one target."""
 
-    verdict: str  # accepted, edited or rejected
-    mask: RunLengthMask | None  # None where rejected
+    verdict: Annotated[str, Field(pattern=f"^({ACCEPTED}|{EDITED}|{REJECTED})$")]
+    mask: StoredMask | None  # None where rejected
+
+
+class _TripletsFile(TypedDict):
+    images: Text | None
+    triplets: list[GroundedTriplet]
+
+
+_TRIPLETS, _MASKS = TypeAdapter(_TripletsFile), TypeAdapter(ImageMasks)
+_DECISIONS = TypeAdapter(dict[int, Decision])
 
 
 class Workspace:
@@ -70,8 +100,10 @@ class Workspace:
         Raises:
             FileNotFoundError: none were read into this workspace.
         """
-        entries = self.read("triplets.json", made_by="read")["triplets"]
-        return [GroundedTriplet(**{**e, "box_xyxy": tuple(e["box_xyxy"])}) for e in entries]
+        return self.triplets_file()["triplets"]
+
+    def triplets_file(self) -> _TripletsFile:
+        return self.read("triplets.json", _TRIPLETS, made_by="read")
 
     def targets(self) -> list[Target]:
         return group_targets(self.triplets())
@@ -81,7 +113,7 @@ class Workspace:
         Raises:
             ValueError: the triplets were read without images.
         """
-        folder = self.read("triplets.json", made_by="read")["images"]
+        folder = self.triplets_file()["images"]
         if folder is None:
             raise ValueError(
                 f"{self.folder}: its triplets were read without images; read them again with "
@@ -100,12 +132,10 @@ class Workspace:
         """Masks of an image, or None where there are none yet."""
         if not (self.folder / self.mask_file(image)).is_file():
             return None
-        content = self.read(self.mask_file(image), made_by="masks")
-        records = {int(key): MaskRecord(**entry) for key, entry in content["masks"].items()}
-        return ImageMasks(image, content["segmenter"], records)
+        return self.read(self.mask_file(image), _MASKS, made_by="masks")
 
     def mask_file(self, image: str) -> str:
-        return f"masks/{image}.json"
+        return str(path_inside(Path("masks"), f"{image}.json"))
 
     def all_masks(self) -> dict[int, MaskRecord]:
         """Masks of every target, by target id.
@@ -144,7 +174,7 @@ class Workspace:
     def decisions(self) -> dict[str, dict[int, Decision]]:
         """Decisions by annotator and target id; none where nothing was imported yet."""
         return {
-            path.stem: {int(key): Decision(**entry) for key, entry in read_json(path).items()}
+            path.stem: self.read(f"decisions/{path.name}", _DECISIONS, made_by="import")
             for path in sorted((self.folder / "decisions").glob("[!.]*.json"))
         }
 
@@ -156,11 +186,22 @@ class Workspace:
         with written_whole(path) as unfinished:
             unfinished.write_text(json.dumps(content, default=as_text, indent=1))
 
-    def read(self, name: str, *, made_by: str) -> Any:
+    def read(self, name: str, schema: TypeAdapter, *, made_by: str) -> Any:
+        """
+        Raises:
+            FileNotFoundError: a step has not been run yet.
+            ValueError: the file is damaged or was changed by hand; the message names the place.
+        """
         path = self.folder / name
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; run the step '{made_by}' first")
-        return read_json(path)
+        content = read_json(path)
+        try:
+            return checked(schema, content)
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: {error}; remove the file and run the step '{made_by}' again"
+            ) from error
 
 
 def as_text(value: Any) -> str:

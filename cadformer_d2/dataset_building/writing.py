@@ -16,7 +16,9 @@ from typing import Any
 from tqdm import tqdm
 
 from ..data.catalog import DATASETS, DatasetInfo
-from ..data.description_file import DESCRIPTION_FILE
+from ..data.description_file import DESCRIPTION_FILE, SPLITS
+from ..data.picture_file import picture_size
+from ..data.plain_files import path_inside
 from ..data.refer_writer import (
     annotation_entry,
     category_entries,
@@ -30,6 +32,7 @@ from .splitting import leaking_images
 from .triplets import Target, stable_id
 
 RECORD = "build.json"
+UNFINISHED = ".unfinished"  # in a folder of images whose annotations are not in place yet
 NAMED_OFFENDERS = 3
 
 
@@ -53,7 +56,8 @@ def write_refer_dataset(
 ) -> None:
     """Write ``<root>/<name>`` and ``<root>/images/<name>/JPEGImages``.
 
-    Ids depend on the image, box and sentence alone: adding or removing others changes none.
+    Ids depend on the image, box and sentence alone: adding or removing others changes none. A
+    killed call can be repeated: what it left is known by a mark and replaced.
 
     Args:
         root: what DETECTRON2_DATASETS shall name.
@@ -64,14 +68,16 @@ def write_refer_dataset(
 
     Raises:
         FileExistsError: a dataset of this name is there.
-        ValueError: nothing to write, a target without a split, an image in several splits, or the
-            name of one of the project's own datasets, whose categories have an order of their own.
+        ValueError: nothing to write, a target without a split, an image in several splits, an image
+            that leads out of its folder or has another size than its mask, or the name of one of
+            the project's own datasets, whose categories have an order of their own.
         FileNotFoundError: an image is missing.
     """
     refuse_name(name)
     info = DatasetInfo(name, (), {})
     annotations, jpegs = info.annotations(root), info.images(root)
-    if annotations.exists() or jpegs.parent.exists():
+    is_left_by_a_kill = (jpegs.parent / UNFINISHED).is_file() and not annotations.exists()
+    if annotations.exists() or (jpegs.parent.exists() and not is_left_by_a_kill):
         raise FileExistsError(f"{annotations} or {jpegs.parent} is there; name another dataset")
     if not finished:
         raise ValueError("no target has a mask to write")
@@ -84,15 +90,44 @@ def write_refer_dataset(
     shutil.rmtree(scratch, ignore_errors=True)
     for folder in (scratch / "annotations", scratch / "images" / jpegs.name):
         folder.mkdir(parents=True)
-    for image in tqdm(sorted({target.image for target in targets}), desc="images", unit="image"):
-        destination = scratch / "images" / jpegs.name / image
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(images / image, destination)
-    write_annotations(scratch / "annotations", finished, record)
-    for finished_folder, part in ((jpegs.parent, "images"), (annotations, "annotations")):
+    sizes = {entry.target.image: tuple(entry.mask["size"]) for entry in finished}
+    for image in tqdm(sorted(sizes), desc="images", unit="image"):
+        copy_image(images, image, scratch / "images" / jpegs.name, sizes[image])
+    try:
+        write_annotations(scratch / "annotations", finished, record)
+    except OSError as error:  # of a full disk it names no file
+        raise OSError(f"{annotations} could not be written: {error}") from error
+    put_in_place(scratch, images=jpegs.parent, annotations=annotations)
+
+
+def put_in_place(scratch: Path, *, images: Path, annotations: Path) -> None:
+    """Rename both folders; killed in between, the images are there with a mark in them."""
+    (scratch / "images" / UNFINISHED).touch()
+    if images.exists():  # left by a kill
+        os.replace(images, scratch / "replaced")
+    for finished_folder, part in ((images, "images"), (annotations, "annotations")):
         finished_folder.parent.mkdir(parents=True, exist_ok=True)
         os.replace(scratch / part, finished_folder)
-    scratch.rmdir()
+    (images / UNFINISHED).unlink()
+    shutil.rmtree(scratch)
+
+
+def copy_image(source: Path, name: str, folder: Path, size: tuple[int, ...]) -> None:
+    """Copy an image whose masks have a size (height, width).
+
+    Raises:
+        ValueError: the name leads out of the folder, or the image has another size by now.
+    """
+    origin, destination = path_inside(source, name), path_inside(folder, name)
+    found = picture_size(origin)
+    if found != size:
+        raise ValueError(
+            f"{origin} has {found[0]} x {found[1]} pixels (height x width, turned as its EXIF data "
+            f"say), its masks {size[0]} x {size[1]}; run the steps again, from 'read' on, in "
+            "another --work"
+        )
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(origin, destination)
 
 
 def write_annotations(
@@ -117,11 +152,12 @@ def refuse_name(name: str) -> None:
 
 
 def refuse_missing_splits(targets: Sequence[Target]) -> None:
-    without = [target.image for target in targets if not target.split]
+    without = [target for target in targets if target.split not in SPLITS]
     if without:
         raise ValueError(
-            f"{len(without)} targets have no split, the first in {without[0]}; give shares of the "
-            "splits (--split-shares)"
+            f"{len(without)} targets are in no split of {', '.join(SPLITS)}, the first in "
+            f"{without[0].image} (split {without[0].split!r}); give shares of the splits "
+            "(--split-shares)"
         )
 
 

@@ -2,48 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, get_cfg
 
 from ..data.catalog import refuse_unknown
 from ..data.tokenization import ExpressionTokenizer
-from ..precision import DTYPES, refuse_unusable_format
+from ..evaluation.refseg_evaluator import TASK
+from ..precision import DTYPES, refuse_unusable_format, usable_device
 
-# Keys of Detectron2 that nothing here reads, and what does their work, where something does.
-WITHOUT_EFFECT = {
+# The keys of Detectron2 that this project reads; all others of its defaults have no effect here.
+WITH_EFFECT = frozenset(
+    """
+    CUDNN_BENCHMARK DATALOADER.NUM_WORKERS DATASETS.TEST DATASETS.TRAIN INPUT.FORMAT
+    MODEL.BACKBONE.NAME MODEL.DEVICE MODEL.META_ARCHITECTURE MODEL.PIXEL_MEAN MODEL.PIXEL_STD
+    MODEL.WEIGHTS OUTPUT_DIR SEED SOLVER.AMP.ENABLED SOLVER.BASE_LR SOLVER.CHECKPOINT_PERIOD
+    SOLVER.CLIP_GRADIENTS.CLIP_TYPE SOLVER.CLIP_GRADIENTS.CLIP_VALUE SOLVER.CLIP_GRADIENTS.ENABLED
+    SOLVER.CLIP_GRADIENTS.NORM_TYPE SOLVER.IMS_PER_BATCH SOLVER.LR_SCHEDULER_NAME SOLVER.MAX_ITER
+    SOLVER.REFERENCE_WORLD_SIZE SOLVER.WARMUP_FACTOR SOLVER.WARMUP_ITERS SOLVER.WARMUP_METHOD
+    SOLVER.WEIGHT_DECAY SOLVER.WEIGHT_DECAY_BIAS SOLVER.WEIGHT_DECAY_NORM TEST.EVAL_PERIOD
+    TEST.EXPECTED_RESULTS
+    """.split()
+)
+# Values of the others, beside their defaults, that say what happens here anyway.
+TRUE_ANYWAY = {
+    "DATALOADER.ASPECT_RATIO_GROUPING": False,
+    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": False,
+    "INPUT.MASK_FORMAT": "bitmask",
+    "INPUT.RANDOM_FLIP": "none",
+    "MODEL.BACKBONE.FREEZE_AT": 0,
+    "SOLVER.STEPS": (),
+}
+# What does the work of a key, or of a section, that has no effect.
+INSTEAD = {
     "DATALOADER.ASPECT_RATIO_GROUPING": "all samples have INPUT.SIZE",
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": "see DATASETS.LENIENT",
-    "DATALOADER.REPEAT_THRESHOLD": "",
-    "DATALOADER.SAMPLER_TRAIN": "",
-    "INPUT.CROP.ENABLED": "",
     "INPUT.MAX_SIZE_TEST": "see INPUT.SIZE",
     "INPUT.MAX_SIZE_TRAIN": "see INPUT.SIZE",
     "INPUT.MIN_SIZE_TEST": "see INPUT.SIZE",
     "INPUT.MIN_SIZE_TRAIN": "see INPUT.SIZE",
     "INPUT.RANDOM_FLIP": "see INPUT.ORIENTATIONS",
+    "MODEL.BACKBONE.FREEZE_AT": "the whole backbone trains",
     "SOLVER.BASE_LR_END": "the rate ends at 0",
-    "SOLVER.BIAS_LR_FACTOR": "",
     "SOLVER.GAMMA": "see SOLVER.POLY_POWER",
     "SOLVER.MOMENTUM": "the optimiser is AdamW",
     "SOLVER.NESTEROV": "the optimiser is AdamW",
+    "SOLVER.NUM_DECAYS": "see SOLVER.POLY_POWER",
     "SOLVER.STEPS": "see SOLVER.POLY_POWER",
-    "TEST.AUG.ENABLED": "",
-    "TEST.PRECISE_BN.ENABLED": "",
+    "VERSION": "configs of Detectron2's first version are not converted",
 }
+OWN_NETWORK = {"MODEL.META_ARCHITECTURE": "CADFormer", "MODEL.BACKBONE.NAME": "TextAwareSwin"}
 
 
 def refuse_keys_without_effect(cfg: CfgNode) -> None:
-    """Raise ValueError where a key of Detectron2 was set that this project does not read."""
-    defaults = get_cfg()
-    for key, instead in WITHOUT_EFFECT.items():
-        if value_of(cfg, key) != value_of(defaults, key):
-            advice = f"; {instead}" if instead else ""
-            raise ValueError(
-                f"{key} is {value_of(cfg, key)!r}, but it has no effect here{advice}. Leave it out"
-            )
+    """Raise ValueError where a key of Detectron2 was set that this project does not read.
+
+    A value that says what happens here anyway is accepted. A network of the user's own may read
+    any key of MODEL.
+    """
+    is_own = all(value_of(cfg, key) == name for key, name in OWN_NETWORK.items())
+    for key, default in leaves(get_cfg()):
+        if key in WITH_EFFECT or (key.startswith("MODEL.") and not is_own):
+            continue
+        value = value_of(cfg, key)
+        if as_read(value) not in (as_read(default), as_read(TRUE_ANYWAY.get(key, default))):
+            advice = f"; {INSTEAD[key]}" if key in INSTEAD else ""
+            raise ValueError(f"{key} is {value!r}, but it has no effect here{advice}. Leave it out")
+
+
+def as_read(value: Any) -> Any:
+    """A value as it is read from a file, where tuples in tuples are lists."""
+    return [as_read(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def leaves(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(full key, value) of every key that is no section."""
+    for key, value in cfg.items():
+        if isinstance(value, CfgNode):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def value_of(cfg: CfgNode, key: str) -> Any:
@@ -53,16 +93,9 @@ def value_of(cfg: CfgNode, key: str) -> Any:
 def refuse_unusable_device(cfg: CfgNode) -> None:
     """Raise ValueError where the config asks for no device, or for what only a GPU can do."""
     try:
-        device = torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError as error:
-        raise ValueError(
-            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, which is no device; for example cuda or cpu"
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but this machine has no usable CUDA GPU; "
-            "add 'MODEL.DEVICE cpu' to the command"
-        )
+        device = usable_device(cfg.MODEL.DEVICE)
+    except ValueError as error:
+        raise ValueError(f"MODEL.DEVICE: {error}; add 'MODEL.DEVICE cpu' to the command") from error
     known = [name for name in DTYPES if name != "float32"]
     if cfg.SOLVER.AMP.DTYPE not in known:
         raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; known: {', '.join(known)}")
@@ -84,6 +117,23 @@ def refuse_unknown_datasets(cfg: CfgNode, *, eval_only: bool) -> None:
                 refuse_unknown(name)
             except ValueError as error:
                 raise ValueError(f"DATASETS.{key}: {error}") from error
+
+
+def refuse_unmeetable_expectations(cfg: CfgNode, *, eval_only: bool) -> None:
+    """Raise ValueError where TEST.EXPECTED_RESULTS asks for what this run will not measure."""
+    if not cfg.TEST.EXPECTED_RESULTS:
+        return
+    for task, *_ in cfg.TEST.EXPECTED_RESULTS:
+        if task != TASK:
+            raise ValueError(f"TEST.EXPECTED_RESULTS asks for the task {task!r}; known: {TASK}")
+    key = "TEST" if eval_only else "VAL"
+    if len(cfg.DATASETS[key]) != 1:
+        raise ValueError(
+            f"TEST.EXPECTED_RESULTS is about one dataset, but DATASETS.{key} is "
+            f"{tuple(cfg.DATASETS[key])}"
+        )
+    if not eval_only and cfg.TEST.EVAL_PERIOD == 0:
+        raise ValueError("TEST.EXPECTED_RESULTS is set, but TEST.EVAL_PERIOD 0 measures nothing")
 
 
 def refuse_small_vocabulary(cfg: CfgNode) -> None:

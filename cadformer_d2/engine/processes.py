@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import gc
+import multiprocessing
 import os
+import re
+import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,42 +16,102 @@ import torch
 import torch.distributed as dist
 from detectron2.engine import launch
 from detectron2.utils import comm
-from torch.multiprocessing import ProcessExitedException
+from torch.distributed.distributed_c10d import _get_default_store
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+
+from ..command_errors import INTERRUPTED, run_command
+
+LOST_CONNECTION = re.compile("gloo|NCCL|Connection|Socket", re.IGNORECASE)
+SECONDS_TO_END = 5  # that other processes have when the first is interrupted
 
 
 def run_in_processes(
     main: Callable[..., None], arguments: argparse.Namespace, *, args: tuple[Any, ...]
 ) -> None:
-    """Call ``main(*args)`` in every process of a run.
+    """Call ``main(*args)`` in every process of a run, each as a command.
 
     Args:
         arguments: of Detectron2's ``default_argument_parser``.
 
     Raises:
-        SystemExit: torchrun has started the processes, and the arguments ask for others; or a
-            process ended early.
+        SystemExit: one line for what the user can mend, said once however many processes met it; or
+            a process ended early.
     """
-    if not dist.is_torchelastic_launched():
-        try:
-            launch(
-                call_and_leave,
-                arguments.num_gpus,
-                num_machines=arguments.num_machines,
-                machine_rank=arguments.machine_rank,
-                dist_url=arguments.dist_url,
-                args=(main, *args),
+    run_command(start_processes, main, arguments, args)
+
+
+def start_processes(
+    main: Callable[..., None], arguments: argparse.Namespace, args: tuple[Any, ...]
+) -> None:
+    if dist.is_torchelastic_launched():
+        if arguments.num_gpus > 1 or arguments.num_machines > 1:
+            raise ValueError(
+                "torchrun has started the processes already; leave out --num-gpus and "
+                "--num-machines, or call the command without torchrun"
             )
-        except ProcessExitedException as error:
-            # One that ended by itself has said why; one that was killed could not.
-            raise SystemExit(1 if error.signal_name is None else f"error: {error}") from error
+        join_torchrun()
+        run_as_one_of_many(main, *args)
         return
-    if arguments.num_gpus > 1 or arguments.num_machines > 1:
-        raise SystemExit(
-            "error: torchrun has started the processes already; leave out --num-gpus and "
-            "--num-machines, or call the command without torchrun"
+    refuse_impossible_processes(arguments)
+    if arguments.num_gpus * arguments.num_machines <= 1:
+        main(*args)
+        return
+    try:
+        launch(
+            run_as_one_of_many,
+            arguments.num_gpus,
+            num_machines=arguments.num_machines,
+            machine_rank=arguments.machine_rank,
+            dist_url=arguments.dist_url,
+            args=(main, *args),
         )
-    join_torchrun()
-    call_and_leave(main, *args)
+    except ProcessExitedException as error:
+        if error.exit_code == INTERRUPTED:
+            raise KeyboardInterrupt from error
+        # One that ended by itself has said why; one that was killed could not.
+        raise SystemExit(1 if error.signal_name is None else f"error: {error}") from error
+    except ProcessRaisedException as error:
+        if "EADDRINUSE" in str(error):
+            raise ValueError(
+                f"the address {arguments.dist_url} is taken, perhaps by another run; "
+                "add --dist-url auto"
+            ) from error
+        raise
+    except KeyboardInterrupt:
+        end_children()
+        raise
+
+
+def refuse_impossible_processes(arguments: argparse.Namespace) -> None:
+    """Raise ValueError where the machine cannot start what --num-gpus and the like ask for."""
+    if arguments.num_gpus < 0 or arguments.num_machines < 1:
+        raise ValueError(
+            f"--num-gpus is {arguments.num_gpus} and --num-machines {arguments.num_machines}; 1 is "
+            "the least"
+        )
+    if not 0 <= arguments.machine_rank < arguments.num_machines:
+        raise ValueError(
+            f"--machine-rank is {arguments.machine_rank}, but --num-machines is "
+            f"{arguments.num_machines}"
+        )
+    if torch.cuda.is_available() and arguments.num_gpus > torch.cuda.device_count():
+        raise ValueError(
+            f"--num-gpus is {arguments.num_gpus}, but this machine has {torch.cuda.device_count()}"
+        )
+    if arguments.num_machines > 1 and arguments.dist_url == "auto":
+        raise ValueError("--dist-url auto is for one machine; name an address that all can reach")
+
+
+def end_children() -> None:
+    """End the processes that this one has started: an interrupt may have reached this one only."""
+    children = multiprocessing.active_children()
+    for child in children:
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGINT)
+    for child in children:
+        child.join(SECONDS_TO_END)
+        child.kill()
+        child.join()
 
 
 def join_torchrun() -> None:
@@ -60,16 +124,49 @@ def join_torchrun() -> None:
     comm.synchronize()
 
 
-def call_and_leave(main: Callable[..., None], *args: Any) -> None:
-    """Call ``main(*args)``, then end the process group, which Detectron2 leaves to Python's exit.
+def run_as_one_of_many(main: Callable[..., None], *args: Any) -> None:
+    """Call ``main(*args)`` as a command of which several processes run, and leave their group."""
+
+    def run() -> None:
+        try:
+            main(*args)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)  # who started the processes says so
+        except RuntimeError as error:
+            if not LOST_CONNECTION.search(str(error)):
+                raise
+            raise ConnectionError(f"another process of the run has ended ({error})") from error
+
+    try:
+        run_command(run)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            say_once(end.code)
+            sys.exit(1)
+        raise
+    leave_group()
+
+
+def say_once(line: str) -> None:
+    """Write a line to the terminal, unless a process of the run has written one already.
+
+    What goes wrong in one process goes wrong in the others, as itself or as a lost connection.
+    """
+    try:
+        is_first = _get_default_store().add("cadformer_d2/said", 1) == 1
+    except RuntimeError:  # the process that holds the store has ended, and said why
+        is_first = False
+    if is_first:
+        print(line, file=sys.stderr, flush=True)
+
+
+def leave_group() -> None:
+    """End the process group, which Detectron2 leaves to Python's exit.
 
     A thread of Gloo that frees its last tensor while Python shuts down aborts the process, and the
     run counts as failed. The threads end with the last reference to their group: Detectron2 holds
     two, and a trainer, which refers to itself, one more in its DistributedDataParallel.
     """
-    main(*args)
-    if not dist.is_initialized():
-        return
     dist.destroy_process_group()
     comm._LOCAL_PROCESS_GROUP = None
     comm._get_global_gloo_group.cache_clear()

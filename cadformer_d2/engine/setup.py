@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
@@ -14,13 +16,20 @@ from detectron2.utils.logger import setup_logger
 
 from ..checkpoint import trained_config
 from ..config import add_cadformer_config
+from ..config_file import merge_pairs, merge_values, read_config_file
+from ..config_schema import refuse_impossible_values
 from ..data.catalog import register_datasets
+from ..data.tokenization import lasting_name
 from .config_checks import (
+    leaves,
     refuse_keys_without_effect,
     refuse_small_vocabulary,
     refuse_unknown_datasets,
+    refuse_unmeetable_expectations,
     refuse_unusable_device,
+    value_of,
 )
+from .output_folder import hold_folder, writing_into
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +38,6 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_SECTIONS = ("MODEL", "INPUT")
 # Where the weights lie and what they run on stays the caller's.
 CALLERS_KEYS = ("MODEL.WEIGHTS", "MODEL.DEVICE")
-USER_ERRORS = (ValueError, OSError, KeyError, FloatingPointError)
 
 
 def setup(arguments: argparse.Namespace) -> CfgNode:
@@ -39,11 +47,13 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
         arguments: of Detectron2's ``default_argument_parser``.
 
     Raises:
-        ValueError: keys or values that cannot be.
+        ValueError: keys or values that cannot be, or another training in OUTPUT_DIR.
         FileNotFoundError: a file the config names is missing.
     """
     cfg = load_config(arguments.config_file, arguments.opts)
-    refuse_keys_without_effect(cfg)
+    cfg.INPUT.TOKENIZER = lasting_name(cfg.INPUT.TOKENIZER)
+    if not arguments.eval_only and comm.is_main_process():
+        hold_folder(cfg.OUTPUT_DIR)
     # Detectron2 starts its own log later, in default_setup, and none for other packages.
     ours = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="cadformer_d2")
     keep_tracebacks_in_the_file(ours)
@@ -52,10 +62,13 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
         cfg = config_for_evaluation(cfg, overrides=arguments.opts)
     register_datasets(lenient=cfg.DATASETS.LENIENT)
     refuse_unknown_datasets(cfg, eval_only=arguments.eval_only)
+    refuse_unmeetable_expectations(cfg, eval_only=arguments.eval_only)
     refuse_small_vocabulary(cfg)
     cfg.freeze()
-    default_setup(cfg, arguments)
+    with writing_into(cfg.OUTPUT_DIR):
+        default_setup(cfg, arguments)
     keep_tracebacks_in_the_file(logging.getLogger("detectron2"))
+    atexit.register(close_log_files)
     return cfg
 
 
@@ -63,7 +76,8 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """The defaults, then a config file ("" for none), then KEY VALUE pairs.
 
     Raises:
-        ValueError: an unknown key, or a value of another type than the key's.
+        ValueError: a file that is not plain YAML, an unknown key, a key without effect, or a value
+            that cannot be.
         FileNotFoundError: no such file.
     """
     cfg = get_cfg()
@@ -76,12 +90,11 @@ def merged(cfg: CfgNode, overrides: Sequence[str], *, file: str = "") -> CfgNode
 
     Raises: as load_config.
     """
-    try:
-        if file:
-            cfg.merge_from_file(file)
-        cfg.merge_from_list(list(overrides))
-    except (AssertionError, KeyError) as error:  # how yacs reports what a user mistyped
-        raise ValueError(str(error.args[0])) from error
+    if file:
+        merge_values(cfg, read_config_file(file), source=file)
+    merge_pairs(cfg, overrides)
+    refuse_impossible_values(cfg)
+    refuse_keys_without_effect(cfg)
     return cfg
 
 
@@ -93,6 +106,16 @@ def keep_tracebacks_in_the_file(log: logging.Logger) -> None:
     for handler in log.handlers:
         if getattr(handler, "stream", None) is sys.stdout:
             handler.addFilter(lambda record: not record.exc_info)
+
+
+def close_log_files() -> None:
+    """Close them before Python does, which would print a traceback where the disk is full."""
+    for name in ("cadformer_d2", "detectron2", "fvcore"):
+        for handler in logging.getLogger(name).handlers:
+            stream = getattr(handler, "stream", sys.stdout)
+            if stream not in (sys.stdout, sys.stderr):
+                with suppress(OSError):
+                    stream.close()
 
 
 def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:
@@ -114,34 +137,12 @@ def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:
     merged = cfg.clone()
     for section in CHECKPOINT_SECTIONS:
         merged[section] = trained[section]
-    merged.merge_from_list(overrides)
+    merge_pairs(merged, overrides)
+    refuse_impossible_values(merged)
     merged.MODEL.WEIGHTS, merged.MODEL.DEVICE = cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE
-    for key, ours, theirs in differing_keys(cfg, merged):
-        logger.warning("%s is %r as in the checkpoint, the config file says %r", key, theirs, ours)
+    for key, ours in leaves(cfg):
+        if ours != (theirs := value_of(merged, key)):
+            logger.warning(
+                "%s is %r as in the checkpoint, the config file says %r", key, theirs, ours
+            )
     return merged
-
-
-def differing_keys(first: CfgNode, second: CfgNode, prefix: str = "") -> Iterator[tuple]:
-    """(key, value in first, value in second) of all leaves that differ."""
-    for key, value in first.items():
-        other = second[key]
-        if isinstance(value, CfgNode):
-            yield from differing_keys(value, other, f"{prefix}{key}.")
-        elif value != other:
-            yield f"{prefix}{key}", value, other
-
-
-def report_user_errors(
-    main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace
-) -> None:
-    """Run a command; end with one clear line, not a traceback, where the user can help.
-
-    The traceback goes to the log file. Errors of our own making (assertions and the
-    like) are not caught.
-    """
-    try:
-        main(arguments)
-    except USER_ERRORS as error:
-        logger.debug("stopped by", exc_info=True)
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        sys.exit(f"error: {message}")

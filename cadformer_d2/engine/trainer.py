@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import weakref
 from collections import OrderedDict
 from typing import Any
@@ -27,6 +28,7 @@ from ..evaluation import ReferringSegmentationEvaluator
 from ..precision import autocast
 from . import optimizer as optimizers
 from .distributed import distributed, share_buffers, with_synchronized_norms
+from .output_folder import writing_into
 from .training_step import TrainingStep
 
 logger = logging.getLogger(__name__)
@@ -108,6 +110,25 @@ class RefSegTrainer(DefaultTrainer):
             chosen.append(hooks.PeriodicCheckpointer(self.checkpointer, period, max_to_keep=3))
             chosen.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return chosen
+
+    def train(self) -> Any:
+        """As DefaultTrainer's.
+
+        Raises:
+            OSError: OUTPUT_DIR cannot be written into; the message names it.
+        """
+        with writing_into(self.cfg.OUTPUT_DIR):
+            return super().train()
+
+    def after_train(self) -> None:
+        """As DefaultTrainer's, but where training has failed, that failure is what counts."""
+        failure = sys.exc_info()[1]
+        try:
+            super().after_train()
+        except OSError:
+            if failure is None:
+                raise
+            logger.debug("after the failure", exc_info=True)
 
     def validate(self) -> dict[str, Any]:
         """Metrics on the first of DATASETS.VAL; the others are scored and logged."""

@@ -91,8 +91,9 @@ class TrainingStep(SimpleTrainer):
             for sample in batch
         )
         raise FloatingPointError(
-            f"the loss became {values} at iteration {self.iter}, on {samples}. The last checkpoint "
-            "is from before; lower SOLVER.BASE_LR or look at these samples"
+            f"the loss became {values} at iteration {self.iter}, on {samples}. Checkpoints hold "
+            "finite weights only: lower SOLVER.BASE_LR and go on from the last with --resume, or "
+            "look at these samples"
         )
 
     def state_dict(self) -> dict[str, Any]:

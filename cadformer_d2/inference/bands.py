@@ -1,18 +1,25 @@
-"""What the bands of a raster are: colours, numbers of a palette, or transparency."""
+"""What the bands of a raster are: colours, numbers of a palette, or transparency.
+
+Needs the extra ``geo``.
+"""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rasterio.enums import ColorInterp, MaskFlags
 
-logger = logging.getLogger(__name__)
+try:
+    from rasterio import DatasetReader
+    from rasterio.enums import ColorInterp
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"{error.name} is not installed; maps need the extra geo: pip install 'cadformer_d2[geo]'"
+    ) from error
 
-RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-# Colours that three bands shown as red, green and blue would falsify.
+UNNAMED = ColorInterp.undefined
+COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+# What three bands seen as red, green and blue would falsify.
 OTHER_COLOURS = {
     *(ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black),
     *(ColorInterp.hue, ColorInterp.saturation, ColorInterp.lightness),
@@ -20,99 +27,88 @@ OTHER_COLOURS = {
 }
 
 
-def colour_bands(dataset: Any, path: Path, wanted: tuple[int, ...] | None) -> tuple[int, int, int]:
-    """Numbers, from 1, of the bands that serve as red, green and blue.
+def colour_bands(
+    path: Path, dataset: DatasetReader, wanted: tuple[int, ...] | None
+) -> tuple[int, int, int]:
+    """Numbers, from 1, of the bands that are seen as red, green and blue.
 
     Args:
-        dataset: opened by rasterio.
-        path: for messages.
-        wanted: by the user; None: those tagged so, else the one with a palette, else the first
-            three that are not transparency, or the first for all where there are fewer.
+        wanted: by the user; None: those that the file calls so, else the first three that are not
+            transparency, or the first of these for all where there are fewer.
 
     Raises:
-        ValueError: bands that it does not have, or that cannot be seen as colours.
+        ValueError: bands that the raster does not have, or that cannot be seen as colours.
     """
-    kinds = dataset.colorinterp
+    kinds = list(dataset.colorinterp)
     if wanted is not None:
         if len(wanted) != 3 or not all(1 <= band <= dataset.count for band in wanted):
             raise ValueError(
                 f"bands are {wanted}; three numbers from 1 to {dataset.count} are needed"
             )
         bands = list(wanted)
-    elif set(RGB) <= set(kinds):
-        bands = [kinds.index(kind) + 1 for kind in RGB]
-    elif ColorInterp.palette in kinds:
-        bands = [kinds.index(ColorInterp.palette) + 1] * 3
+    elif all(colour in kinds for colour in COLOURS):
+        bands = [kinds.index(colour) + 1 for colour in COLOURS]
+    elif others := [kind.name for kind in kinds if kind in OTHER_COLOURS]:
+        raise ValueError(
+            f"{path} has bands called {', '.join(others)}, not red, green, blue; convert it to RGB "
+            "first, or name the bands to be seen as they are (--bands)"
+        )
     else:
-        if others := [kind.name for kind in kinds if kind in OTHER_COLOURS]:
-            raise ValueError(
-                f"{path}: its bands are {', '.join(others)}, not red, green, blue; "
-                "convert it to RGB first, or say with --bands which to take as they are"
-            )
         bands = [band for band, kind in enumerate(kinds, 1) if kind != ColorInterp.alpha] or [1]
         bands = bands[:3] if len(bands) >= 3 else bands[:1] * 3
-    for band in bands:
-        if "complex" in dataset.dtypes[band - 1]:
-            raise ValueError(
-                f"{path}: band {band} holds complex numbers ({dataset.dtypes[band - 1]}), which "
-                "are no image; take their amplitude first and give that raster"
-            )
+    refuse_complex_values(path, {dataset.dtypes[band - 1] for band in bands})
     return bands[0], bands[1], bands[2]
 
 
-def alpha_band(dataset: Any, path: Path, bands: tuple[int, ...]) -> int | None:
-    """Number of the band that says where there are data; None: no band, or it is a colour.
+def alpha_bands(dataset: DatasetReader) -> set[int]:
+    """Numbers, from 1, of the bands that the file calls transparency."""
+    return {band for band, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha}
 
-    A fourth band of 8 bits is tagged as transparency by default, also where it is near infrared;
-    so it is said aloud.
-    """
-    kinds = dataset.colorinterp
-    if ColorInterp.alpha not in kinds or (alpha := kinds.index(ColorInterp.alpha) + 1) in bands:
+
+def refuse_complex_values(path: Path, types: set[str]) -> None:
+    """Raise ValueError for the numbers of radar images, which have no colour."""
+    odd = sorted(name for name in types if "complex" in name)
+    if odd:
+        raise ValueError(
+            f"{path} holds complex values ({odd[0]}); take the amplitude first, for example with "
+            "gdal_calc.py --calc 'abs(A)'"
+        )
+
+
+def few_bit_limits(dataset: DatasetReader, bands: tuple[int, ...]) -> np.ndarray | None:
+    """Values (3, 2) that are black and white where bytes hold fewer than 8 bits; else None."""
+    if {dataset.dtypes[band - 1] for band in bands} != {"uint8"}:
         return None
-    logger.warning(
-        f"{path}: band {alpha} serves as transparency, as it is tagged (0: no data); if it is a "
-        "colour, such as near infrared, name it in --bands, or mend its tag"
-    )
-    return alpha
+    bits = [int(dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", 8)) for band in bands]
+    if min(bits) == 8:
+        return None
+    return np.array([(0, 2**number - 1) for number in bits], float)
 
 
-def alpha_spoils_masks(dataset: Any, bands: tuple[int, ...]) -> bool:
-    """Whether GDAL masks bands by one that is a colour here, though tagged as transparency."""
-    alphas = {n for n, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha}
-    is_masked = any(MaskFlags.alpha in flags for flags in dataset.mask_flag_enums)
-    return is_masked and bool(alphas & set(bands))
-
-
-def palette_of(dataset: Any, path: Path, band: int) -> np.ndarray | None:
-    """Colours (4, number of values) uint8 RGBA of a band that counts them; else None.
+def palette_of(dataset: DatasetReader) -> np.ndarray | None:
+    """Colours (4, number of values) uint8 RGBA of a raster whose first band counts them; else None.
 
     Raises:
-        ValueError: it counts the colours of a table that is not there, or by other numbers than
-            0, 1, 2, ...
+        ValueError: the band counts colours, and the file says none or has too many values.
     """
-    if dataset.colorinterp[band - 1] != ColorInterp.palette:
+    first, *others = dataset.colorinterp
+    # One band more is transparency, whether or not the file calls it so.
+    if first != ColorInterp.palette or others not in ([], [ColorInterp.alpha], [UNNAMED]):
         return None
-    dtype = dataset.dtypes[band - 1]
+    if dataset.dtypes[0] not in ("uint8", "uint16"):
+        raise ValueError(
+            f"{dataset.name} has a palette for values of type {dataset.dtypes[0]}; 8 or 16 bits "
+            "are needed. Write its colours out, for example with gdal_translate -expand rgb"
+        )
     try:
-        table = dataset.colormap(band)
+        table = dataset.colormap(1)
     except ValueError as error:
         raise ValueError(
-            f"{path}: band {band} is tagged as a palette, but has no table of colours; give "
-            f"--bands {band} {band} {band} to see its numbers as grey"
+            f"{dataset.name} says that its values count colours and names none; give it a colour "
+            "table, or call the band gray (gdal_edit.py -colorinterp_1 gray)"
         ) from error
-    if dtype not in ("uint8", "uint16"):
-        raise ValueError(
-            f"{path}: band {band} is a palette of {dtype} numbers; needed: uint8 or uint16; "
-            "convert it to RGB first"
-        )
-    palette = np.zeros((4, np.iinfo(dtype).max + 1), np.uint8)
+    palette = np.zeros((4, np.iinfo(dataset.dtypes[0]).max + 1), np.uint8)
     palette[3] = 255
     for value, colour in table.items():
         palette[:, value] = colour
     return palette
-
-
-def white_value(dataset: Any, band: int) -> int | None:
-    """The largest number of an 8-bit band that has fewer bits; None: another band."""
-    bits = int(dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", 8))
-    return 2**bits - 1 if dataset.dtypes[band - 1] == "uint8" and bits < 8 else None

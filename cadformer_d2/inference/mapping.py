@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..data.sentence_roles import PLACES
+from .mask_file import MaskFile
 from .pieces import Piece, block_pieces, whole_pieces
-from .raster import BLOCK_SIDE, MaskFile, Scene
+from .raster import BLOCK_SIDE, Scene
 from .tile_store import TileStore
 from .tiling import TileGrid, Window, blend, block_windows
 
@@ -72,11 +73,11 @@ def segment_tiles(
     missing = store.missing()
     while batch := list(islice(missing, batch_size)):
         tiles = [scene.read(grid[index], store.shape) for index in batch]
-        asked = [pixels for pixels, is_valid in tiles if is_valid.any()]
+        asked = [scene.upright(pixels) for pixels, is_valid in tiles if is_valid.any()]
         answers = iter(segment(asked) if asked else [])
         for index, (_, is_valid) in zip(batch, tiles, strict=True):
             nothing = np.zeros(store.shape, np.float32)
-            store.put(index, next(answers) if is_valid.any() else nothing)
+            store.put(index, scene.upright(next(answers)) if is_valid.any() else nothing)
         yield len(batch)
 
 
@@ -110,12 +111,13 @@ def mapped_blocks(
 
 def tile_job(scene: Scene, plan: TilePlan, **identity: str) -> dict[str, Any]:
     """What the tiles of a run depend on, as JSON can hold it."""
-    status = scene.path.stat()
+    # Of a VRT or a raster inside a container, the files that hold the pixels too.
+    files = [file.stat() for file in scene.source.files if file.exists()]
     plan_fields = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(plan).items()}
     return {
         "scene": str(scene.path.resolve()),
-        "changed": status.st_mtime_ns,
-        "bytes": status.st_size,
+        "changed": max((file.st_mtime_ns for file in files), default=0),
+        "bytes": sum(file.st_size for file in files),
         "bands": list(scene.bands),
         "has_palette": scene.palette is not None,
         "limits": None if scene.limits is None else scene.limits.tolist(),

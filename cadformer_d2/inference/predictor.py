@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ..checkpoint import RefSegCheckpointer, trained_config
 from ..data.network_input import NetworkInput
 from ..data.picture_file import picture_pixels, read_picture
-from ..precision import autocast, refuse_unusable_format
+from ..data.validation import shown
+from ..precision import autocast, refuse_unusable_format, usable_device
 from ..structures import ModelInput
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class RefSegPredictor:
         self.run: Callable[[list[ModelInput]], list[dict[str, Tensor]]] = self.model
         self.dtype = cfg.TEST.DTYPE
         self.batch_size = batch_size
-        self.reported: set[str] = set()  # sentences that were said to be cut
+        self.reported: set[int] = set()  # hashes of sentences that were warned of
 
     @classmethod
     def from_checkpoint(
@@ -101,12 +102,12 @@ class RefSegPredictor:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a checkpoint of this project, or a dtype that cannot be.
+            ValueError: not a checkpoint of this project, or a device or dtype that cannot be.
         """
         cfg = trained_config(path)
         cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
         cfg.TEST.DTYPE = dtype
-        refuse_unusable_format(torch.device(cfg.MODEL.DEVICE), dtype)
+        refuse_unusable_format(usable_device(cfg.MODEL.DEVICE), dtype)
         model = build_model(cfg)
         RefSegCheckpointer(model).load(os.fspath(path))
         return cls(cfg=cfg, model=model, batch_size=batch_size)
@@ -153,7 +154,8 @@ class RefSegPredictor:
     ) -> ReferredMask | list[ReferredMask]:
         """
         Args:
-            image: (height, width, 3) uint8, a Pillow image, or the path of an image file.
+            image: (height, width, 3) uint8, a Pillow image, or the path of an image file. Of the
+                last two the mask is turned as their EXIF data say, as in training.
             expressions: one sentence, or several about the same image.
             channel_order: of an array, "RGB" or "BGR" (as OpenCV reads).
 
@@ -161,7 +163,8 @@ class RefSegPredictor:
             one result for one sentence, a list for several.
 
         Raises:
-            ValueError: an empty sentence, or not an image; the message says which.
+            ValueError: a sentence that is empty or no text, or not an image; the message says
+                which.
             FileNotFoundError: no such file.
         """
         asked = [expressions] if isinstance(expressions, str) else expressions
@@ -201,16 +204,29 @@ class RefSegPredictor:
         return {"image": self.network_input.image(pixels), "height": height, "width": width}
 
     def sentence(self, expression: str) -> dict[str, Any]:
-        """The sentence's fields of a ModelInput. The lost end of a long one is logged."""
+        """The sentence's fields of a ModelInput.
+
+        It is logged once where a long one loses its end, and where the vocabulary has none of its
+        words, so that nothing can be found.
+        """
+        fields = self.network_input.sentence(expression)
         tokenizer = self.network_input.tokenizer
-        if expression not in self.reported and tokenizer.is_truncated(expression):
-            self.reported.add(expression)
+        if hash(expression) in self.reported:
+            return fields
+        if tokenizer.is_truncated(expression):
+            self.reported.add(hash(expression))
             logger.warning(
-                "only the first %d word pieces of %r are read, as in training (INPUT.MAX_TOKENS)",
+                "only the first %d word pieces of %s are read, as in training (INPUT.MAX_TOKENS)",
                 tokenizer.max_tokens - 2,
-                expression,
+                shown(expression),
             )
-        return self.network_input.sentence(expression)
+        if tokenizer.is_unknown(expression):
+            self.reported.add(hash(expression))
+            logger.warning(
+                "the network's vocabulary has no word of %s: it sees [UNK] only",
+                shown(expression),
+            )
+        return fields
 
     def read(self, image: ImageLike, channel_order: str) -> np.ndarray:
         """The image (height, width, 3) uint8 in the network's channel order."""
@@ -220,7 +236,9 @@ class RefSegPredictor:
             return read_picture(image, self.image_format)
         if isinstance(image, Image.Image):
             return picture_pixels(image, self.image_format)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        if not isinstance(image, np.ndarray):
+            raise ValueError(f"the image is a {type(image).__name__}; expected a path or pixels")
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(
                 f"the image is {image.dtype} of shape {image.shape}; expected uint8 (height, "
                 "width, 3)"

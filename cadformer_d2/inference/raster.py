@@ -1,45 +1,41 @@
-"""The only file that opens GeoTIFFs: scenes read by windows as 8-bit RGB, masks written as maps."""
+"""Scenes read by windows as 8-bit RGB. Needs the extra ``geo``."""
 
 from __future__ import annotations
 
-import math
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..atomic_files import written_whole
-from .tiling import Window, block_windows
+from .bands import alpha_bands, colour_bands, few_bit_limits, palette_of
+from .placement import Placement
+from .raster_source import NO_NETWORK, RasterSource
+from .tiling import Window
 
 try:
     import rasterio
-    import rasterio.shutil
-    from rasterio._err import CPLE_BaseError
-    from rasterio.enums import Resampling
-    from rasterio.warp import transform as transform_points
+    from rasterio.enums import MaskFlags, Resampling
     from rasterio.windows import Window as RasterWindow
-
-    from .bands import alpha_band, alpha_spoils_masks, colour_bands, palette_of, white_value
-    from .sources import NO_NETWORK, opened_raster
 except ModuleNotFoundError as error:
     raise ImportError(
         f"{error.name} is not installed; maps need the extra geo: pip install 'cadformer_d2[geo]'"
     ) from error
 
+logger = logging.getLogger(__name__)
+
 BLOCK_SIDE = 1024  # pixels of a raster that are put together, or read, at once
+LARGEST_READ = 2048  # side in pixels of what is read to be averaged here and not by GDAL
 OVERVIEW_SIDE = 1024  # pixels of the reduced picture that the stretch is computed from
-LARGEST_READ = 2048  # side in pixels of what is read to be averaged here
 DEFAULT_PERCENTILES = (2.0, 98.0)
-NODATA = 255  # of the mask: pixels where the scene has none
 # Of the blocks that GDAL keeps in memory. Its own default, a share of the machine's memory, would
 # let memory grow with the scene.
 CACHE_MEGABYTES = 64
-# Of the ellipsoid WGS 84.
-EQUATOR_RADIUS, ECCENTRICITY_SQUARED = 6_378_137.0, 0.00669437999014
+# Of the pixels of an alpha band that are neither clear nor opaque; beyond, it is hardly one.
+LARGEST_SHARE_BETWEEN = 0.05
 
 
 class Scene:
@@ -55,54 +51,87 @@ class Scene:
         """
         Args:
             path: anything GDAL reads.
-            bands: three numbers, from 1, that serve as red, green and blue; None: those tagged
-                so, else the first three, or the first for all three where there are fewer, in its
-                colours if it has a palette.
+            bands: three numbers, from 1, that serve as red, green and blue; None: those that the
+                file calls so, else 1, 2, 3, or the first for all three where there are fewer, in
+                its colours if it has a palette. A band that is named is no transparency.
             percentiles: of each band that become black and white; None: 8-bit as it is, other
                 types from the 2nd to the 98th.
 
         Raises:
-            ValueError: not a raster, bands it does not have, percentiles that cannot be, or
-                nothing to stretch.
+            ValueError: not a raster, bands it does not have, values that are no colours, a place
+                that cannot be, percentiles that cannot be, or nothing to stretch.
         """
         if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
             raise ValueError(f"percentiles are {percentiles}; needed: 0 <= low < high <= 100")
+        self.source = RasterSource(path)  # holds a temporary copy, where one was made
+        self.dataset = self.source.dataset
         self.path = path
-        self.dataset = opened_raster(path)
-        self.bands = colour_bands(self.dataset, path, bands)
-        self.alpha = alpha_band(self.dataset, path, self.bands)
-        self.alpha_is_colour = alpha_spoils_masks(self.dataset, self.bands)
-        self.palette = None if bands else palette_of(self.dataset, path, self.bands[0])
+        self.bands = colour_bands(path, self.dataset, bands)
         types = {self.dataset.dtypes[band - 1] for band in self.bands}
-        self.has_floats = any(np.dtype(name).kind == "f" for name in types)
-        self.limits = None
-        white = None if self.palette is not None else white_value(self.dataset, self.bands[0])
-        # GDAL mixes the numbers of a palette, rounds those of few bits, and weighs by transparency.
-        self.resamples_itself = (
-            self.palette is not None or white is not None or self.alpha_is_colour
+        # The band that says where the scene is transparent, unless it is one of the colours.
+        alphas = alpha_bands(self.dataset)
+        self.alpha = min(alphas - set(self.bands), default=None)
+        self.gdal_masks_by_a_colour = not alphas.isdisjoint(self.bands) and any(
+            MaskFlags.alpha in flags for flags in self.dataset.mask_flag_enums
         )
-        if percentiles is None and white is not None:
-            self.limits = np.array([[0.0, white]] * 3)
-        elif percentiles is not None or (types != {"uint8"} and self.palette is None):
-            self.limits = self.stretch_limits(percentiles or DEFAULT_PERCENTILES)
+        self.placement = Placement.of(self.dataset)
+        self.palette = None if bands else palette_of(self.dataset)
+        self.has_floats = any(np.dtype(name).kind == "f" for name in types)
+        few_bits = few_bit_limits(self.dataset, self.bands) if self.palette is None else None
+        # GDAL would mix the numbers of a palette, round what has few bits, and weigh colours by a
+        # band that is one of them.
+        self.averages_itself = (
+            self.palette is not None or few_bits is not None or self.gdal_masks_by_a_colour
+        )
+        if percentiles is None and types != {"uint8"} and self.palette is None:
+            percentiles = DEFAULT_PERCENTILES
+        self.limits = few_bits if percentiles is None else self.stretch_limits(percentiles)
+        self.warn_of_odd_alpha()
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.dataset.height, self.dataset.width
 
+    def upright(self, array: np.ndarray) -> np.ndarray:
+        """North up and east to the right; called again, as the raster has it.
+
+        Sentences speak of the map, whatever the order of a file's rows.
+
+        Args:
+            array: (height, width, ...) of any window of the scene.
+        """
+        if self.placement.is_upside_down:
+            array = array[::-1]
+        if self.placement.is_mirrored:
+            array = array[:, ::-1]
+        return np.ascontiguousarray(array)
+
+    def warn_of_odd_alpha(self) -> None:
+        """Files of red, green, blue and near infrared often call the fourth band alpha."""
+        if self.alpha is None:
+            return
+        values = self.read_values(self.alpha, Window(0, 0, *self.size), self.overview_shape)
+        between = np.mean((values != values.min()) & (values != values.max()))
+        if between > LARGEST_SHARE_BETWEEN:
+            logger.warning(
+                "%s: band %d is called alpha and serves as transparency, but looks like a picture; "
+                "where it is 0 nothing will be found. If it is no transparency, name the bands to "
+                "be seen (--bands), this one among them, or clear its colour interpretation",
+                self.path,
+                self.alpha,
+            )
+
     @property
-    def pixel_metres(self) -> tuple[float, float] | None:
-        """(height, width) of the middle pixel on the ground; None where no CRS is known."""
-        if self.dataset.crs is None:
-            return None
-        return ground_size(self.dataset.transform, self.dataset.crs, size=self.size)
+    def overview_shape(self) -> tuple[int, int]:
+        """(height, width) of a reduced picture of the whole scene."""
+        shrink = max(1.0, max(self.size) / OVERVIEW_SIDE)
+        return max(1, int(self.size[0] / shrink)), max(1, int(self.size[1] / shrink))
 
     def stretch_limits(self, percentiles: tuple[float, float]) -> np.ndarray:
         """Values (3, 2) of the bands that become black and white, from a reduced picture."""
         whole = Window(0, 0, *self.size)
-        shrink = max(1.0, max(self.size) / OVERVIEW_SIDE)
-        shape = (max(1, int(self.size[0] / shrink)), max(1, int(self.size[1] / shrink)))
+        shape = self.overview_shape
         values = self.read_bands(whole, shape)
         is_valid = self.has_data(whole, shape) & np.isfinite(values).all(axis=0)
         if not is_valid.any():
@@ -115,25 +144,25 @@ class Scene:
         Raises:
             OSError: the file is damaged there.
         """
-        if not self.resamples_itself:
-            return self.read_pixels(self.bands, window, shape, Resampling.bilinear)
-        native = tuple(
+        if not self.averages_itself:
+            return self.read_values(self.bands, window, shape, Resampling.bilinear)
+        height, width = (
             min(length, max(wanted, LARGEST_READ))
             for length, wanted in zip((window.height, window.width), shape, strict=True)
         )
-        values = self.read_pixels(self.bands, window, native)
+        values = self.read_values(self.bands, window, (height, width))
         if self.palette is not None:
             values = self.palette[:3, values[0]]
-        return resize_values(values, shape)
+        return averaged(values, shape)
 
-    def read_pixels(
+    def read_values(
         self,
         bands: int | tuple[int, ...],
         window: Window,
-        shape: tuple[int, ...],
+        shape: tuple[int, int],
         resampling: Resampling = Resampling.nearest,
     ) -> np.ndarray:
-        """(height, width) values of a band, or (bands, height, width) of several."""
+        """(height, width) of a band, or (bands, height, width) of several."""
         with reported_damage(self.path, window):
             return self.dataset.read(
                 bands,
@@ -144,14 +173,15 @@ class Scene:
 
     def has_data(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
         """(height, width) bool: neither nodata nor transparent."""
-        if self.alpha_is_colour:
+        if self.gdal_masks_by_a_colour:
             return np.ones(shape, bool)
         with reported_damage(self.path, window):
-            has_data = self.dataset.dataset_mask(window=raster_window(window), out_shape=shape) > 0
-        if self.alpha is not None:  # of which GDAL makes a mask in some rasters only
-            has_data &= self.read_pixels(self.alpha, window, shape) > 0
+            mask = self.dataset.dataset_mask(window=raster_window(window), out_shape=shape)
+        has_data = mask > 0
+        if self.alpha is not None:  # of which GDAL makes a mask only among 2 or 4 bands
+            has_data &= self.read_values(self.alpha, window, shape) > 0
         if self.palette is not None and not self.palette[3].all():
-            has_data &= self.palette[3, self.read_pixels(self.bands[0], window, shape)] > 0
+            has_data &= self.palette[3, self.read_values(self.bands[0], window, shape)] > 0
         return has_data
 
     def is_valid(self, window: Window) -> np.ndarray:
@@ -181,12 +211,12 @@ class Scene:
         return np.ascontiguousarray(pixels.transpose(1, 2, 0)), is_valid
 
 
-def resize_values(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def averaged(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """(bands, height, width) float32 of ``shape``, averaged over what a new pixel covers."""
     if values.shape[1:] == shape:
         return values
-    tensor = torch.from_numpy(values.astype(np.float32))[None]
-    return F.interpolate(tensor, size=shape, mode="bilinear", antialias=True)[0].numpy()
+    pixels = torch.from_numpy(values.astype(np.float32))[None]
+    return F.interpolate(pixels, size=shape, mode="bilinear", antialias=True)[0].numpy()
 
 
 @contextmanager
@@ -194,8 +224,9 @@ def reported_damage(path: Path, window: Window) -> Iterator[None]:
     """Turn a read that fails into an OSError that says where."""
     try:
         yield
-    except rasterio.errors.RasterioIOError as error:
-        raise OSError(f"{path} is damaged: {window} cannot be read ({error})") from error
+    except rasterio.errors.RasterioError as error:
+        reason = error.__cause__ or error
+        raise OSError(f"{path} is damaged: {window} cannot be read ({reason})") from error
 
 
 def raster_window(window: Window) -> RasterWindow:
@@ -203,109 +234,7 @@ def raster_window(window: Window) -> RasterWindow:
 
 
 def limited_cache() -> rasterio.Env:
-    """A context in which GDAL's memory does not depend on the machine's, and no file makes it ask
-    the network; to be entered before anything is opened."""
-    return rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES, **NO_NETWORK)
-
-
-def ground_size(transform: Any, crs: Any, *, size: tuple[int, int]) -> tuple[float, float]:
-    """Height and width in metres on the ground of the pixel in the middle of a raster.
-
-    A web map's unit is no metre on the ground, and a degree is none at all.
-
-    Args:
-        transform: affine, from pixels to the CRS.
-        size: (height, width) of the raster, pixels.
+    """A context in which GDAL's memory does not depend on the machine's, and in which no file makes
+    GDAL ask the network; to be entered before rasterio is used, as drivers are loaded once.
     """
-    row, column = size[0] / 2, size[1] / 2
-    points = [transform @ point for point in ((column, row), (column, row + 1), (column + 1, row))]
-    places = transform_points(crs, "EPSG:4326", *np.transpose(points))
-    here, below, beside = np.radians(np.transpose(places))  # (longitude, latitude) each
-    shrink = 1 - ECCENTRICITY_SQUARED * math.sin(here[1]) ** 2
-    # Metres a radian to the east and to the north.
-    east = EQUATOR_RADIUS / math.sqrt(shrink) * math.cos(here[1])
-    north = EQUATOR_RADIUS * (1 - ECCENTRICITY_SQUARED) / shrink**1.5
-    height, width = (math.hypot(*((there - here) * (east, north))) for there in (below, beside))
-    return height, width
-
-
-class MaskFile:
-    """A mask of a scene, written block by block: 1 target, 0 not, 255 where there are no data."""
-
-    def __init__(self, scene: Scene, folder: Path):
-        """
-        Args:
-            scene: whose CRS, transform and size the mask has.
-            folder: for the work.
-        """
-        self.plain = folder / "mask.tif"
-        self.cloud_optimized = folder / "mask_cog.tif"
-        profile = {
-            "driver": "GTiff",
-            "dtype": "uint8",
-            "count": 1,
-            "height": scene.size[0],
-            "width": scene.size[1],
-            "crs": scene.dataset.crs,
-            "transform": scene.dataset.transform,
-            "nodata": NODATA,
-            "tiled": True,
-            "blockxsize": 512,
-            "blockysize": 512,
-            "compress": "deflate",
-            "bigtiff": "if_safer",
-        }
-        with reported_failure(self.plain):
-            self.dataset = rasterio.open(self.plain, "w", **profile)
-        self.value_counts = np.zeros(NODATA + 1, np.int64)
-
-    def write(self, block: Window, mask: np.ndarray, is_valid: np.ndarray) -> None:
-        """Write a block; mask and validity are (block.height, block.width) bool."""
-        values = np.where(is_valid, mask, NODATA).astype(np.uint8)
-        self.value_counts += np.bincount(values.ravel(), minlength=NODATA + 1)
-        with reported_failure(self.plain):
-            self.dataset.write(values, 1, window=raster_window(block))
-
-    def finish(self, path: Path) -> None:
-        """Put the mask under its name as a Cloud-Optimized GeoTIFF.
-
-        Raises:
-            OSError: it could not be written; nothing is under that name then.
-        """
-        with reported_failure(self.plain):
-            self.dataset.close()
-        with written_whole(path) as temporary, reported_failure(self.cloud_optimized):
-            # Its overviews are made by the driver: nearest keeps a mask a mask. In the work folder,
-            # where the driver may leave its own temporary files.
-            rasterio.shutil.copy(
-                self.plain,
-                self.cloud_optimized,
-                driver="COG",
-                compress="DEFLATE",
-                overview_resampling="NEAREST",
-            )
-            # On a disk that gets full at the very end GDAL reports success.
-            if not np.array_equal(count_values(self.cloud_optimized), self.value_counts):
-                raise OSError("it does not read back as it was written; is the disk full?")
-            self.cloud_optimized.replace(temporary)
-
-
-def count_values(path: Path) -> np.ndarray:
-    """How often each of the 256 values occurs in an 8-bit raster, read block by block."""
-    counts = np.zeros(NODATA + 1, np.int64)
-    with rasterio.open(path) as dataset:
-        for block in block_windows(dataset.shape, BLOCK_SIDE):
-            values = dataset.read(1, window=raster_window(block))
-            counts += np.bincount(values.ravel(), minlength=NODATA + 1)
-    return counts
-
-
-@contextmanager
-def reported_failure(path: Path) -> Iterator[None]:
-    """Turn whatever rasterio raises when a file cannot be written into an OSError."""
-    try:
-        yield
-    # Not all of GDAL's errors come as rasterio's own: a full disk does not when a file is copied.
-    except (rasterio.errors.RasterioError, CPLE_BaseError) as error:
-        reason = error.__cause__ or error
-        raise OSError(f"{path} could not be written: {reason}; is the disk full?") from error
+    return rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES, **NO_NETWORK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,21 +15,19 @@ import numpy as np
 
 from ..atomic_files import written_whole
 from .pieces import Piece
+from .placement import LONGITUDE_LATITUDE, Placement
 
 try:
     import pyogrio.errors
     import pyogrio.raw
     import shapely
-    from rasterio.warp import transform as transform_points
 except ModuleNotFoundError as error:
     raise ImportError(
         f"{error.name} is not installed; maps need the extra geo: pip install 'cadformer_d2[geo]'"
     ) from error
 
-DEGREE_DIGITS = 7  # a centimetre on the ground
 DIGITS = 4  # of properties
-EQUAL_AREA = "EPSG:6933"
-LONGITUDE_LATITUDE = "EPSG:4326"
+LAYER = "referred"  # of a GeoPackage
 VECTOR_FORMATS = (".geojson", ".gpkg")
 ROWS_AT_ONCE = 1000  # that are in memory
 
@@ -39,42 +38,56 @@ def write_vector(
     pieces: Iterable[Piece],
     path: Path,
     *,
-    transform: Any,
-    crs: Any,
+    placement: Placement,
     properties: Mapping[str, str],
 ) -> int:
     """Write polygons: GeoJSON (RFC 7946, longitude and latitude) or GeoPackage in the scene's CRS.
 
-    Without a CRS the coordinates are pixels, x right and y down, and areas in square metres are
-    missing.
+    Without a CRS the coordinates are pixels, x right and y down; areas in square metres are missing
+    where no place on earth is known. Other layers of a GeoPackage that is there stay.
 
     Args:
         pieces: in pixels; consumed some at a time.
         path: ends in .geojson or .gpkg.
-        transform: affine, from pixels to the CRS.
-        crs: rasterio's; None: none is known.
+        placement: of the scene.
         properties: given to every polygon, beside its own mean_probability, area_m2 and area_px.
 
     Returns:
         number of polygons.
 
     Raises:
-        ValueError: another ending.
+        ValueError: another ending, or degrees are wanted of what lies nowhere on earth.
         OSError: the file could not be written.
     """
-    refuse_other_format(path)
+    refuse_impossible_vector(path, placement)
+    in_degrees = path.suffix == ".geojson" and placement.crs is not None
     tables = (
-        table_of(some, transform=transform, crs=crs, properties=properties)
+        table_of(some, placement=placement, in_degrees=in_degrees, properties=properties)
         for some in chunks(pieces)
     )
     with written_whole(path) as temporary:
-        write = write_geojson if path.suffix == ".geojson" else write_geopackage
-        return write(tables, temporary, crs)
+        if path.suffix == ".geojson":
+            return write_geojson(tables, temporary)
+        if path.exists():
+            shutil.copyfile(path, temporary)
+        return write_geopackage(tables, temporary, placement.crs)
 
 
-def refuse_other_format(path: Path) -> None:
+def refuse_impossible_vector(path: Path, placement: Placement) -> None:
+    """Raise ValueError where a file of that ending cannot hold polygons of such a scene."""
     if path.suffix not in VECTOR_FORMATS:
         raise ValueError(f"{path}: vectors are written as {' or '.join(VECTOR_FORMATS)}")
+    if path.suffix == ".geojson" and placement.crs is not None and not placement.is_on_earth:
+        raise ValueError(
+            f"{path}: GeoJSON is in longitude and latitude, which the scene's CRS does not lead to "
+            f"({crs_name(placement.crs)}); write a .gpkg, which keeps the CRS"
+        )
+
+
+def crs_name(crs: Any) -> str:
+    """The name inside a CRS's definition."""
+    wkt = crs.to_wkt()
+    return wkt.split('"')[1] if '"' in wkt else wkt
 
 
 def chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
@@ -87,15 +100,16 @@ def chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
 
 
 def table_of(
-    pieces: list[Piece], *, transform: Any, crs: Any, properties: Mapping[str, str]
+    pieces: list[Piece], *, placement: Placement, in_degrees: bool, properties: Mapping[str, str]
 ) -> Table:
-    """Polygons in the CRS, and their columns."""
-    polygons = np.array([piece.polygon for piece in pieces], dtype=object)
+    """Polygons as they are written, and their columns; areas are of what is written."""
+    polygons = placement.polygons_in_crs(np.array([piece.polygon for piece in pieces], object))
+    crs = placement.crs
+    if in_degrees and len(pieces):
+        polygons, crs = placement.polygons_in_degrees(polygons), LONGITUDE_LATITUDE
     area = np.full(len(pieces), np.nan)
-    if crs is not None:
-        matrix = np.reshape(transform[:6], (2, 3))
-        polygons = shapely.transform(polygons, lambda xy: xy @ matrix[:, :2].T + matrix[:, 2])
-        area = shapely.area(reprojected(polygons, crs, EQUAL_AREA))
+    if crs is not None and len(pieces):
+        area = placement.square_metres(polygons, crs)
     counts = np.array([piece.num_pixels for piece in pieces], int)
     sums = np.array([piece.probability_sum for piece in pieces], float)
     return {
@@ -107,36 +121,22 @@ def table_of(
     }
 
 
-def reprojected(polygons: np.ndarray, source: Any, target: str) -> np.ndarray:
-    """Polygons of one CRS in another."""
-
-    def moved(points: np.ndarray) -> np.ndarray:
-        return np.column_stack(transform_points(source, target, *points.T)[:2])
-
-    return shapely.transform(polygons, moved)
-
-
-def write_geojson(tables: Iterable[Table], path: Path, crs: Any) -> int:
+def write_geojson(tables: Iterable[Table], path: Path) -> int:
     count = 0
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
         for table in tables:
-            for feature in features(table, crs):
+            for feature in features(table):
                 file.write(("," if count else "") + "\n" + json.dumps(feature, ensure_ascii=False))
                 count += 1
         file.write("\n]}\n")
     return count
 
 
-def features(table: Table, crs: Any) -> Iterator[dict[str, Any]]:
-    """GeoJSON features of the rows; rings turn as the standard asks where a CRS is known."""
-    polygons = table["geometry"]
-    if crs is not None:
-        polygons = reprojected(polygons, crs, LONGITUDE_LATITUDE)
-        polygons = shapely.transform(polygons, lambda points: np.round(points, DEGREE_DIGITS))
-        polygons = shapely.orient_polygons(polygons)
+def features(table: Table) -> Iterator[dict[str, Any]]:
+    """GeoJSON features of the rows."""
     names = [name for name in table if name != "geometry"]
-    for row, polygon in enumerate(polygons):
+    for row, polygon in enumerate(table["geometry"]):
         values = {name: table[name][row] for name in names}
         yield {
             "type": "Feature",
@@ -163,7 +163,7 @@ def write_geopackage(tables: Iterable[Table], path: Path, crs: Any) -> int:
                 geometry=shapely.to_wkb(polygons),
                 field_data=list(table.values()),
                 fields=list(table),
-                layer="referred",
+                layer=LAYER,
                 driver="GPKG",
                 geometry_type="Polygon",
                 crs=None if crs is None else crs.to_wkt(),

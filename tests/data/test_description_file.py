@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from detectron2.data import MetadataCatalog
@@ -58,17 +59,43 @@ def test_the_projects_own_datasets_are_not_redefined(tmp_path):
     assert "other" not in find_dataset("synthrs", tmp_path).classes
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({}, "'classes' is None"),
-        ({"classes": []}, "'classes' is \\[\\]"),
-        ({"classes": ["a", 1]}, "expected a list of names"),
-        ({"classes": ["a"], "count": {}}, "unknown key 'count'"),
-        ({"classes": ["a"], "counts": {"training": 3}}, "'counts' is {'training': 3}"),
-    ],
-)
-def test_a_broken_description_names_file_and_key(tmp_path, content, message):
-    described(tmp_path, **content)
-    with pytest.raises(ValueError, match=rf"mydata.dataset\.json: .*{message}"):
-        register_datasets(tmp_path)
+BROKEN = {
+    "{}": "'classes' is \\[\\]",
+    '{"classes": []}': "classes is \\[\\]",
+    '{"classes": ["a", 1]}': "classes.1 is 1, it should be a valid string",
+    '{"classes": ["a", " "]}': "classes.1 is ' '",
+    '{"classes": ["a b", "A-b"]}': "expected names that differ",
+    '{"classes": ["a"], "count": {}}': "count is {}",
+    '{"classes": ["a"], "counts": {"training": 3}}': "counts.training",
+    '{"classes": ["a"], "counts": {"train": -3}}': "counts.train is -3",
+    '{"classes": ["a"], "counts": {"train": true}}': "counts.train is True",
+    "[]": "is \\[\\]",
+    "{": "not valid JSON",
+    "[" * 10_000: "nested too deeply",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_description_stops_only_those_who_ask_for_it(tmp_path, content, caplog):
+    ReferFiles(tmp_path).write()
+    (described(tmp_path).annotations / "dataset.json").write_text(content)
+    named = rf"mydata.dataset\.json: .*{BROKEN[content]}"
+    assert "mydata_train" in register_datasets(tmp_path)
+    assert len(dataset_records("synthrs_train")) == 3
+    register_datasets(tmp_path)
+    assert find_dataset("synthrs", tmp_path).name == "synthrs"
+    assert len(re.findall("mydata is not usable: .*dataset", caplog.text)) == 1
+    for ask in (lambda: dataset_records("mydata_train"), lambda: find_dataset("mydata", tmp_path)):
+        with pytest.raises(ValueError, match=named):
+            ask()
+
+
+def test_names_that_differ_in_punctuation_are_two(tmp_path):
+    described(tmp_path, classes=["C", "C++"])
+    assert find_dataset("mydata", tmp_path).classes == ("C", "C++")
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path):
+    files = described(tmp_path)
+    (files.annotations / "dataset.json").write_text('\ufeff{"classes": ["a"]}', encoding="utf-8")
+    assert find_dataset("mydata", tmp_path).classes == ("a",)

@@ -73,3 +73,12 @@ def test_evaluation_keeps_the_order_and_the_batch_size(cfg):
 def test_an_unknown_dataset_lists_the_known_ones(cfg):
     with pytest.raises(ValueError, match="unknown dataset 'rrsisd_trian'; known: .*rrsisd.*_train"):
         dataset_records("rrsisd_trian")
+
+
+def test_sentences_that_the_vocabulary_has_no_word_of_are_counted(cfg, tmp_path, caplog):
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\nstorage\n")
+    cfg.INPUT.TOKENIZER = str(tmp_path)
+    build_training_set(cfg, seed=0)
+    build_refseg_test_loader(cfg, "synthrs_test")
+    # "the roundabout on the left" has none, "the storage tank" has one.
+    assert caplog.text.count("has no word of 3 sentences, for example 'the roundabout") == 2

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_tiny_cfg
-from detectron2.data import detection_utils
 from pycocotools import mask as coco_mask
 from refer_files import HEIGHT, WIDTH, ReferFiles
 
 from cadformer_d2.data.asking import ask_every_sentence
 from cadformer_d2.data.mapper import RefSegMapper
+from cadformer_d2.data.picture_file import read_picture
 from cadformer_d2.data.refer import load_refer_records
 
 
@@ -84,9 +84,9 @@ def test_black_boxes_fall_on_a_fixed_fifth_and_leave_the_mask(record):
 def test_an_image_asked_about_in_a_row_is_decoded_once(files, monkeypatch):
     records = ask_every_sentence(load_refer_records(files.annotations, files.images, split="train"))
     decoded = []
-    read = detection_utils.read_image
     monkeypatch.setattr(
-        detection_utils, "read_image", lambda name, form: decoded.append(name) or read(name, form)
+        "cadformer_d2.data.mapper.read_picture",
+        lambda name, order: decoded.append(name) or read_picture(name, order),
     )
     reused, alone = mapper(is_train=False), [mapper(is_train=False)(r) for r in records]
     decoded.clear()

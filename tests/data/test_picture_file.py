@@ -1,9 +1,11 @@
+import struct
+
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
-from cadformer_d2.data.picture_file import picture_size, read_picture
+from cadformer_d2.data.picture_file import picture_pixels, picture_size, read_picture
 
 
 def test_a_picture_is_read_in_either_order_of_channels(tmp_path):
@@ -56,3 +58,63 @@ def test_a_picture_of_too_many_pixels_and_a_missing_one_are_named(tmp_path, monk
             read(tmp_path / "a.png")
         with pytest.raises(FileNotFoundError, match=r"gone\.png"):
             read(tmp_path / "gone.png")
+
+
+def upright(pixels, orientation):
+    """What a viewer shows of a picture stored with an Orientation, by the definition of EXIF."""
+    turned = pixels if orientation < 5 else pixels.transpose(1, 0, 2)
+    rows = slice(None, None, -1) if orientation in (3, 4, 7, 8) else slice(None)
+    columns = slice(None, None, -1) if orientation in (2, 3, 6, 7) else slice(None)
+    return turned[rows, columns]
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_path_a_pillow_image_and_a_size_are_turned_as_exif_says(tmp_path, ending, orientation):
+    pixels = np.random.default_rng(0).integers(256, size=(5, 7, 3), dtype=np.uint8)
+    picture, path = Image.fromarray(pixels), tmp_path / f"a.{ending}"
+    exif = picture.getexif()
+    exif[ExifTags.Base.Orientation] = orientation
+    picture.save(path, exif=exif, **({"lossless": True} if ending == "webp" else {}))
+    shown = upright(pixels, orientation)
+    np.testing.assert_array_equal(read_picture(path, "RGB"), shown)
+    assert picture_size(path) == shown.shape[:2]
+    with Image.open(path) as opened:
+        np.testing.assert_array_equal(picture_pixels(opened, "BGR"), shown[..., ::-1])
+
+
+def test_damaged_exif_data_do_not_matter(tmp_path):
+    Image.new("RGB", (7, 5)).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01")
+    assert read_picture(tmp_path / "a.jpg", "RGB").shape == (5, 7, 3)
+    assert picture_size(tmp_path / "a.jpg") == (5, 7)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Failed to decode frame 0"), struct.error("unpack"), KeyError(3)]
+)
+def test_whatever_pillow_raises_on_a_file_is_named(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    Image.new("RGB", (7, 5)).save(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(ValueError, match=r"a\.png cannot be read as an image"):
+        read_picture(tmp_path / "a.png", "RGB")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"])
+def test_colours_of_any_mode_are_three_of_8_bits(mode):
+    red = Image.new("RGB", (7, 5), (255, 0, 0))
+    pixels = picture_pixels(red.convert(mode), "RGB")
+    assert pixels.shape == (5, 7, 3) and pixels.dtype == np.uint8
+    wanted = [255, 0, 0] if mode not in ("1", "L", "LA") else pixels[0, 0, :1].repeat(3)
+    np.testing.assert_allclose(pixels[0, 0], wanted, atol=2)
+
+
+def test_a_pillow_image_that_is_cut_off_is_an_error_like_a_path(tmp_path):
+    noise = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
+    path = tmp_path / "a.png"
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with Image.open(path) as picture, pytest.raises(ValueError, match=r"a\.png cannot be read"):
+        picture_pixels(picture, "RGB")

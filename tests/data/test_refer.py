@@ -1,6 +1,4 @@
 import logging
-import os
-import pickle
 from functools import partial
 
 import numpy as np
@@ -10,7 +8,6 @@ from refer_files import HEIGHT, WIDTH, ReferFiles, rle, square
 
 from cadformer_d2.data.asking import ask_about_another, ask_every_sentence, ask_without
 from cadformer_d2.data.catalog import OBJECT_NAMES
-from cadformer_d2.data.masks import run_total, united_mask
 from cadformer_d2.data.refer import load_refer_records
 from cadformer_d2.data.sentence_roles import position_spans
 
@@ -35,54 +32,6 @@ def test_records_join_by_id_whatever_the_order(files):
     np.testing.assert_array_equal(mask, square(5, 5))
     assert first["annotations"][0]["bbox"] == [5, 5, 15, 15]  # x1, y1, x2, y2 of the mask
     assert first["category_id"] == 1 and len(first["expressions"]) == 2
-
-
-def test_all_kinds_of_segmentation_give_the_same_mask():
-    mask = square(5, 5)
-    polygon = [[5, 5, 15, 5, 15, 15, 5, 15]]
-    uncompressed = coco_mask.decode(coco_mask.encode(np.asfortranarray(mask)))
-    runs = np.diff(np.flatnonzero(np.diff(uncompressed.flatten("F"), prepend=0)), prepend=0)
-    counts = [*runs.tolist(), HEIGHT * WIDTH - int(runs.sum())]
-    kinds = [rle(mask), [rle(mask)], polygon, {"size": [HEIGHT, WIDTH], "counts": counts}]
-    for segmentation in kinds:
-        decoded = coco_mask.decode(united_mask(segmentation, height=HEIGHT, width=WIDTH))
-        np.testing.assert_array_equal(decoded, mask)
-
-
-def test_overlapping_parts_are_united_and_not_counted_twice():
-    parts = [rle(square(5, 5)), rle(square(10, 10))]
-    united = united_mask(parts, height=HEIGHT, width=WIDTH)
-    assert coco_mask.area(united) == 100 + 100 - 25
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_run_total_agrees_with_the_decoder(seed):
-    mask = np.random.default_rng(seed).random((HEIGHT, WIDTH)) > 0.9 - 0.04 * seed
-    assert run_total(rle(mask.astype(np.uint8))["counts"].encode()) == HEIGHT * WIDTH
-
-
-class Malicious:
-    def __reduce__(self):
-        return os.system, ("touch should-not-exist",)
-
-
-def test_a_pickle_that_runs_code_is_refused_by_name_and_runs_nothing(files, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    files.refs.append(Malicious())
-    with pytest.raises(ValueError, match=r"refs\(unc\)\.p: refused .* asks for posix\.system"):
-        load(files.write())
-    assert not (tmp_path / "should-not-exist").exists()
-
-
-def test_a_python_2_pickle_with_latin_1_strings_is_read(files):
-    files.write()
-    refs = pickle.dumps(files.refs, protocol=2)
-    # Protocol 2 of Python 2 wrote byte strings: 'U' SHORT_BINSTRING instead of 'X' BINUNICODE.
-    accented = b"X\x10\x00\x00\x00the storage tank"
-    assert accented in refs
-    refs = refs.replace(accented, b"U\x10the storage t\xe1nk", 1)
-    (files.annotations / "refs(unc).p").write_bytes(refs)
-    assert load(files)[0]["expressions"][0] == "the storage tánk"
 
 
 def drop_annotation(files):
@@ -110,6 +59,63 @@ def empty_expression(files):
     files.refs[0]["sentences"][0]["sent"] = "  "
 
 
+def flat_polygon(files):
+    files.instances["annotations"][0]["segmentation"] = [5, 5, 15, 5, 15, 15]
+
+
+def size_null(files):
+    files.instances["annotations"][0]["segmentation"][0]["size"] = None
+
+
+def corner_at_infinity(files):
+    files.instances["annotations"][0]["segmentation"] = [[5, 5, float("inf"), 5, 15, 15]]
+
+
+def image_too_large(files):
+    files.instances["annotations"][0]["segmentation"] = []
+    files.instances["images"][0].update(height=40_000, width=40_000)
+
+
+def several_targets(files):
+    files.refs[0].update(ann_id=[1, 2], category_id=[1, 2])
+
+
+def no_target(files):
+    files.refs[0].update(ann_id=[-1], category_id=[-1], no_target=True)
+
+
+def no_target_with_an_id(files):
+    files.refs[0].update(no_target=True)
+
+
+def id_without_a_hash(files):
+    files.refs[0]["image_id"] = {"id": 1}
+
+
+def sentences_null(files):
+    files.refs[0]["sentences"] = None
+
+
+def sentence_that_is_no_text(files):
+    files.refs[0]["sentences"][1]["sent"] = 7
+
+
+def sentence_of_half_a_pair(files):
+    files.refs[0]["sentences"][1]["sent"] = "the \ud800 pool"
+
+
+def sentence_of_control_characters(files):
+    files.refs[0]["sentences"][1]["sent"] = "\0\u200b"
+
+
+def name_that_leads_out(files):
+    files.instances["images"][0]["file_name"] = "../JPEGImages/1.jpg"
+
+
+def absolute_name(files):
+    files.instances["images"][0]["file_name"] = str(files.images / "1.jpg")
+
+
 def twice(files):
     files.refs.append(files.refs[0])
 
@@ -126,6 +132,20 @@ DEFECTS = {
     empty_expression: "ref 1 has an empty expression",
     twice: "ref 1 occurs twice",
     unknown_split: "ref 1 has unknown split 'trian'",
+    flat_polygon: "ref 1 annotation 1: segmentation holds 5, expected a list of polygons",
+    size_null: "ref 1 annotation 1: size is None",
+    corner_at_infinity: "ref 1 annotation 1: 2 is inf, it should be a finite number",
+    image_too_large: "ref 1 annotation 1: an image of 40000 x 40000 pixels",
+    several_targets: r"ref 1 has a list of targets, \[1, 2\]",
+    no_target: r"ref 1 has no target",
+    no_target_with_an_id: "ref 1 has no target",
+    id_without_a_hash: "ref 1 image_id is {'id': 1}",
+    sentences_null: "ref 1 sentences is None",
+    sentence_that_is_no_text: "ref 1 has a sentence that sent is 7",
+    sentence_of_half_a_pair: "ref 1 has a sentence that sent is .* unicode string",
+    sentence_of_control_characters: "ref 1 has an empty expression",
+    name_that_leads_out: r"ref 1 needs an image, but the file name '\.\./.* leads out of",
+    absolute_name: "ref 1 needs an image, but the file name '/.* leads out of its folder",
 }
 
 
@@ -143,6 +163,41 @@ def test_lenient_mode_skips_counts_and_names_it(files, damage, caplog):
         records = load(files.write(), lenient=True)
     assert len(records) == (3 if damage is twice else 2)
     assert "skipped 1 records" in caplog.text and "ref 1" in caplog.text
+
+
+def test_one_id_is_one_whether_as_a_number_or_as_its_digits(files):
+    files.instances["images"][0]["id"] = "1"
+    files.refs[3]["ann_id"] = "4"
+    assert [record["ref_id"] for record in load(files.write())] == [1, 4, 7]
+
+
+@pytest.mark.parametrize("of", ["images", "annotations", "categories"])
+def test_an_id_that_occurs_twice_is_named(files, of):
+    files.instances[of].append({**files.instances[of][0], "segmentation": []})
+    with pytest.raises(ValueError, match=rf"instances\.json: {of}: id 1 occurs twice"):
+        load(files.write())
+    assert len(load(files, lenient=True)) == 3
+
+
+def test_what_no_ref_needs_is_not_looked_at(files):
+    files.instances["annotations"].append({"id": 99, "segmentation": None})
+    files.instances["images"].append({"id": 99, "file_name": "../x.jpg"})
+    assert len(load(files.write())) == 3
+
+
+def test_a_byte_order_mark_is_no_content(files):
+    files.write()
+    path = files.annotations / "instances.json"
+    path.write_text("\ufeff" + path.read_text(), encoding="utf-8")
+    assert len(load(files)) == 3
+
+
+@pytest.mark.parametrize("text", ["[" * 10_000 + "]" * 10_000, "1" * 5000, "\xff", ""])
+def test_json_that_no_reader_can_take_is_named(files, text):
+    files.write()
+    (files.annotations / "instances.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"instances\.json: "):
+        load(files)
 
 
 def test_a_missing_image_file_is_named(files):
@@ -166,28 +221,6 @@ def test_an_empty_split_says_which_splits_there_are(files):
         load(files.write(), split="val")
 
 
-def test_categories_are_matched_by_name_in_any_spelling(files):
-    files.instances["categories"][1]["name"] = "Tennis-Court"
-    classes = ("airplane", "tennis court", "baseball field")
-    records = load(files.write(), classes=classes)
-    # Ref 1 has the file's category 2, ref 4 its category 1.
-    assert [(record["ref_id"], classes[record["category_id"]]) for record in records[:2]] == [
-        (1, "tennis court"),
-        (4, "baseball field"),
-    ]
-
-
-def test_a_category_that_the_dataset_does_not_have_is_refused(files):
-    with pytest.raises(ValueError, match=r"instances\.json: category 'tennis court' is none of"):
-        load(files.write(), classes=("baseball field", "ship", "dam"))
-
-
-def test_a_complete_file_under_other_names_is_taken_in_order_and_says_so(files, caplog):
-    records = load(files.write(), classes=("diamond", "tennis court"))
-    assert [record["category_id"] for record in records] == [1, 0, 1]
-    assert "'baseball field' is none of the known ones" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("of", "key", "message"),
     [
@@ -197,7 +230,7 @@ def test_a_complete_file_under_other_names_is_taken_in_order_and_says_so(files, 
             "ref 1 points to annotation 1, which has no 'segmentation'",
         ),
         ("images", "height", "ref 1 points to image 1, which has no 'height'"),
-        ("sentences", "sent_id", "ref 1 has a sentence without 'sent_id'"),
+        ("sentences", "sent_id", "ref 1 has a sentence that has no 'sent_id'"),
     ],
 )
 def test_an_incomplete_entry_is_named_and_skipped_in_lenient_mode(files, of, key, message):
@@ -211,7 +244,7 @@ def test_an_incomplete_entry_is_named_and_skipped_in_lenient_mode(files, of, key
 @pytest.mark.parametrize("of", ["images", "annotations", "categories"])
 def test_an_entry_without_an_id_is_named(files, of):
     del files.instances[of][1]["id"]
-    with pytest.raises(ValueError, match=rf"instances\.json: {of}: entry 1 lacks id"):
+    with pytest.raises(ValueError, match=rf"instances\.json: {of}: entry 1 has no 'id'"):
         load(files.write())
 
 
@@ -257,12 +290,6 @@ def test_two_sentences_of_one_id_are_an_error(files):
     second["sent_id"] = first["sent_id"]
     with pytest.raises(ValueError, match="has two sentences of one sent_id"):
         load(files.write(), split=files.refs[0]["split"])
-
-
-@pytest.mark.parametrize("runs", [[5, 10], [HEIGHT * WIDTH + 10, -10], []])
-def test_uncompressed_runs_must_fill_the_image(runs):
-    with pytest.raises(ValueError, match="do not add up"):
-        united_mask({"size": [HEIGHT, WIDTH], "counts": runs}, height=HEIGHT, width=WIDTH)
 
 
 def sentence_owner(files, sent_id):

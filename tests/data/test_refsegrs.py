@@ -35,8 +35,11 @@ def test_a_line_is_a_target_with_the_pixels_above_the_threshold(root):
 
 DEFECTS = {
     "13 a tree": "line 3: .*13.tif is missing",
-    "11": "line 3: 11 has an empty expression",
+    "11": "line 3: '11' has an empty expression",
     "11x a lone word": "line 3: .*11x.tif is missing",
+    "../images/11 a tree": "line 3: the file name '../images/11.tif' leads out of its folder",
+    "11 \0": "line 3: '11' has an empty expression",
+    f"{'9' * 300} a tree": "line 3: .* is no name of a file",
 }
 
 
@@ -58,3 +61,15 @@ def test_an_empty_mask_is_refused(root):
 def test_a_missing_list_says_where_the_tree_is_described(root):
     with pytest.raises(FileNotFoundError, match=r"output_phrase_val\.txt is missing; datasets/"):
         load_refsegrs_records(root, split="val")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(root):
+    write_list(root, "\ufeff11 a \u2028 vehicle")  # nor does a line separator end the line
+    (record,) = load_refsegrs_records(root, split="train")
+    assert record["image_id"] == 11 and record["expressions"] == ["a \u2028 vehicle"]
+
+
+def test_a_list_in_another_encoding_is_named(root):
+    (root / "output_phrase_train.txt").write_bytes(b"11 the t\xe1nk\n")
+    with pytest.raises(ValueError, match=r"output_phrase_train\.txt: not UTF-8"):
+        load_refsegrs_records(root, split="train")

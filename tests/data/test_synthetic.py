@@ -1,15 +1,22 @@
+import dataclasses
+import errno
 import json
+import os
 import pickle
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
+from refer_files import ReferFiles
 
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
 from cadformer_d2.data.synthetic.phrasing import vocabulary
 from cadformer_d2.data.tokenization import PACKAGED_FOLDER, ExpressionTokenizer
 
 SMALL = {"train": 60, "val": 3, "test": 20}
+TINY = SynthrsParameters(train=2, val=1, test=1)
 
 
 def generate(root, *, processes=1, **changes):
@@ -29,9 +36,10 @@ def contents(root):
 
 
 def test_the_seed_alone_decides_every_byte(tmp_path):
-    generate(tmp_path / "one", processes=1)
-    generate(tmp_path / "two", processes=2)
-    generate(tmp_path / "other", seed=1)
+    few = {"train": 9, "val": 2, "test": 2}
+    generate(tmp_path / "one", processes=1, **few)
+    generate(tmp_path / "two", processes=2, **few)
+    generate(tmp_path / "other", seed=1, **few)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert contents(tmp_path / "one") != contents(tmp_path / "other")
 
@@ -115,13 +123,74 @@ def test_the_packaged_vocabulary_is_that_of_the_grammar(dataset):
 
 
 def test_the_same_dataset_is_reused_and_another_refused(tmp_path):
-    parameters = SynthrsParameters(**SMALL)
-    assert generate_synthrs(tmp_path, parameters)
-    assert not generate_synthrs(tmp_path, parameters)
-    other = SynthrsParameters(**SMALL, seed=5)
+    assert generate_synthrs(tmp_path, TINY)
+    assert not generate_synthrs(tmp_path, TINY)
+    other = dataclasses.replace(TINY, seed=5)
     with pytest.raises(FileExistsError, match="made with other parameters .*'seed': 0.*overwrite"):
         generate_synthrs(tmp_path, other)
     assert generate_synthrs(tmp_path, other, overwrite=True)
+
+
+def test_a_dataset_that_something_else_made_is_not_replaced(tmp_path):
+    ReferFiles(tmp_path).write()
+    before = contents(tmp_path)
+    with pytest.raises(FileExistsError, match="made by something else.* pass --overwrite"):
+        generate_synthrs(tmp_path, TINY, processes=1)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '{"seed": []}'])
+def test_an_odd_stamp_is_another_dataset(tmp_path, content):
+    generate_synthrs(tmp_path, TINY, processes=1)
+    (tmp_path / "synthrs" / "parameters.json").write_text(content)
+    with pytest.raises(FileExistsError, match="pass --overwrite"):
+        generate_synthrs(tmp_path, TINY, processes=1)
+    assert generate_synthrs(tmp_path, TINY, processes=1, overwrite=True)
+
+
+def test_a_run_killed_between_any_two_steps_is_repaired_by_the_next(tmp_path, monkeypatch):
+    generate_synthrs(tmp_path / "whole", TINY, processes=1)
+    wanted, moves, replace = contents(tmp_path / "whole"), [], os.replace
+
+    def move_until(last):
+        def move(*names):
+            moves.append(names)
+            if len(moves) > last:
+                raise KeyboardInterrupt
+            replace(*names)
+
+        return move
+
+    for last in range(4):
+        root = tmp_path / str(last)
+        generate_synthrs(root, dataclasses.replace(TINY, seed=9), processes=1)
+        moves.clear()
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("cadformer_d2.data.synthetic.generator.os.replace", move_until(last))
+            generate_synthrs(root, TINY, processes=1, overwrite=True)
+        generate_synthrs(root, TINY, processes=1, overwrite=True)
+        assert contents(root) == wanted
+    assert len(moves) == 4
+
+
+def test_images_that_were_taken_away_are_drawn_again(tmp_path):
+    generate_synthrs(tmp_path, TINY, processes=1)
+    before = contents(tmp_path)
+    shutil.rmtree(tmp_path / "images")
+    assert generate_synthrs(tmp_path, TINY, processes=1)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("failing", ["jpg", "json"])
+def test_a_full_disk_is_named_and_nothing_is_left_on_it(tmp_path, monkeypatch, failing):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    method = {"jpg": "write_bytes", "json": "write_text"}[failing]
+    monkeypatch.setattr(Path, method, full)
+    with pytest.raises(OSError, match=r"synthrs could not be written: .*No space left"):
+        generate_synthrs(tmp_path, TINY, processes=1)
+    assert contents(tmp_path) == {}
 
 
 def test_an_interrupted_run_leaves_nothing_that_looks_complete(tmp_path, monkeypatch):
@@ -131,6 +200,6 @@ def test_an_interrupted_run_leaves_nothing_that_looks_complete(tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr("cadformer_d2.data.synthetic.generator.append_scene", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            generate(tmp_path)
+            generate_synthrs(tmp_path, TINY, processes=1)
     assert not (tmp_path / "synthrs").exists() and not (tmp_path / "images").exists()
-    generate(tmp_path)  # and the next run is not disturbed by what is left
+    assert generate_synthrs(tmp_path, TINY, processes=1)  # not disturbed by what is left

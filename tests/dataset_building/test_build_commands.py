@@ -1,5 +1,6 @@
 """The commands in datasets/, as a user calls them."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from conftest import make_tiny_cfg
 
 from cadformer_d2.data.catalog import register_datasets
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
+from cadformer_d2.dataset_building.workspace import Workspace
 from cadformer_d2.engine.trainer import RefSegTrainer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -64,6 +66,43 @@ def test_the_built_dataset_trains(built, tmp_path):
     trainer.resume_or_load(resume=False)
     trainer.train()
     assert (tmp_path / "metrics_mydata_val.json").is_file()
+
+
+def test_what_cannot_be_used_is_one_line_with_the_first_defect(built, tmp_path):
+    content = {"images": [{"id": 1}], "annotations": [{"id": 7, "image_id": 1, "bbox": [1, 2]}]}
+    file = tmp_path / "train.json"
+    file.write_text(json.dumps(content))
+    options = ("--work", tmp_path / "work", "--images", tmp_path, "--split", f"train={file}")
+    end = call("datasets/build.py", "read", "coco", *options, root=built)
+    assert "train.json, image 1: unusable image (has no 'file_name')" in end and "\n" not in end
+    defects = (tmp_path / "work" / "defects.csv").read_text()
+    assert "no such image" in defects
+
+
+@pytest.mark.parametrize("step", ["read", "judge", "write"])
+def test_a_folder_that_is_a_file_is_one_line(built, tmp_path, step):
+    (tmp_path / "file").touch()
+    source = ("--annotations", built / "synthrs", "--images", built / "images/synthrs/JPEGImages")
+    work = ("--work", built / "work")
+    arguments = {
+        "read": ("refer", *source, "--work", tmp_path / "file"),
+        "judge": ("--work", tmp_path / "file"),
+        "write": ("m", *work, "--root", tmp_path / "file", "--undecided", "keep"),
+    }
+    end = call("datasets/build.py", step, *arguments[step], root=built)
+    assert end.startswith("error: ") and str(tmp_path / "file") in end and "\n" not in end
+
+
+@pytest.mark.parametrize("command", ["build.py", "describe_dataset.py"])
+def test_ctrl_c_ends_a_command_without_a_traceback(built, command, monkeypatch, capsys):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Workspace, "triplets", interrupt)
+    arguments = ("judge",) if command == "build.py" else ()
+    options = ("--work", built / "work")
+    assert call(f"datasets/{command}", *arguments, *options, root=built) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,9 @@ def test_a_registered_datasets_every_sentence_is_described(tmp_path):
     assert len(found) == 6 and len({entry.target for entry in found}) == 3
     assert found[0].category == "tennis court" and found[1].sentence == "the roundabout on the left"
     np.testing.assert_allclose([entry.area_share for entry in found], 100 / (HEIGHT * WIDTH))
+    coloured = [f"\x1b[31m{name}" for name in classes]  # what a terminal would obey
+    found = described_records(dataset_records("synthrs_train"), "train", coloured)
+    assert found[0].category == "[31mtennis court"
 
 
 def test_tables_and_figure_are_written(described, tmp_path):
@@ -102,3 +105,12 @@ def test_an_image_in_two_splits_is_one_image_of_the_whole():
 def test_nothing_to_describe_is_an_error():
     with pytest.raises(ValueError, match="no sentences"):
         summarise([])
+
+
+@pytest.mark.parametrize("category", ["$x_1$", "$", "a_{", "=1+1"])
+def test_a_category_of_any_characters_is_drawn_and_tabled_as_it_is(tmp_path, category):
+    summary = summarise([sentence("it", category=category)])
+    write_description(tmp_path, "$name_{$", summary, {})
+    assert (tmp_path / "description.png").stat().st_size > 0
+    rows = list(csv.reader((tmp_path / "description.csv").open(newline="")))
+    assert rows[1][0] == (f"'{category}" if category.startswith("=") else category)

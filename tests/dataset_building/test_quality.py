@@ -96,9 +96,18 @@ def test_a_bay_open_to_the_image_border_is_no_hole():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("least_stabilty: 0.9", "unknown keys: least_stabilty"),
+        ("least_stabilty: 0.9", "unknown keys: 'least_stabilty'"),
         ("least_stability: high", "least_stability is 'high'"),
         ("least_stability: true", "least_stability is True"),
+        ("least_stability: .nan", "least_stability is nan"),
+        ("least_stability: -1", "least_stability is -1"),
+        ("1: 2", "unknown keys: 1"),
+        ("least_stability: [", "not a YAML file"),
+        ("least_stability: !!python/object/apply:os.getcwd []", "not a YAML file"),
+        ("least_stability: " + "[" * 400, "not a YAML file"),
+        ("least_stability: 2001-99-99", "not a YAML file"),
+        ("least_stability: !!bool what", "not a YAML file"),
+        ("\xff", "not UTF-8"),
     ],
 )
 def test_a_mistake_in_the_limits_file_is_named(tmp_path, line, message):
@@ -108,6 +117,6 @@ def test_a_mistake_in_the_limits_file_is_named(tmp_path, line, message):
         if "stabilty" in line or not text.startswith("least_stability")
     ]
     path = tmp_path / "limits.yaml"
-    path.write_text("\n".join([*lines, line]))
+    path.write_bytes("\n".join([*lines, line]).encode("latin-1"))
     with pytest.raises(ValueError, match=message):
         read_limits(path)

@@ -4,27 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from refer_files import HEIGHT, WIDTH, ReferFiles
+from source_files import POOL, SIZE, read, read_lines, xml
 
 from cadformer_d2.dataset_building.defects import DefectLog
-from cadformer_d2.dataset_building.readers import fixed_size, read_triplets, sizes_in_folder
+from cadformer_d2.dataset_building.readers import sizes_in_folder
 from cadformer_d2.dataset_building.readers.rsvg_hr import read_rsvg_hr
 from cadformer_d2.dataset_building.triplets import group_targets
 
 RSVG_HR = Path(__file__).parent.parent.parent.parent / "shared" / "real" / "rsvg_hr"
-POOL = "1_2_512_32611_sport_swimming.jpg"
-SIZE = fixed_size(1024, 1024)
-
-
-def read(source_format, *, sizes=SIZE, annotations=None, **split_files):
-    return read_triplets(
-        source_format, split_files=split_files, annotations=annotations, image_sizes=sizes
-    )
-
-
-def read_lines(tmp_path, *lines):
-    file = tmp_path / "train.txt"
-    file.write_bytes(b"\n".join(line.encode() if isinstance(line, str) else line for line in lines))
-    return read("rsvg-hr", train=file)
 
 
 @pytest.mark.skipif(not RSVG_HR.is_dir(), reason="RSVG-HR's annotation files are not here")
@@ -125,15 +112,6 @@ def test_one_box_is_one_target_with_all_its_sentences_and_the_same_id_in_any_com
     assert [entry.target_id for entry in in_company][1] == target.target_id
 
 
-def xml(image, *objects):
-    described = "".join(
-        f"<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax>"
-        f"<ymax>{y2}</ymax></bndbox><description>{text}</description></object>"
-        for name, (x1, y1, x2, y2), text in objects
-    )
-    return f"<annotation><filename>{image}</filename>{described}</annotation>"
-
-
 def test_dior_rsvgs_split_files_count_objects_over_all_files(tmp_path):
     folder = tmp_path / "Annotations"
     folder.mkdir()
@@ -226,8 +204,8 @@ def test_a_dataset_with_damaged_masks_gives_the_boxes_of_the_others(tmp_path):
     )
     assert len(triplets) == 18 - 2 - 2 - 1
     assert [(d.place, d.kind) for d in log.defects[:3]] == [
-        ("ref 1", "ref without annotation, image or category"),
-        ("ref 2", "unreadable mask"),
+        ("ref 1", "unusable annotations"),
+        ("ref 2", "unreadable masks"),
         ("ref 3", "empty sentence"),
     ]
 

@@ -42,7 +42,7 @@ def test_an_image_is_in_one_split_and_the_same_seed_gives_the_same_splits():
     assert split != stratified_split(targets, SHARES, seed=1)
 
 
-@pytest.mark.parametrize("shares", [(0.8, 0.1, 0.2), (1.0, 0.0, 0.0)])
+@pytest.mark.parametrize("shares", [(0.8, 0.1, 0.2), (1.0, 0.0, 0.0), (0.5, float("nan"), 0.5)])
 def test_shares_that_are_none_are_refused(shares):
     with pytest.raises(ValueError, match="must be positive and add up to 1"):
         stratified_split(make_targets(5), dict(zip(SHARES, shares, strict=True)), seed=0)

@@ -162,6 +162,15 @@ def test_two_sentences_are_compared_side_by_side(page, image):
     page.wait(lambda: len(page.answers()) == 2)
 
 
+def test_a_sentence_is_shown_as_it_was_written(page, image):
+    ask(
+        page,
+        image,
+        "<img src=x onerror=\"document.title='run'\"> **a** ${7*7} {{7*7}} $$x$$ ![y](z)",
+    )
+    assert page.driver.title == "Point with a sentence"
+
+
 def test_an_example_is_picked_and_asked_with_the_keyboard_alone(page):
     page.wait(lambda: page.find("button.gallery-item"))[0].send_keys(Keys.ENTER)
     page.wait(lambda: page.field("Sentence").get_attribute("value") == "the pool of the example")

@@ -118,6 +118,16 @@ def test_a_loss_that_is_not_finite_names_the_samples_and_stops_before_the_step(t
         assert torch.equal(parameter.nan_to_num(), before[name].nan_to_num())
 
 
+@pytest.mark.parametrize("learning_rate", [1e10, 1e30, 1e38])
+def test_a_training_that_diverges_leaves_finite_checkpoints_only(tmp_path, learning_rate):
+    changes = {"SOLVER.BASE_LR": learning_rate, "SOLVER.CHECKPOINT_PERIOD": 1}
+    with pytest.raises(FloatingPointError, match="heckpoints .*finite.* --resume"):
+        train(training_cfg(tmp_path, **changes, **{"TEST.EVAL_PERIOD": 0}))
+    for path in (tmp_path / "run").glob("*.pth"):
+        weights = torch.load(path)["model"].values()
+        assert all(weight.isfinite().all() for weight in weights), path
+
+
 def test_bfloat16_trains_on_a_cpu(tmp_path):
     _, exact = train(training_cfg(tmp_path, name="fp32"))
     _, mixed = train(training_cfg(tmp_path, name="bf16", **{"SOLVER.AMP.ENABLED": True}))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import Affine
 from scene_files import HEIGHT, WIDTH, bright, truth, write_scene
 
 from cadformer_d2.inference.mapping import (
@@ -12,7 +13,8 @@ from cadformer_d2.inference.mapping import (
     segment_tiles,
     tile_job,
 )
-from cadformer_d2.inference.raster import MaskFile, Scene
+from cadformer_d2.inference.mask_file import MaskFile
+from cadformer_d2.inference.raster import Scene
 from cadformer_d2.inference.tile_store import TileStore
 
 PLAN = TilePlan(tile=(96, 96), overlap=(24, 24))
@@ -165,3 +167,35 @@ def test_words_for_places_are_found():
     assert place_words("the tank in the upper left corner") == ["upper", "left", "corner"]
     assert place_words("the leftmost tank") == ["leftmost"]
     assert place_words("the largest tank") == []
+
+
+def upper_half(pixels):
+    """Probabilities of a network that is asked for what is on top."""
+    answer = np.zeros(pixels.shape[:2], np.float32)
+    answer[: len(answer) // 2] = 0.9
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [("north", "east"), ("south", "east"), ("north", "west"), ("south", "west")],
+)
+def test_the_network_sees_north_up_however_the_file_runs(tmp_path, rows, columns):
+    """What is on top is in the north: the first rows of most files, the last rows of some."""
+    across = Affine(0.5, 0, 5e5, 0, -0.5, 5.3e6) @ Affine.scale(
+        -1 if columns == "west" else 1, -1 if rows == "south" else 1
+    )
+    seen = []
+    path = write_scene(tmp_path / "s.tif", transform=across)
+    whole = TilePlan(mode="whole")
+    mask, _ = run(
+        path, tmp_path, plan=whole, segment=lambda pixels: seen.append(pixels) or upper_half(pixels)
+    )
+    is_north = np.arange(HEIGHT)[:, None] < HEIGHT // 2
+    if rows == "south":
+        is_north = is_north[::-1]
+    np.testing.assert_array_equal(mask == 1, np.broadcast_to(is_north, mask.shape))
+    (pixels,) = seen
+    # The large target lies in the last columns of the file.
+    fullest = (pixels.mean(axis=2) > 150).sum(axis=0).argmax()
+    assert (fullest > pixels.shape[1] / 2) == (columns == "east")

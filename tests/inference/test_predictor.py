@@ -124,12 +124,15 @@ def test_a_format_that_cannot_be_is_refused(trained, dtype):
 
 def test_a_compiled_network_answers_as_before(trained, predictor, monkeypatch):
     # The graph is really captured; a compiler of C++, which "inductor" wants, may be missing here.
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     compiled = RefSegPredictor.from_checkpoint(trained[1], device="cpu")
     assert compiled.compile()
-    path = trained[2][0]["file_name"]
+    # Of the size that was compiled for, and of a sentence as long: each other one takes as long.
+    image = np.random.default_rng(0).integers(256, size=(*predictor.input_size, 3), dtype=np.uint8)
     np.testing.assert_allclose(
-        compiled(path, "the pool").probability, predictor(path, "the pool").probability, atol=1e-5
+        compiled(image, "compiling").probability,
+        predictor(image, "compiling").probability,
+        atol=1e-5,
     )
 
 
@@ -162,7 +165,22 @@ def test_a_sentence_that_is_too_long_is_cut_and_said_so(trained, predictor, capl
     assert caplog.text.count("only the first") == 1
 
 
+def test_a_sentence_without_a_known_word_is_said_so_once(trained, predictor, monkeypatch, caplog):
+    tokenizer = predictor.network_input.tokenizer
+    monkeypatch.setattr(tokenizer, "is_unknown", lambda text: text.startswith("teich"))
+    path, sentence = trained[2][0]["file_name"], "teich " * 50
+    predictor(path, [sentence, "the pool", sentence])
+    assert caplog.text.count("the network's vocabulary has no word of 'teich") == 1
+    assert "the pool" not in caplog.text and len(caplog.text) < 400
+
+
 MISTAKES = {
+    "no text": (
+        lambda p, path: p(path, [None]),
+        "the expression is None, it should be a valid",
+    ),
+    "no picture": (lambda p, path: p(None, "the pool"), "the image is a NoneType"),
+    "no pixels": (lambda p, path: p(np.zeros((0, 9, 3), np.uint8), "the pool"), "of shape"),
     "an empty sentence": (lambda p, path: p(path, "  "), "is empty"),
     "a missing file": (lambda p, path: p("gone.jpg", "the pool"), "gone.jpg"),
     "no image": (lambda p, path: p(__file__, "the pool"), "cannot be read as an image"),

@@ -13,6 +13,7 @@ from rasterio.transform import Affine
 from scene_files import HEIGHT, TRANSFORM, UTM, WIDTH, truth
 
 from cadformer_d2.inference.pieces import block_pieces, whole_pieces
+from cadformer_d2.inference.placement import Placement
 from cadformer_d2.inference.tiling import Window, block_windows
 from cadformer_d2.inference.vector import write_vector
 
@@ -73,14 +74,20 @@ def test_a_piece_is_handed_on_before_later_blocks_are_looked_at():
     assert len(seen) == 1
 
 
+def placement(crs, transform, *, size=(HEIGHT, WIDTH)):
+    return Placement(
+        None if crs is None else rasterio.crs.CRS.from_string(crs), transform, tuple(size)
+    )
+
+
 def write(tmp_path, name, *, grid="UTM", mask=None):
     crs, transform = GRIDS.get(grid, (None, Affine.identity()))
     path = tmp_path / name
+    mask = truth() if mask is None else mask
     count = write_vector(
-        pieces_of(truth() if mask is None else mask, side=64),
+        pieces_of(mask, side=64),
         path,
-        transform=transform,
-        crs=None if crs is None else rasterio.crs.CRS.from_string(crs),
+        placement=placement(crs, transform, size=mask.shape),
         properties={"sentence": 'the "réservoir"', "checkpoint": "abc"},
     )
     return path, count
@@ -182,3 +189,55 @@ def test_a_map_of_nothing_has_its_columns_all_the_same(tmp_path, name):
 def test_another_format_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"vectors are written as \.geojson or \.gpkg"):
         write(tmp_path, "out.shp")
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3460", "EPSG:32760"])
+def test_polygons_at_the_antimeridian_are_cut_there_and_keep_their_area(tmp_path, crs):
+    x, y = rasterio.warp.transform("EPSG:4326", crs, [180.0], [-16.8])
+    # It runs through the large target.
+    transform = Affine(0.5, 0, x[0] - 1030 * 0.5, 0, -0.5, y[0] + 130 * 0.5)
+    place = placement(crs, transform)
+    assert place.pixel_metres == pytest.approx((0.5, 0.5), rel=5e-3)
+    path = tmp_path / "out.geojson"
+    write_vector(pieces_of(truth(), side=64), path, placement=place, properties={})
+    features = json.loads(path.read_text())["features"]
+    (large,) = (entry for entry in features if entry["properties"]["area_px"] == 6000)
+    assert large["geometry"]["type"] == "MultiPolygon"
+    assert large["properties"]["area_m2"] == pytest.approx(1500, rel=0.01)
+    west, east = sorted(
+        shapely.geometry.Polygon(part[0]).bounds for part in large["geometry"]["coordinates"]
+    )
+    assert west[0] == -180 and west[2] < -179.99 and east[2] == 180 and east[0] > 179.99
+
+
+def test_coordinates_of_a_geojson_tell_millimetres_apart_where_pixels_do(tmp_path):
+    place = placement(UTM, Affine(0.005, 0, 500_000, 0, -0.005, 7_000_000))
+    path = tmp_path / "out.geojson"
+    write_vector(pieces_of(truth(), side=64), path, placement=place, properties={})
+    for feature in json.loads(path.read_text())["features"]:
+        polygon = shapely.geometry.shape(feature["geometry"])
+        moved = shapely.transform(
+            polygon,
+            lambda points: np.column_stack(rasterio.warp.transform("EPSG:4326", UTM, *points.T)),
+        )
+        expected = feature["properties"]["area_px"] * 0.005**2
+        assert polygon.is_valid and moved.area == pytest.approx(expected, rel=0.01)
+        assert feature["properties"]["area_m2"] == pytest.approx(expected, rel=0.02)
+
+
+LOCAL = 'LOCAL_CS["site",UNIT["foot",0.3048]]'
+MARS = (
+    'GEOGCS["Mars 2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000",3396190,169.89]],'
+    'PRIMEM["Greenwich",0],UNIT["Degree",0.0174532925199433]]'
+)
+
+
+@pytest.mark.parametrize("wkt", [LOCAL, MARS])
+def test_a_scene_that_is_nowhere_on_earth_keeps_its_crs_and_has_no_square_metres(tmp_path, wkt):
+    place = Placement(rasterio.crs.CRS.from_wkt(wkt), TRANSFORM, (HEIGHT, WIDTH))
+    path = tmp_path / "out.gpkg"
+    write_vector(pieces_of(truth(), side=64), path, placement=place, properties={})
+    crs, polygons, table = read_table(path)
+    assert len(polygons) == 2 and np.isnan(table["area_m2"]).all() and crs
+    with pytest.raises(ValueError, match="GeoJSON is in longitude and latitude"):
+        write_vector([], tmp_path / "out.geojson", placement=place, properties={})

@@ -1,5 +1,7 @@
 """The fast 3 x 3 convolution is a convolution."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,3 +56,52 @@ def test_weights_are_those_of_an_ordinary_convolution():
     ours = Convolution3x3(3, 5)
     assert ours.state_dict().keys() == ordinary.state_dict().keys()
     assert torch.equal(ours.weight, ordinary.weight)
+
+
+def relative(actual, expected):
+    return float((actual.double() - expected).abs().max() / expected.abs().max())
+
+
+def test_outlier_channels_cost_no_more_than_a_few_units_of_the_fifth_digit():
+    x, kernels = (tensor.detach() for tensor in make())
+    x[:, :4] *= 30
+    exact = F.conv2d(x.double(), kernels[0].double(), padding=1)
+    assert relative(convolve_3x3(x, kernels), exact) < 4e-5
+
+
+class HeldSigns(torch.nn.Module):
+    """A ReLU that lets through what another pass let through."""
+
+    def __init__(self, passes):
+        super().__init__()
+        self.passes = passes
+
+    def forward(self, x):
+        return x * self.passes
+
+
+def test_gradients_in_training_are_exact_where_no_relu_changes_its_mind():
+    """Two convolutions with norms and ReLUs, as in a decoder's level, against float64.
+
+    Gradients of float32 jump where a value within rounding of zero changes its sign, with a plain
+    convolution as well. With the signs held they must agree.
+    """
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(
+        *(Convolution3x3(WIDE, WIDE), torch.nn.BatchNorm2d(WIDE), torch.nn.ReLU()),
+        *(Convolution3x3(WIDE, WIDE), torch.nn.BatchNorm2d(WIDE), torch.nn.ReLU()),
+    ).train()
+    x, _ = make(batch=2)
+    weights = torch.randn(2, WIDE, *POSITIONS)
+    exact = copy.deepcopy(layers).double()
+    signs = []
+    for module in exact:
+        if isinstance(module, torch.nn.ReLU):
+            module.register_forward_hook(lambda _, __, output: signs.append(output > 0))
+    (exact(x.double()) * weights.double()).sum().backward()
+    for index, passes in zip((2, 5), signs, strict=True):
+        layers[index] = HeldSigns(passes)
+    assert winograd_pays(x, layers[0].weight[None])
+    (layers(x) * weights).sum().backward()
+    for ours, expected in zip(layers.parameters(), exact.parameters(), strict=True):
+        assert relative(ours.grad, expected.grad) < 5e-5

@@ -36,7 +36,9 @@ def test_the_default_config_is_the_papers_model(full_size_model):
     alignments = model.backbone.alignments
     assert count(model.text_encoder) == BERT
     assert sum(count(stage.lgvla) for stage in alignments) == LGVLA
-    assert sum(count(stage.visual_gate) for stage in list(alignments)[:3]) == VISUAL_GATES
+    *first_three, last = (count(stage.visual_gate) for stage in alignments)
+    assert sum(first_three) == VISUAL_GATES
+    assert last == 2 * 1024**2
     assert (
         sum(count(stage.vglva) + count(stage.text_gate) for stage in alignments)
         == VGLVA_WITH_GATES + VGLVA_LAYER_NORMS
@@ -45,8 +47,11 @@ def test_the_default_config_is_the_papers_model(full_size_model):
     assert count(model.decoder) == TCMD_CONVOLUTIONS + TCMD_TEXT_LAYERS
 
 
-def test_the_last_stage_builds_no_visual_update(full_size_model):
-    assert full_size_model.backbone.alignments[3].visual_gate is None
+def test_the_last_stage_builds_a_gate_only_if_the_decoder_reads_what_it_gates(tiny_cfg):
+    for feature, is_built in (("gated", True), ("fused", False)):
+        tiny_cfg.MODEL.ALIGNMENT.DECODER_FEATURE = feature
+        gates = [stage.visual_gate for stage in build_model(tiny_cfg).backbone.alignments]
+        assert [gate is not None for gate in gates] == [True, True, True, is_built]
 
 
 def test_the_text_refined_last_is_built_only_if_somebody_reads_it(tiny_cfg, monkeypatch):

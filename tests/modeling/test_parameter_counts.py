@@ -14,6 +14,7 @@ PWAM_AND_GATES = 8_531_200 + 688_128
 VGLVA_STAGES_1_TO_3 = 2_560_512 + 2_757_120 + 3_150_336 + 3 * 1_179_648
 VGLVA_STAGE_4 = 3_936_768 + 1_179_648
 VGLVA_NORM = 1_536  # a LayerNorm, this project's choice, in place of an InstanceNorm
+GATE_STAGE_4 = 2 * 1024**2  # where the decoder reads gate(F_i) * F_i
 PLAIN_HEAD, OAD_HEAD, TCMD_HEAD = 20_651_010, 20_670_981, 55_609_605
 LGCE_NECK, CIM_NECK, TMEM_NECK = 28_472_832, 9_492_246, 12_416_640
 IIM_BRANCH = 114 + 688_128
@@ -42,6 +43,7 @@ METHODS = {
         0,
         PLAIN_HEAD,
     ),
+    "gated, TCMD only": ("PWAM", "", "TCMD", 768, PWAM_AND_GATES + GATE_STAGE_4, 0, TCMD_HEAD),
     "TCMD only": ("PWAM", "", "TCMD", 768, PWAM_AND_GATES, 0, TCMD_HEAD),
     "LGCE's decoder": (
         "SMGAM",
@@ -62,6 +64,7 @@ def test_parameters_are_those_of_the_equations(method):
     add_cadformer_config(cfg)
     cfg.MODEL.DEVICE, cfg.MODEL.TEXT_ENCODER.WEIGHTS = "meta", ""
     cfg.MODEL.ALIGNMENT.NAME, cfg.INPUT.TOKEN_ROLES = alignment, alignment == "FIAM"
+    cfg.MODEL.ALIGNMENT.DECODER_FEATURE = "gated" if method.startswith("gated") else "fused"
     cfg.MODEL.NECK.NAME = neck
     cfg.MODEL.DECODER.NAME, cfg.MODEL.DECODER.HIDDEN_DIM = decoder, width
     counts: Counter[str] = Counter()

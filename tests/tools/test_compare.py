@@ -169,6 +169,15 @@ def test_a_default_that_is_new_is_not_another_setting(comparing, monkeypatch, tm
     assert "EMPTY_IOU" in asked.read_text()
 
 
+def test_a_changed_test_set_that_is_not_there_is_said_before_anything_runs(
+    comparing, monkeypatch, tmp_path
+):
+    changed = ("--dataset", "synthrs_test_shuffled")
+    planned(comparing, monkeypatch, tmp_path, *changed)
+    with pytest.raises(ValueError, match="unknown dataset 'synthrs_test_shuffled_shuffled'"):
+        planned(comparing, monkeypatch, tmp_path, *changed, "--diagnostics")
+
+
 @pytest.mark.parametrize(
     "key, value", [("TEST.EVAL_RESOLUTION", "native"), ("INPUT.SIZE", (64, 64))]
 )

@@ -13,6 +13,7 @@ from detectron2.modeling import build_model
 from refer_files import ReferFiles, rle, square
 
 from cadformer_d2.checkpoint import RefSegCheckpointer
+from cadformer_d2.command_errors import run_command
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -56,10 +57,11 @@ def make_figure(folder, monkeypatch, capfd):
         monkeypatch.setattr(sys, "argv", ["make_figure.py", *arguments])
         status, message = 0, ""
         try:
-            main()
+            run_command(main)
         except SystemExit as stop:
             status, message = 1, str(stop.code)
-        return SimpleNamespace(status=status, said=capfd.readouterr().out + message)
+        printed = capfd.readouterr()
+        return SimpleNamespace(status=status, said=printed.out + printed.err + message)
 
     return call
 
@@ -71,11 +73,17 @@ def test_one_model_as_a_picture(folder, make_figure):
     assert cv2.imread(str(folder / "a.png")).std() > 10
 
 
-def test_a_path_may_have_an_equals_sign(folder, make_figure):
+def test_a_path_and_a_title_may_have_an_equals_sign(folder, make_figure):
     (folder / "lr=1").mkdir()
     (folder / "lr=1" / "ours.json").write_bytes((folder / "ours.json").read_bytes())
-    for file in ("lr=1/ours.json", "title=lr=1/ours.json"):
+    for file in ("lr=1/ours.json", "title=lr=1/ours.json", "lr=1, IoU=0.5=ours.json"):
         assert make_figure(file, "--output", "e.png").status == 0
+    from make_figure import titled
+
+    assert titled("lr=1, IoU=0.5=ours.json") == ("lr=1, IoU=0.5", Path("ours.json"))
+    assert titled("title=lr=1/ours.json") == ("title", Path("lr=1/ours.json"))
+    assert titled("a=gone.json") == ("a", Path("gone.json"))
+    assert titled("=gone.json") == ("prediction", Path("=gone.json"))
 
 
 def test_several_models_as_a_pdf(folder, make_figure):
@@ -96,6 +104,12 @@ MISTAKES = {
     ),
     "one model": (("ours.json", "--order", "disputed"), "needs two files or more"),
     "no pair": (("ours.json", "--samples", "9"), "expected REF:SENTENCE"),
+    "powers": (("ours.json", "--samples", "²:1"), "expected REF:SENTENCE"),
+    "half a character": (("\udc80=ours.json",), "has a character that cannot be drawn"),
+    "no columns": (("ours.json", "--columns", "0"), "0: expected a whole number above 0"),
+    "half a picture": (("ours.json", "--dpi", "0.5"), "0.5: expected a whole number above 0"),
+    "no samples": (("ours.json", "--number", "-1"), "-1: expected a whole number above 0"),
+    "a title that is a folder": (("../a=model.pth",), "../a=model.pth: the title names a folder"),
 }
 
 
@@ -112,11 +126,67 @@ def test_a_mistake_is_named(folder, make_figure, mistake):
     assert message in result.said and not (folder / "c.png").exists()
 
 
-def test_a_checkpoint_is_evaluated_first_and_once(folder, make_figure):
-    first = make_figure("model.pth", "--output", "d.png", "--number", "2")
-    assert first.status == 0 and (folder / "d.png").exists()
-    again = make_figure("model.pth", "--output", "d.png", "--order", "best")
-    assert "train_net.py" in first.said and "train_net.py" not in again.said
+DAMAGE = {
+    "samples": [5],
+    "iou": float("nan"),
+    "ref_id": "one",
+    "expression": None,
+    "target": {"size": [40, 60]},
+    "prediction": {"size": [40], "counts": "0"},
+}
+
+
+@pytest.mark.parametrize("key", DAMAGE)
+def test_a_damaged_predictions_file_is_refused_at_the_place(folder, make_figure, key):
+    content = json.loads((folder / "ours.json").read_text())
+    (content if key == "samples" else content["samples"][1])[key] = DAMAGE[key]
+    (folder / "damaged.json").write_text(json.dumps(content))
+    result = make_figure("damaged.json", "--output", "c.png")
+    assert result.status == 1 and "Traceback" not in result.said
+    place = "samples.0" if key == "samples" else f"samples.1.{key}"
+    assert f"error: damaged.json is no predictions file of an evaluation: {place}" in result.said
+
+
+def test_a_mask_whose_runs_pass_the_image_is_refused(folder, make_figure):
+    content = json.loads((folder / "ours.json").read_text())
+    for sample in content["samples"]:
+        sample["target"]["size"] = [4, 6]
+    (folder / "runs.json").write_text(json.dumps(content))
+    result = make_figure("runs.json", "--output", "c.png")
+    assert result.status == 1 and "do not add up to 4 x 6 pixels" in result.said
+
+
+def test_the_figure_never_replaces_an_image_of_the_dataset(folder, make_figure):
+    image = folder / "own.png"
+    cv2.imwrite(str(image), cv2.imread(str(folder / "images/synthrs/JPEGImages/1.jpg")))
+    content = json.loads((folder / "ours.json").read_text())
+    content["samples"][0]["file_name"] = str(image)
+    (folder / "own.json").write_text(json.dumps(content))
+    before = image.read_bytes()
+    result = make_figure("own.json", "--output", "own.png")
+    assert result.status == 1 and "--output own.png is an image of the dataset" in result.said
+    assert image.read_bytes() == before
+
+
+def test_a_checkpoint_is_evaluated_first_and_once(folder, make_figure, monkeypatch):
+    import runs
+
+    asked = []
+
+    def evaluate(*command):
+        """What train_net.py --eval-only leaves."""
+        asked.append(command)
+        results = Path(command[command.index("OUTPUT_DIR") + 1])
+        (results / "metrics_synthrs_test.json").write_text("{}")
+        samples = (folder / "ours.json").read_bytes()
+        (results / "predictions_synthrs_test.json").write_bytes(samples)
+
+    monkeypatch.setattr(runs, "call", evaluate)
+    assert make_figure("model.pth", "--output", "d.png", "--number", "2").status == 0
+    assert make_figure("model.pth", "--output", "d.png", "--order", "best").status == 0
+    (command,) = asked
+    assert command[0] == "train_net.py" and "--eval-only" in command
+    assert command[command.index("MODEL.WEIGHTS") + 1] == "model.pth"
 
 
 def test_the_order_decides_which_samples_are_drawn(folder, monkeypatch):

@@ -12,12 +12,14 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+import shapely
 import torch
 from conftest import make_tiny_cfg
 from detectron2.modeling import build_model
 from rasterio.transform import Affine
 
 from cadformer_d2.checkpoint import RefSegCheckpointer
+from cadformer_d2.command_errors import run_command
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -57,7 +59,7 @@ def segment_raster(files, monkeypatch, capfd):
         monkeypatch.setattr(sys, "argv", command_line(*arguments, **options))
         status, message = 0, ""
         try:
-            main()
+            run_command(main)
         except SystemExit as stop:
             status, message = (stop.code, "") if isinstance(stop.code, int) else (1, stop.code)
         said = capfd.readouterr()
@@ -84,7 +86,9 @@ def test_words_for_places_in_tiles_are_warned_of(segment_raster):
     arguments = ("--mask", "warned.tif")
     tiles = segment_raster(*arguments, expression="the tank in the upper left")
     assert "will be understood within each of 6 tiles" in tiles.stderr
-    whole = segment_raster(*arguments, "--mode", "whole", expression="the tank in the upper left")
+    whole = segment_raster(
+        *arguments, "--mode", "whole", "--overwrite", expression="the tank in the upper left"
+    )
     assert whole.status == 0 and "warning" not in whole.stderr
 
 
@@ -92,7 +96,7 @@ MISTAKES = {
     "nothing": ((), "nothing to write"),
     "format": (("--vector", "out.shp"), "vectors are written as .geojson or .gpkg"),
     "mask format": (("--mask", "out.png"), "masks are written as .tif"),
-    "scene": (("--mask", "scene.tif"), "scene.tif is the scene itself"),
+    "scene": (("--mask", "scene.tif"), "scene.tif is read by this command"),
     "folder": (("--mask", "folder.tif"), "folder.tif is a folder"),
     "place": (("--mask", "model.pth/m.tif"), "model.pth"),
     "bands": (("--mask", "m.tif", "--bands", "1", "2", "9"), "three numbers from 1 to 4"),
@@ -111,16 +115,80 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(files, segment_raster, mi
     assert sorted(files.iterdir()) == before
 
 
-@pytest.mark.parametrize("option", ["--tile", "--gsd", "--batch-size"])
-def test_a_size_of_nothing_is_refused(segment_raster, option):
-    result = segment_raster("--mask", "m.tif", option, "0")
-    assert result.status == 2 and f"{option}: 0 is not above 0" in result.stderr
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--tile", "0"), ("--gsd", "0"), ("--gsd", "inf"), ("--gsd", "nan"), ("--batch-size", "0")],
+)
+def test_a_size_of_nothing_is_refused(segment_raster, option, value):
+    result = segment_raster("--mask", "m.tif", option, value)
+    assert result.status == 2 and f"{option}: {value} is no number above 0" in result.stderr
+
+
+def test_tiles_of_a_pixel_or_two_are_refused(segment_raster):
+    assert "makes tiles of 3 x 3 pixels" in failure(
+        segment_raster("--mask", "m.tif", "--gsd", "0.1")
+    )
+
+
+def test_what_is_there_is_replaced_when_asked_and_a_geopackage_keeps_its_layers(
+    files, segment_raster
+):
+    outputs = ("--mask", "kept/m.tif", "--vector", "kept/project.gpkg")
+    (files / "kept").mkdir()
+    (files / "kept" / "m.tif.aux.xml").write_text("<PAMDataset/>")
+    assert "m.tif.aux.xml is left over" in failure(segment_raster(*outputs))
+    (files / "kept" / "m.tif.aux.xml").unlink()
+    project = files / "kept" / "project.gpkg"
+    write_layer(project, "the user's")
+    before = project.read_bytes()
+    assert "add --overwrite to replace it; its other layers stay" in failure(
+        segment_raster(*outputs)
+    )
+    assert project.read_bytes() == before
+    for _ in range(2):  # the second time our layer is there, too
+        (files / "kept" / "m.ovr").write_bytes(b"")
+        (files / "kept" / "m.tif.ovr").write_bytes(b"of another raster")
+        assert segment_raster(*outputs, "--overwrite").status == 0
+        assert not (files / "kept" / "m.tif.ovr").exists()
+        assert [name for name, _ in pyogrio.list_layers(project)] == ["the user's", "referred"]
+        assert pyogrio.read_info(project, layer="the user's")["features"] == 1
+        assert pyogrio.read_info(project, layer="referred")["features"] > 0
+
+
+def write_layer(path, name):
+    pyogrio.raw.write(
+        str(path),
+        geometry=np.array([shapely.to_wkb(shapely.Point(1, 2))], object),
+        field_data=[],
+        fields=[],
+        layer=name,
+        driver="GPKG",
+        geometry_type="Point",
+        crs="EPSG:4326",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.tif", b"not a mask", "is no file that this command writes"),
+        ("a.geojson", b'{"type": "Feature"}', "is no file that this command writes"),
+        ("a.gpkg", b"SQLite format 3\0", "is open in another program"),
+    ],
+)
+def test_a_file_of_another_kind_is_never_replaced(files, segment_raster, name, content, message):
+    (files / name).write_bytes(content)
+    if name == "a.gpkg":
+        (files / "a.gpkg-wal").write_bytes(b"not yet in the file")
+    option = "--mask" if name == "a.tif" else "--vector"
+    assert message in failure(segment_raster(option, name, "--overwrite"))
+    assert (files / name).read_bytes() == content
 
 
 def failure(result):
     """The one line that a failed run ends with."""
     assert result.status == 1 and "Traceback" not in result.stderr
-    (line,) = [line for line in result.stderr.splitlines() if "segment_raster: " in line]
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     return line
 
 
@@ -163,12 +231,12 @@ def test_a_stopped_run_goes_on_and_gives_the_same_files(files, segment_raster, s
     name = f"stopped{signal_number}"
     outputs = ("--mask", f"{name}.tif", "--vector", f"{name}.geojson")
     whole = ("--mask", "whole.tif", "--vector", "whole.geojson")
-    assert segment_raster(*whole, *tiles).status == 0
+    assert segment_raster(*whole, *tiles, "--overwrite").status == 0
     done, said = start_and_kill(files, signal_number, (*outputs, *tiles), after=5)
     assert 5 <= done < 126  # of 9 x 14 tiles
     assert not (files / f"{name}.tif").exists() and not (files / f"{name}.geojson").exists()
     if signal_number == signal.SIGINT:
-        assert "segment_raster: interrupted; go on with --resume" in said
+        assert "go on with --resume" in said and "interrupted" in said
         assert "Traceback" not in said
     resumed = segment_raster(*outputs, *tiles, "--resume")
     assert resumed.status == 0, resumed.stderr

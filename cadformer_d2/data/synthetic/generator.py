@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ..plain_files import read_json
 from ..refer_writer import (
     annotation_entry,
     category_entries,
@@ -29,6 +32,7 @@ from .phrasing import write_sentence
 from .scene import CATEGORIES, Scene, SceneObject, sample_scene
 
 NAME = "synthrs"
+STAMP = "parameters.json"  # beside the annotations: what they were made with
 SPLITS = ("train", "val", "test")
 STYLES = ("short", "long", "mixed")
 JPEG_QUALITY = 95
@@ -76,32 +80,48 @@ def generate_synthrs(
         whether anything was written.
 
     Raises:
-        FileExistsError: a dataset with other parameters is there, and ``overwrite`` is not set.
+        FileExistsError: other data are there, and ``overwrite`` is not set.
+        OSError: the dataset cannot be written; what was there before is as it was.
     """
     annotations, images = root / NAME, root / "images" / NAME
-    stamp = annotations / "parameters.json"
-    wanted = asdict(parameters)
-    if stamp.exists():
-        present = json.loads(stamp.read_text())
-        if present == wanted:
+    if annotations.exists():
+        changes = changed_parameters(annotations, parameters)
+        if not changes and images.is_dir():
             return False
-        if not overwrite:
-            changes = {key: present.get(key) for key in wanted if present.get(key) != wanted[key]}
+        if changes and not overwrite:
             raise FileExistsError(
                 f"{annotations} was made with other parameters ({changes}); pass --overwrite to "
                 "replace it, or another --root"
             )
     scratch = root / f".{NAME}-unfinished"
-    shutil.rmtree(scratch, ignore_errors=True)
-    write_dataset(scratch, parameters, processes)
-    for finished in (annotations, images):
-        shutil.rmtree(finished, ignore_errors=True)
-        finished.parent.mkdir(parents=True, exist_ok=True)
-    # The stamp travels with the annotations, last: without it nothing looks complete.
-    os.replace(scratch / "images", images)
-    os.replace(scratch / "annotations", annotations)
-    scratch.rmdir()
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        write_dataset(scratch, parameters, processes)
+        # A run that is killed here leaves no annotations or all: without them, the next run begins
+        # anew.
+        for finished, name in ((annotations, "annotations"), (images, "images")):
+            finished.parent.mkdir(parents=True, exist_ok=True)
+            if finished.exists():
+                os.replace(finished, scratch / f"old-{name}")
+        os.replace(scratch / "images", images)
+        os.replace(scratch / "annotations", annotations)
+    except (OSError, BrokenProcessPool) as error:
+        raise OSError(f"{annotations} could not be written: {error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return True
+
+
+def changed_parameters(annotations: Path, parameters: SynthrsParameters) -> str:
+    """How the dataset in a folder differs from the one wanted; nothing where it does not."""
+    stamp = annotations / STAMP
+    if not stamp.is_file():
+        return f"there is no {STAMP}, so it was made by something else"
+    present, wanted = read_json(stamp), asdict(parameters)
+    if not isinstance(present, dict):
+        return f"{STAMP} is damaged"
+    changes = {key: present.get(key) for key in wanted if present.get(key) != wanted[key]}
+    return str(changes) if changes else ""
 
 
 def write_dataset(folder: Path, parameters: SynthrsParameters, processes: int) -> None:
@@ -117,11 +137,14 @@ def write_dataset(folder: Path, parameters: SynthrsParameters, processes: int) -
         "categories": category_entries(CATEGORIES),
     }
     refs: list[dict[str, Any]] = []
-    with ProcessPoolExecutor(processes) as pool:
+    # Ctrl-C is for the process that asked; the others end with it, without a word.
+    with ProcessPoolExecutor(
+        processes, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
         for made in pool.map(draw, scenes, chunksize=32):
             append_scene(instances, refs, made, size=parameters.image_size)
     write_refer_files(annotations, refs=refs, instances=instances)
-    (annotations / "parameters.json").write_text(json.dumps(asdict(parameters), indent=2))
+    (annotations / STAMP).write_text(json.dumps(asdict(parameters), indent=2))
 
 
 def make_scene(
@@ -139,8 +162,9 @@ def make_scene(
     picture, masks = draw_scene(scene, size=parameters.image_size)
     file_name = f"{split}_{index:05d}.jpg"
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    if not cv2.imwrite(str(folder / file_name), picture[..., ::-1], options):
-        raise OSError(f"{folder / file_name} could not be written")
+    is_encoded, jpeg = cv2.imencode(".jpg", picture[..., ::-1], options)
+    assert is_encoded, "eight bits a colour are what a JPEG holds"
+    (folder / file_name).write_bytes(jpeg.tobytes())  # OpenCV would not notice a full disk
     targets = [
         {**target, "mask": coco_mask.encode(np.asfortranarray(masks[target["object"]]))}
         for target in targets

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...data.picture_file import picture_size
+from ...data.plain_files import path_inside
 from ..defects import DefectLog
 from ..triplets import GroundedTriplet
 from .coco_captions import read_coco_captions
@@ -59,12 +60,12 @@ def read_triplets(
 
 
 def sizes_in_folder(folder: Path) -> ImageSizes:
-    """Sizes of the image files of a folder, from their headers; each is opened once."""
+    """Sizes of the image files of a folder, turned as EXIF data say; each is opened once."""
     known: dict[str, tuple[int, int] | None] = {}
 
     def size_of(name: str) -> tuple[int, int] | None:
         if name not in known:
-            path = folder / name
+            path = path_inside(folder, name)
             known[name] = picture_size(path) if path.is_file() else None
         return known[name]
 

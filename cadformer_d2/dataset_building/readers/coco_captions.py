@@ -2,22 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from ...data.annotation_files import Id, Name
 from ...data.plain_files import read_json
-from ..defects import DefectLog
+from ...data.validation import Text, checked, shown
+from ..defects import KEPT, DefectLog
+from ..texts import four_numbers
 from ..triplets import UNKNOWN_CATEGORY, Box, GroundedTriplet
 from .repair import ImageSizes, Place, Repair
+
+Key = Id | Text  # some programs take names for ids
+
+
+class _ImageEntry(TypedDict):
+    id: Key
+    file_name: Name
+    height: NotRequired[int | None]
+    width: NotRequired[int | None]
+
+
+class _CategoryEntry(TypedDict):
+    id: Key
+    name: Name
+
+
+class _AnnotationEntry(TypedDict):
+    image_id: Key
+    bbox: Any  # see box_of
+    category_id: NotRequired[Key | None]
+    caption: NotRequired[Any]  # see captions_of
+    captions: NotRequired[Any]
+
+
+_IMAGE, _CATEGORY = TypeAdapter(_ImageEntry), TypeAdapter(_CategoryEntry)
+_ANNOTATION = TypeAdapter(_AnnotationEntry)
 
 
 def read_coco_captions(
     files: Mapping[str, Path], image_sizes: ImageSizes, log: DefectLog
 ) -> list[GroundedTriplet]:
     """
-    ``annotations[]`` have ``image_id``, ``bbox`` as x, y, width, height, and ``caption`` (text) or
-    ``captions`` (texts); ``images[]`` have ``id`` and ``file_name``; ``categories`` may be missing.
+    ``annotations[]`` have ``image_id``, ``bbox`` as x, y, width, height, and ``caption`` or
+    ``captions``, each a text or a list of texts; ``images[]`` have ``id``, ``file_name`` and, where
+    they are known, ``height`` and ``width``; ``categories`` may be missing.
 
     Args:
         files: JSON file of each split.
@@ -28,50 +61,117 @@ def read_coco_captions(
         ValueError: a file that is not JSON, or lacks ``images`` or ``annotations``.
     """
     repair = Repair(image_sizes, log)
-    triplets = []
+    triplets: list[GroundedTriplet] = []
     for split, file in files.items():
         content = read_json(file)
         for key in ("images", "annotations"):
             if not isinstance(content, dict) or not isinstance(content.get(key), list):
                 raise ValueError(f"{file}: has no list {key!r}; is it a COCO file?")
-        images = {image["id"]: image["file_name"] for image in content["images"]}
-        names = {entry["id"]: entry["name"] for entry in content.get("categories", [])}
-        for entry in content["annotations"]:
-            place = Place(file, f"annotation {entry.get('id')}")
-            triplets += read_annotation(place, entry, images, names, split, repair)
+        categories = content.get("categories") or []
+        if not isinstance(categories, list):
+            raise ValueError(f"{file}: 'categories' is {shown(categories)}, expected a list")
+        source = CocoSource(file, repair)
+        source.take_images(content["images"])
+        source.take_categories(categories)
+        for position, entry in enumerate(content["annotations"]):
+            triplets += source.read_annotation(position, entry, split)
     return triplets
 
 
-def read_annotation(
-    place: Place,
-    entry: Mapping[str, Any],
-    images: Mapping[int, str],
-    names: Mapping[int, str],
-    split: str,
-    repair: Repair,
-) -> list[GroundedTriplet]:
-    """Triplets of one annotation, one per caption; those set aside are left out."""
-    image, box = images.get(entry.get("image_id", -1)), box_of(entry.get("bbox"))
-    captions = entry.get("captions") or [entry.get("caption") or ""]
-    if image is None:
-        repair.set_aside(place, "no such image", str(entry.get("image_id")))
-        return []
-    if box is None:
-        repair.set_aside(place, "no four numbers", str(entry.get("bbox")))
-        return []
-    category = names.get(entry.get("category_id", -1), UNKNOWN_CATEGORY)
-    made = (
-        repair(place, image=image, box=box, sentence=text, category=category, split=split)
-        for text in captions
-    )
-    return [triplet for triplet in made if triplet is not None]
+class CocoSource:
+    """One COCO file. Entries that do not fit their schema are set aside and named."""
+
+    def __init__(self, file: Path, repair: Repair):
+        self.file = file
+        self.repair = repair
+        self.images: dict[int | str, _ImageEntry] = {}
+        self.categories: dict[int | str, str] = {}
+
+    def take_images(self, entries: list[Any]) -> None:
+        for position, entry in enumerate(entries):
+            image = self.fitting(_IMAGE, "image", position, entry)
+            if image is not None and self.is_new(image["id"], self.images, "image"):
+                self.images[image["id"]] = image
+
+    def take_categories(self, entries: list[Any]) -> None:
+        for position, entry in enumerate(entries):
+            category = self.fitting(_CATEGORY, "category", position, entry)
+            if category is None or not self.is_new(category["id"], self.categories, "category"):
+                continue
+            place = Place(self.file, f"category {shown(category['id'])}")
+            name = self.repair.mend_text(place, "name", category["name"])
+            if name is not None:
+                self.categories[category["id"]] = name
+
+    def read_annotation(self, position: int, entry: Any, split: str) -> Iterator[GroundedTriplet]:
+        """Triplets of one annotation, one per caption; those set aside are left out."""
+        annotation = self.fitting(_ANNOTATION, "annotation", position, entry)
+        if annotation is None:
+            return
+        place = Place(self.file, named("annotation", position, entry))
+        image, box = self.images.get(annotation["image_id"]), box_of(annotation["bbox"])
+        if image is None:
+            self.repair.set_aside(place, "no such image", shown(annotation["image_id"]))
+            return
+        if box is None:
+            self.repair.set_aside(place, "no four numbers", shown(annotation["bbox"]))
+            return
+        category = self.category_of(place, annotation.get("category_id"))
+        height, width = image.get("height"), image.get("width")
+        for caption in captions_of(annotation):
+            triplet = self.repair(
+                place,
+                image=image["file_name"],
+                box=box,
+                sentence=caption,
+                category=category,
+                split=split,
+                stated_size=None if height is None or width is None else (height, width),
+            )
+            if triplet is not None:
+                yield triplet
+
+    def fitting(self, schema: TypeAdapter, what: str, position: int, entry: Any) -> Any:
+        """The entry, or None where it does not fit and was set aside."""
+        try:
+            return checked(schema, entry)
+        except ValueError as error:
+            place = Place(self.file, named(what, position, entry))
+            self.repair.set_aside(place, f"unusable {what}", str(error))
+            return None
+
+    def is_new(self, key: int | str, known: Mapping[int | str, Any], what: str) -> bool:
+        """Whether an id is the first of its kind; a second one is set aside."""
+        if key in known:
+            place = Place(self.file, f"{what} {shown(key)}")
+            self.repair.set_aside(place, "id occurs twice", "the first one counts")
+        return key not in known
+
+    def category_of(self, place: Place, key: int | str | None) -> str:
+        if key is None:
+            return UNKNOWN_CATEGORY
+        if key not in self.categories and self.categories:
+            detail = f"{shown(key)}, taken as {UNKNOWN_CATEGORY!r}"
+            self.repair.log.add(place.file, place.place, "no such category", KEPT, detail)
+        return self.categories.get(key, UNKNOWN_CATEGORY)
+
+
+def named(what: str, position: int, entry: Any) -> str:
+    """An entry by its id, or by its position from 0 where it has none."""
+    key = entry.get("id") if isinstance(entry, dict) else None
+    return f"{what} at position {position}" if key is None else f"{what} {shown(key)}"
+
+
+def captions_of(annotation: _AnnotationEntry) -> list[Any]:
+    """What stands under ``captions`` or else ``caption``, of any type, as a list."""
+    found = annotation.get("captions") or annotation.get("caption") or ""
+    return found if isinstance(found, list) else [found]
 
 
 def box_of(bbox: Any) -> Box | None:
     """COCO's x, y, width, height as corners, or None where it is something else."""
-    if not isinstance(bbox, list) or len(bbox) != 4:
+    numbers = four_numbers(bbox)
+    if numbers is None:
         return None
-    if not all(isinstance(number, (int, float)) for number in bbox):
-        return None
-    x, y, width, height = map(float, bbox)
+    x, y, width, height = numbers
     return x, y, x + width, y + height

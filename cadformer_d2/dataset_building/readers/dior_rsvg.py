@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..defects import KEPT, DefectLog
+from ...data.plain_files import read_text
+from ...data.validation import shown
+from ..defects import SET_ASIDE, DefectLog
+from ..texts import tidied
 from ..triplets import Box, GroundedTriplet
 from .repair import ImageSizes, Place, Repair
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def read_dior_rsvg(
@@ -58,16 +63,16 @@ def read_split_numbers(split_files: Mapping[str, Path], log: DefectLog) -> dict[
     """Split of each object's number; the first split that names it counts."""
     splits: dict[int, str] = {}
     for split, file in split_files.items():
-        for line_number, line in enumerate(file.read_text().splitlines(), start=1):
+        for line_number, line in enumerate(read_text(file).splitlines(), start=1):
             text = line.strip()
-            if not text.isdigit():
+            if not NUMBER.fullmatch(text):
                 if text:
-                    log.add(file, f"line {line_number}", "not a number", "set aside", text)
+                    log.add(file, f"line {line_number}", "not a number", SET_ASIDE, shown(text))
                 continue
             number = int(text)
             if number in splits:
                 detail = f"{text}: is in {splits[number]} already"
-                log.add(file, f"line {line_number}", "object in two splits", "set aside", detail)
+                log.add(file, f"line {line_number}", "object in two splits", SET_ASIDE, detail)
             else:
                 splits[number] = split
     return splits
@@ -76,7 +81,7 @@ def read_split_numbers(split_files: Mapping[str, Path], log: DefectLog) -> dict[
 def parsed(file: Path) -> ET.Element:
     try:
         return ET.parse(file).getroot()
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError, ValueError) as error:  # the latter two: of its encoding
         raise ValueError(f"{file}: not valid XML ({error}); fetch the file again") from error
 
 
@@ -87,18 +92,25 @@ def read_object(
     if split is None:
         repair.set_aside(place, "object in no split", element.findtext("description") or "")
         return None
-    image = (root.findtext("filename") or "").strip()
-    category = (element.findtext("name") or "").strip().lower()
-    if not image or not category:
-        repair.set_aside(place, "no image or category", f"{image!r}, {category!r}")
+    image, name = root.findtext("filename") or "", element.findtext("name") or ""
+    category = tidied(name).lower()
+    if not image.strip() or not category:
+        repair.set_aside(place, "no image or category", f"{shown(image)}, {shown(name)}")
         return None
     box = box_of(element)
     if box is None:
-        repair.set_aside(place, "no four numbers", ET.tostring(element, "unicode"))
+        corners = [element.findtext(f"bndbox/{name}") for name in CORNERS]
+        repair.set_aside(place, "no four numbers", shown(corners))
         return None
-    report_other_size(place, root, image, repair)
-    sentence = element.findtext("description") or ""
-    return repair(place, image=image, box=box, sentence=sentence, category=category, split=split)
+    return repair(
+        place,
+        image=image.strip(),
+        box=box,
+        sentence=element.findtext("description") or "",
+        category=category,
+        split=split,
+        stated_size=stated_size(root),
+    )
 
 
 def box_of(element: ET.Element) -> Box | None:
@@ -109,10 +121,9 @@ def box_of(element: ET.Element) -> Box | None:
     return x1, y1, x2, y2
 
 
-def report_other_size(place: Place, root: ET.Element, image: str, repair: Repair) -> None:
-    """Report an image whose size is not what its XML file says; the image is what counts."""
-    stated = (root.findtext("size/height"), root.findtext("size/width"))
-    actual = repair.image_sizes(image)
-    if actual is not None and None not in stated and stated != tuple(map(str, actual)):
-        detail = f"{image}: {stated} (height, width) in the file, the image has {actual}"
-        repair.log.add(place.file, place.place, "another image size", KEPT, detail)
+def stated_size(root: ET.Element) -> tuple[int, int] | None:
+    """(height, width) of the image as the file has them; None where it has none."""
+    height, width = ((root.findtext(f"size/{side}") or "").strip() for side in ("height", "width"))
+    if not NUMBER.fullmatch(height) or not NUMBER.fullmatch(width):
+        return None
+    return int(height), int(width)

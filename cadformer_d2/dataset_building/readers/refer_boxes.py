@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...data.masks import mask_box_xyxy, united_mask
-from ...data.refer import ANNOTATION_KEYS, IMAGE_KEYS, REFS_FILE, read_annotation_files
-from ..defects import DefectLog
+from ...data.annotation_files import REFS_FILE, read_annotation_files
+from ...data.defect_report import DefectReport, UnusableRecordError
+from ...data.masks import mask_box_xyxy
+from ..defects import SET_ASIDE, DefectLog
 from ..triplets import GroundedTriplet
 from .repair import ImageSizes, Place, Repair
 
@@ -21,37 +22,32 @@ def read_refer_boxes(
         log: receives every defect.
 
     Raises:
-        FileNotFoundError, ValueError: the files are missing or damaged.
+        FileNotFoundError, ValueError: the files are missing or damaged as a whole.
     """
-    refs, instances = read_annotation_files(annotations)
-    targets = {entry["id"]: entry for entry in instances["annotations"]}
-    pictures = {entry["id"]: entry for entry in instances["images"]}
-    names = {entry["id"]: entry["name"] for entry in instances["categories"]}
+    report = DefectReport(lenient=True)
+    files = read_annotation_files(annotations, report)
+    for kind, messages in report.offenders.items():
+        for message in messages:
+            log.add(annotations / REFS_FILE, "an entry", kind, SET_ASIDE, message)
     repair = Repair(image_sizes, log)
     triplets = []
-    for ref in refs:
+    for ref in files.refs:
         place = Place(annotations / REFS_FILE, f"ref {ref['ref_id']}")
-        target, picture = targets.get(ref["ann_id"], {}), pictures.get(ref["image_id"], {})
-        is_complete = set(target) >= ANNOTATION_KEYS and set(picture) >= IMAGE_KEYS
-        if not is_complete or ref["category_id"] not in names:
-            repair.set_aside(place, "ref without annotation, image or category", "")
-            continue
         try:
-            mask = united_mask(
-                target["segmentation"], height=picture["height"], width=picture["width"]
-            )
-        except ValueError as error:
-            repair.set_aside(place, "unreadable mask", str(error))
+            target = files.target_of(ref)
+        except UnusableRecordError as defect:
+            repair.set_aside(place, defect.kind, str(defect))
             continue
-        x1, y1, x2, y2 = mask_box_xyxy(mask)
+        x1, y1, x2, y2 = mask_box_xyxy(target.mask)
         for sentence in ref["sentences"]:
             triplet = repair(
                 place,
-                image=picture["file_name"],
+                image=target.image_name,
                 box=(x1, y1, x2, y2),
                 sentence=sentence.get("sent", ""),
-                category=names[ref["category_id"]],
+                category=target.category,
                 split=ref["split"],
+                stated_size=(target.height, target.width),
             )
             if triplet is not None:
                 triplets.append(triplet)

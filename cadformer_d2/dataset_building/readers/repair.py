@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ...data.masks import FARTHEST_COORDINATE
+from ...data.plain_files import path_inside
 from ..defects import KEPT, REPAIRED, SET_ASIDE, DefectLog
+from ..texts import plain_text, tidied
 from ..triplets import Box, GroundedTriplet
 
-# (height, width) of an image by its file name; None where the image is missing.
+# (height, width) of an image, turned as its EXIF data say, by its file name; None where the image
+# is missing. Raises ValueError where it cannot be read.
 ImageSizes = Callable[[str], tuple[int, int] | None]
 # A box smaller than this on a side encloses nothing that can be segmented.
 SMALLEST_SIDE = 1.0  # pixel
@@ -30,9 +34,10 @@ class Place:
 class Repair:
     """Applies the rules to one raw triplet after the other and reports what they did.
 
-    Rules: corners in the wrong order are sorted; a box is cut at the image's border; spaces are
-    single and at no end. Set aside are: an image that is missing, a box of which less than a pixel
-    is left, an empty sentence, a triplet that was there before.
+    Rules: corners in the wrong order are sorted; a box is cut at the image's border; texts are
+    tidied (see ``tidied``). Set aside are: an image that is missing, unreadable, outside its folder
+    or not of the size the source states; a box with coordinates of no image, or of which less than
+    a pixel is left; an empty sentence; a triplet that was there before.
     """
 
     def __init__(self, image_sizes: ImageSizes, log: DefectLog):
@@ -41,15 +46,30 @@ class Repair:
         self.seen: set[tuple] = set()
 
     def __call__(
-        self, place: Place, *, image: str, box: Box, sentence: str, category: str, split: str
+        self,
+        place: Place,
+        *,
+        image: str,
+        box: Box,
+        sentence: Any,
+        category: str,
+        split: str,
+        stated_size: tuple[int, int] | None = None,
     ) -> GroundedTriplet | None:
-        """The triplet after the rules, or None if it was set aside."""
-        size = self.image_sizes(image)
-        if size is None:
-            self.set_aside(place, "missing image", image)
+        """The triplet after the rules, or None if it was set aside.
+
+        Args:
+            sentence: of any type; anything but a text is set aside.
+            stated_size: (height, width) of the image according to the source.
+        """
+        found = self.find_image(place, image)
+        if found is None:
+            return None
+        image, size = found
+        if not self.is_drawn_on(place, image, size, stated_size, box):
             return None
         mended_box = self.mend_box(place, box, size)
-        mended_sentence = self.mend_sentence(place, sentence)
+        mended_sentence = self.mend_text(place, "sentence", sentence)
         if mended_box is None or mended_sentence is None:
             return None
         triplet = GroundedTriplet(
@@ -68,9 +88,54 @@ class Repair:
     def repaired(self, place: Place, kind: str, found: object, made: object) -> None:
         self.log.add(place.file, place.place, kind, REPAIRED, f"{found} -> {made}")
 
+    def find_image(self, place: Place, name: str) -> tuple[str, tuple[int, int]] | None:
+        """The name under which an image is there, and its size; None if it was set aside."""
+        kind, detail = "missing image", name
+        for candidate in dict.fromkeys((name, tidied(name))):
+            try:
+                path_inside(Path(), candidate)
+                size = self.image_sizes(candidate)
+            except ValueError as error:
+                kind, detail = "unusable image", str(error)
+                continue
+            if size is not None:
+                if candidate != name:
+                    self.repaired(place, "image's name not plain", repr(name), candidate)
+                return candidate, size
+        self.set_aside(place, kind, detail)
+        return None
+
+    def is_drawn_on(
+        self,
+        place: Place,
+        image: str,
+        size: tuple[int, int],
+        stated: tuple[int, int] | None,
+        box: Box,
+    ) -> bool:
+        """Whether a box is in the pixels of this very picture; False if it was set aside.
+
+        A source that states another size has its boxes from a resized copy or, where the sides are
+        swapped, from the picture as it was before its EXIF data turned it. Some programs state the
+        sides of before and have boxes of after: a box that fits the turned picture alone says so.
+        """
+        if stated is None or stated == size:
+            return True
+        (height, width), (stated_height, stated_width) = size, stated
+        detail = (
+            f"{image} has {width} x {height} pixels (turned as its EXIF data say), the source "
+            f"says {stated_width} x {stated_height}"
+        )
+        is_turned = stated == size[::-1] and is_within(box, size) and not is_within(box, stated)
+        if is_turned:
+            self.log.add(place.file, place.place, "another image size", KEPT, detail)
+        else:
+            self.set_aside(place, "another image size", f"{detail}; correct box and size")
+        return is_turned
+
     def mend_box(self, place: Place, box: Box, size: tuple[int, int]) -> Box | None:
-        if not all(map(math.isfinite, box)):
-            self.set_aside(place, "box is not finite", str(box))
+        if not all(abs(number) <= FARTHEST_COORDINATE for number in box):  # not a NaN either
+            self.set_aside(place, "coordinates of no image", str(box))
             return None
         ordered = ordered_corners(box)
         if ordered != box:
@@ -85,14 +150,27 @@ class Repair:
             self.repaired(place, "box past the border", ordered, clipped)
         return clipped
 
-    def mend_sentence(self, place: Place, sentence: str) -> str | None:
-        mended = " ".join(sentence.split())
-        if not mended:
-            self.set_aside(place, "empty sentence", repr(sentence))
+    def mend_text(self, place: Place, what: str, text: Any) -> str | None:
+        """A sentence or a name, tidied; None if it was set aside."""
+        try:
+            text = plain_text(text)
+        except ValueError as error:
+            self.set_aside(place, f"{what} is no text", str(error))
             return None
-        if mended != sentence:
-            self.repaired(place, "repeated or outer spaces", repr(sentence), repr(mended))
+        mended = tidied(text)
+        if not mended:
+            self.set_aside(place, f"empty {what}", repr(text))
+            return None
+        if mended != text:
+            is_spaces = mended == " ".join(text.split())
+            kind = "repeated or outer spaces" if is_spaces else "quotes or unseen characters"
+            self.repaired(place, kind, repr(text), repr(mended))
         return mended
+
+
+def is_within(box: Box, size: tuple[int, int]) -> bool:
+    """Whether a box, its corners in any order, lies in an image of (height, width)."""
+    return clipped_box(box, size) == box
 
 
 def ordered_corners(box: Box) -> Box:

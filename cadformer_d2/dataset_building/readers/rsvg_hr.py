@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..defects import KEPT, DefectLog
+from ..texts import spreadsheet_fields
 from ..triplets import Box, GroundedTriplet
-from .repair import ImageSizes, Place, Repair, clipped_box
+from .repair import ImageSizes, Place, Repair, is_within
 
 # The image's name says what its target is; the right side is RRSIS-HR's name for it.
 CATEGORY_OF_ENDING = {
@@ -56,7 +57,7 @@ class LineReader:
         self.repair = repair
 
     def read(self, line: bytes, split: str) -> GroundedTriplet | None:
-        fields = self.decoded(line).split(",")
+        fields = self.split(self.decoded(line))
         image, category = fields[0], category_of(fields[0])
         if category is None:
             self.repair.set_aside(self.place, "no category in the image's name", image)
@@ -78,9 +79,17 @@ class LineReader:
             self.place, image=image, box=box, sentence=sentence, category=category, split=split
         )
 
+    def split(self, line: str) -> list[str]:
+        """Fields of a line, without the quotes of a spreadsheet."""
+        fields = spreadsheet_fields(line)
+        if fields is None:
+            return line.split(",")
+        self.repair.repaired(self.place, "quotes or unseen characters", line, fields)
+        return fields
+
     def decoded(self, line: bytes) -> str:
         try:
-            return line.decode("utf-8")
+            return line.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = line.decode("latin-1")
             self.repair.repaired(self.place, "not UTF-8, read as latin-1", line, text)
@@ -88,8 +97,12 @@ class LineReader:
 
     def without_decimal_comma(self, image: str, numbers: list[str]) -> Box | None:
         """The box that five numbers mean, or None where they do not say which."""
-        size = self.repair.image_sizes(image)
-        readings = [box for box in decimal_comma_readings(numbers) if is_inside(box, size)]
+        found_image = self.repair.find_image(self.place, image)
+        if found_image is None:
+            return None
+        readings = [
+            box for box in decimal_comma_readings(numbers) if is_inside(box, found_image[1])
+        ]
         found = ",".join(numbers)
         if len(readings) != 1:
             self.repair.set_aside(self.place, "five numbers, no single reading", found)
@@ -125,7 +138,6 @@ def decimal_comma_readings(numbers: list[str]) -> Iterator[Box]:
                 yield box
 
 
-def is_inside(box: Box, size: tuple[int, int] | None) -> bool:
-    """Whether a box has its corners in order and, where the image's size is known, lies in it."""
-    in_order = box[0] < box[2] and box[1] < box[3]
-    return in_order and (size is None or clipped_box(box, size) == box)
+def is_inside(box: Box, size: tuple[int, int]) -> bool:
+    """Whether a box has its corners in order and lies in an image of (height, width)."""
+    return box[0] < box[2] and box[1] < box[3] and is_within(box, size)

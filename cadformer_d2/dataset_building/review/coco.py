@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 from pycocotools import mask as coco_mask
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
-from ...data.masks import united_mask
+from ...data.masks import Coordinate, united_mask
 from ...data.refer_writer import category_entries
 from ...structures import RunLengthMask, json_mask
 from ..images import decoded
-from .items import Answer, ReviewImage, ReviewItem, answer_of_mask, copy_image, read_entries
+from .items import (
+    Answer,
+    ReviewImage,
+    ReviewItem,
+    Side,
+    answer_of_mask,
+    copy_image,
+    read_labels,
+    refuse_other_size,
+)
 
 LABELS = "instances_default.json"  # the name CVAT gives and expects
 IMAGES = "images"
 CVAT_LABELS = "cvat_labels.json"
+
+
+class _Image(TypedDict):
+    id: int | str
+    file_name: str
+    height: NotRequired[Side | None]
+    width: NotRequired[Side | None]
+
+
+class _Annotation(TypedDict):
+    id: int | str
+    image_id: int | str
+    segmentation: NotRequired[Any]  # united_mask looks at it
+    bbox: NotRequired[list[Coordinate] | None]  # x, y, width, height
+    attributes: NotRequired[dict[str, Any] | None]
+
+
+class _Labels(TypedDict):
+    images: list[_Image]
+    annotations: list[_Annotation]
+
+
+_LABELS = TypeAdapter(_Labels)
 
 
 def export_coco(images: Sequence[ReviewImage], source: Path, folder: Path) -> None:
@@ -89,24 +123,26 @@ def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
 
     Raises:
         FileNotFoundError: no label file.
-        ValueError: an annotation about no target.
+        ValueError: an annotation about no target, of no area, or on another size than the image's.
     """
     path = folder / LABELS
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; put the tool's COCO export there")
     given = {image.shown_name: image for image in images}
-    listed = {
-        entry["id"]: given.get(entry["file_name"])
-        for entry in read_entries(path, "images", ("id", "file_name"))
-    }
+    labels = read_labels(path, _LABELS)
+    listed = {entry["id"]: given.get(entry["file_name"]) for entry in labels["images"]}
+    for entry in labels["images"]:
+        image = listed[entry["id"]]
+        if image is not None:
+            refuse_other_size(path, image, entry, "height", "width")
     masks: dict[int, list[RunLengthMask]] = {
         item.target_id: [] for image in listed.values() if image for item in image.items
     }
-    for entry in read_entries(path, "annotations", ("id", "image_id", "segmentation")):
+    for entry in labels["annotations"]:
         image = listed.get(entry["image_id"])
         if image is None:
             raise ValueError(f"{path}: annotation {entry['id']} is of an image not given out")
-        mask = united_mask(entry["segmentation"], height=image.height, width=image.width)
+        mask = annotated_mask(entry, image, f"{path}: annotation {entry['id']} of {image.name}")
         item = annotated_item(entry, mask, image)
         if item is None:
             raise ValueError(
@@ -120,8 +156,27 @@ def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
             yield answer_of_mask(item, decoded(coco_mask.merge(parts)) if parts else empty)
 
 
+def annotated_mask(entry: _Annotation, image: ReviewImage, where: str) -> RunLengthMask:
+    """The mask of an annotation; of a rectangle, which CVAT writes without outline, its box.
+
+    Raises:
+        ValueError: there is neither, or it is no mask of the image.
+    """
+    outlines = entry.get("segmentation") or []
+    box = entry.get("bbox") or []
+    if not outlines and len(box) == 4 and min(box[2:]) > 0:
+        x, y, width, height = box
+        outlines = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+    if not outlines:
+        raise ValueError(f"{where} has neither an outline nor a box")
+    try:
+        return united_mask(outlines, height=image.height, width=image.width)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
 def annotated_item(
-    entry: Mapping[str, Any], mask: RunLengthMask, image: ReviewImage
+    entry: _Annotation, mask: RunLengthMask, image: ReviewImage
 ) -> ReviewItem | None:
     """The target an annotation is about."""
     named = {str(entry["id"]), str((entry.get("attributes") or {}).get("target"))}

@@ -9,19 +9,20 @@ from pathlib import Path
 import cv2
 import jinja2
 import numpy as np
+from pydantic import TypeAdapter
 
-from ...data.plain_files import read_json
 from ...visualization import PREDICTION_COLOUR, draw_mask
 from ..boxes import box_window, grown_box
 from ..images import decoded, read_rgb
 from ..workspace import ACCEPTED, REJECTED
-from .items import Answer, ReviewImage, ReviewItem
+from .items import Answer, ReviewImage, ReviewItem, read_labels
 
 PAGE, DECISIONS = "contact_sheet.html", "decisions.json"
 # What is shown around a box, as a share of its sides, and the least of it in pixels.
 MARGIN, LEAST_MARGIN = 0.5, 16
 LARGEST_SIDE = 384  # pixels of a picture on the page
 JPEG_QUALITY = 85
+_DECISIONS = TypeAdapter(dict[str, str])  # verdict by target
 
 
 def export_contact_sheet(images: Sequence[ReviewImage], source: Path, folder: Path) -> None:
@@ -88,10 +89,13 @@ def import_contact_sheet(images: Sequence[ReviewImage], folder: Path) -> Iterato
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; save it from {PAGE} and put it there")
     items = {str(item.target_id): item for image in images for item in image.items}
-    for target_id, verdict in read_json(path).items():
+    for target_id, verdict in read_labels(path, _DECISIONS).items():
         if target_id not in items:
             raise ValueError(f"{path}: target {target_id} is not on this page")
         if verdict not in (ACCEPTED, REJECTED):
             raise ValueError(f"{path}: target {target_id} is {verdict!r}, neither of both")
         item = items[target_id]
-        yield Answer(item, decoded(item.mask) if verdict == ACCEPTED else None, verdict == REJECTED)
+        mask = decoded(item.mask)
+        if verdict == ACCEPTED and not mask.any():
+            raise ValueError(f"{path}: target {target_id} is accepted, but its mask is empty")
+        yield Answer(item, mask if verdict == ACCEPTED else None, verdict == REJECTED)

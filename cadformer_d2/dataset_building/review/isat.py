@@ -5,15 +5,47 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from ..images import decoded
 from ..outlines import Ring, mask_rings
-from .items import Answer, ReviewImage, ReviewItem, answer_of_rings, copy_image, read_entries
+from .items import (
+    Answer,
+    Point,
+    ReviewImage,
+    ReviewItem,
+    Side,
+    answer_of_rings,
+    copy_image,
+    read_labels,
+    refuse_other_size,
+)
 
 # ISAT's own category for what is cut out of a polygon below.
 HOLE_CATEGORY = "__background__"
-REQUIRED = ("category", "segmentation", "layer")
+
+
+class _Object(TypedDict):
+    category: str
+    segmentation: list[Point]
+    layer: float
+    group: NotRequired[int | str | None]
+
+
+class _Information(TypedDict):
+    height: NotRequired[Side | None]
+    width: NotRequired[Side | None]
+
+
+class _Labels(TypedDict):
+    objects: list[_Object]
+    info: NotRequired[_Information]
+
+
+_LABELS = TypeAdapter(_Labels)
 
 
 def export_isat(images: Sequence[ReviewImage], source: Path, folder: Path) -> None:
@@ -60,15 +92,18 @@ def import_isat(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
     """Answers of every image whose label file is there.
 
     Raises:
-        ValueError: an object that belongs to no target, or is no polygon.
+        ValueError: a file drawn on another size, or an object that belongs to no target, is no
+            polygon, or lies nowhere.
     """
     for image in images:
         path = folder / image.label_file
         if not path.is_file():
             continue
         rings: dict[int, list[Ring]] = {item.target_id: [] for item in image.items}
-        for position, entry in enumerate(read_entries(path, "objects", REQUIRED)):
-            item = image.item(entry.get("group"))
+        labels = read_labels(path, _LABELS)
+        refuse_other_size(path, image, labels.get("info", {}), "height", "width")
+        for position, entry in enumerate(labels["objects"]):
+            item = image.item(number_of(entry.get("group")))
             if item is None:
                 numbers = ", ".join(str(item.number) for item in image.items)
                 raise ValueError(
@@ -77,8 +112,15 @@ def import_isat(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
                 )
             if len(entry["segmentation"]) < 3:
                 raise ValueError(f"{path}: object {position} has fewer than three points")
-            points = tuple((float(x), float(y)) for x, y in entry["segmentation"])
             is_hole = entry["category"] == HOLE_CATEGORY
-            rings[item.target_id].append(Ring(points, is_hole, layer=int(entry["layer"])))
+            ring = Ring(tuple(entry["segmentation"]), is_hole, layer=int(entry["layer"]))
+            rings[item.target_id].append(ring)
         for item in image.items:
             yield answer_of_rings(image, item, rings[item.target_id])
+
+
+def number_of(group: int | str | None) -> int | None:
+    """ISAT writes no group as an empty text, and in some versions a number as a text."""
+    if group is None or group == "":
+        return None
+    return int(group) if str(group).isdecimal() else -1

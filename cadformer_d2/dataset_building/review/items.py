@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, TypeAdapter
 
 from ...atomic_files import written_whole
+from ...data.masks import Coordinate
 from ...data.plain_files import read_json
+from ...data.validation import checked
 from ...structures import RunLengthMask
 from ..images import decoded
 from ..outlines import Ring, mask_rings, paint
 from ..workspace import as_text
 
 MANIFEST = "review.json"
+
+Point = tuple[Coordinate, Coordinate]  # x, y in image pixels
+Side = Annotated[int, Field(gt=0)]  # of an image, pixels
 
 
 @dataclass(frozen=True)
@@ -91,12 +97,16 @@ def read_manifest(folder: Path) -> tuple[str, list[ReviewImage]]:
 
     Raises:
         FileNotFoundError: the folder is not one that the step 'export' made.
+        ValueError: the file is damaged.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; name a folder that the step 'export' made")
     content = read_json(path)
-    return content["tool"], [image_from(entry) for entry in content["images"]]
+    try:
+        return content["tool"], [image_from(entry) for entry in content["images"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); export the review again") from error
 
 
 def image_from(entry: dict[str, Any]) -> ReviewImage:
@@ -119,20 +129,32 @@ def copy_image(image: ReviewImage, source: Path, folder: Path) -> None:
     shutil.copyfile(source / image.name, folder / image.shown_name)
 
 
-def read_entries(path: Path, key: str, required: Iterable[str]) -> list[dict[str, Any]]:
-    """The list that a tool's file has under a key.
+def read_labels(path: Path, schema: TypeAdapter) -> Any:
+    """What a tool's file says, with the types of the schema.
 
     Raises:
-        ValueError: there is none, or an entry lacks what is required; the message names it.
+        ValueError: it does not fit; the message names the file and the first place that does not.
     """
     content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get(key), list):
-        raise ValueError(f"{path}: has no list {key!r}; was it saved by this tool?")
-    for position, entry in enumerate(content[key]):
-        missing = sorted(set(required) - set(entry))
-        if missing:
-            raise ValueError(f"{path}: entry {position} of {key!r} lacks {missing[0]!r}")
-    return content[key]
+    try:
+        return checked(schema, content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; was it saved by this tool?") from error
+
+
+def refuse_other_size(path: Path, image: ReviewImage, entry: Mapping[str, Any], *keys: str) -> None:
+    """Raise ValueError where labels were drawn on another size than the image given out.
+
+    Args:
+        entry: where the file says the size.
+        keys: of height and width; a size that is not said is taken for the image's.
+    """
+    said, size = tuple(entry.get(key) for key in keys), (image.height, image.width)
+    if None not in said and said != size:
+        raise ValueError(
+            f"{path}: drawn on a picture of {said[0]} x {said[1]} pixels (height, width), "
+            f"{image.name} has {size[0]} x {size[1]}; open the picture that was given out"
+        )
 
 
 def answer_of_rings(image: ReviewImage, item: ReviewItem, rings: Iterable[Ring]) -> Answer:

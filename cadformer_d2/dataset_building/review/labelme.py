@@ -4,29 +4,52 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import cv2
 import numpy as np
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from ..images import decoded
 from ..outlines import Ring, mask_rings
 from .items import (
     Answer,
+    Point,
     ReviewImage,
     ReviewItem,
+    Side,
     answer_of_mask,
     answer_of_rings,
     copy_image,
-    read_entries,
+    read_labels,
+    refuse_other_size,
 )
 
 # LabelMe has no holes: a polygon of this label empties what it encloses in its group.
 HOLE_LABEL = "hole"
 FORMAT_VERSION = "5.5.0"
-REQUIRED = ("label", "points", "shape_type")
+CIRCLE_CORNERS = 72  # of the polygon that stands for a circle; its area is 0.1 % too small
+
+
+class _Shape(TypedDict):
+    label: str
+    points: list[Point]
+    shape_type: str
+    group_id: NotRequired[int | None]
+    mask: NotRequired[str | None]  # a PNG in base64
+
+
+class _Labels(TypedDict):
+    shapes: list[_Shape]
+    imageHeight: NotRequired[Side | None]
+    imageWidth: NotRequired[Side | None]
+
+
+_LABELS = TypeAdapter(_Labels)
 
 
 def export_labelme(images: Sequence[ReviewImage], source: Path, folder: Path) -> None:
@@ -69,7 +92,8 @@ def import_labelme(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answ
     """Answers of every image whose label file is there.
 
     Raises:
-        ValueError: a shape that belongs to no target, or of a kind that encloses nothing.
+        ValueError: a file drawn on another size, a shape that belongs to no target or lies nowhere,
+            or of a kind that encloses nothing.
     """
     for image in images:
         path = folder / image.label_file
@@ -77,18 +101,20 @@ def import_labelme(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answ
             continue
         rings: dict[int, list[Ring]] = {item.target_id: [] for item in image.items}
         masks: dict[int, list[np.ndarray]] = {item.target_id: [] for item in image.items}
-        for position, shape in enumerate(read_entries(path, "shapes", REQUIRED)):
-            item = image.item(shape.get("group_id"))
+        labels = read_labels(path, _LABELS)
+        refuse_other_size(path, image, labels, "imageHeight", "imageWidth")
+        for position, shape in enumerate(labels["shapes"]):
+            where, item = f"{path}: shape {position}", image.item(shape.get("group_id"))
             if item is None:
                 numbers = ", ".join(str(item.number) for item in image.items)
                 raise ValueError(
-                    f"{path}: shape {position} ({shape['label']!r}) has group_id "
+                    f"{where} ({shape['label']!r}) has group_id "
                     f"{shape.get('group_id')}; this image's targets are {numbers}"
                 )
             if shape["shape_type"] == "mask":
-                masks[item.target_id].append(shape_mask(shape, image))
+                masks[item.target_id].append(shape_mask(shape, image, where))
             else:
-                rings[item.target_id].append(shape_ring(shape, f"{path}: shape {position}"))
+                rings[item.target_id].append(shape_ring(shape, where))
         for item in image.items:
             answer = answer_of_rings(image, item, rings[item.target_id])
             parts = masks[item.target_id]
@@ -98,25 +124,64 @@ def import_labelme(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answ
             yield answer
 
 
-def shape_ring(shape: dict[str, Any], where: str) -> Ring:
-    """A polygon, or the two corners of a rectangle, as a ring."""
-    points = [(float(x), float(y)) for x, y in shape["points"]]
-    if shape["shape_type"] == "rectangle" and len(points) >= 2:
+def shape_ring(shape: _Shape, where: str) -> Ring:
+    """A polygon, the two corners of a rectangle, or a circle's centre and a point of it, as a ring.
+
+    Raises:
+        ValueError: another shape, which encloses nothing.
+    """
+    kind, points = shape["shape_type"], shape["points"]
+    if kind == "rectangle" and len(points) >= 2:
         (x1, y1), (x2, y2) = points[0], points[-2 if len(points) == 4 else -1]
         points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
-    elif shape["shape_type"] != "polygon" or len(points) < 3:
+    elif kind == "circle" and len(points) == 2:
+        points = circle(*points)
+    elif kind != "polygon" or len(points) < 3:
         raise ValueError(
-            f"{where} is a {shape['shape_type']} of {len(points)} points; draw polygons, "
-            "rectangles or masks"
+            f"{where} is a {kind} of {len(points)} points; draw polygons, rectangles, circles or "
+            "masks"
         )
     return Ring(tuple(points), is_hole=shape["label"] == HOLE_LABEL)
 
 
-def shape_mask(shape: dict[str, Any], image: ReviewImage) -> np.ndarray:
-    """A mask that LabelMe's own models drew: a PNG, and the pixels of its first and last corner."""
-    content = np.frombuffer(base64.b64decode(shape["mask"]), np.uint8)
-    part = np.asarray(cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)).astype(bool)
-    left, top = (int(round(number)) for number in shape["points"][0])
+def circle(centre: Point, on_line: Point) -> list[Point]:
+    radius = math.dist(centre, on_line)
+    angles = np.arange(CIRCLE_CORNERS) * 2 * math.pi / CIRCLE_CORNERS
+    return [
+        (centre[0] + radius * math.cos(angle), centre[1] + radius * math.sin(angle))
+        for angle in angles
+    ]
+
+
+def shape_mask(shape: _Shape, image: ReviewImage, where: str) -> np.ndarray:
+    """A mask that LabelMe's own models drew: a PNG, and the pixels of its first and last corner.
+
+    What reaches past the image's border is left out.
+
+    Raises:
+        ValueError: there is no PNG in it, or no corner.
+    """
+    text = shape.get("mask")
+    if not shape["points"] or not text:
+        raise ValueError(f"{where} is a mask without pixels or corners")
+    part = png_mask(text, where)
+    left, top = (round(number) for number in shape["points"][0])
     mask = np.zeros((image.height, image.width), bool)
-    mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+    bottom, right = min(top + part.shape[0], image.height), min(left + part.shape[1], image.width)
+    first_row, first_column = max(0, top), max(0, left)
+    if first_row < bottom and first_column < right:
+        inside = part[first_row - top : bottom - top, first_column - left : right - left]
+        mask[first_row:bottom, first_column:right] = inside
     return mask
+
+
+def png_mask(text: str, where: str) -> np.ndarray:
+    """(height, width) bool of a PNG in base64."""
+    try:
+        content = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+        pixels = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
+    except (ValueError, cv2.error) as error:
+        raise ValueError(f"{where}: its mask cannot be read ({error})") from error
+    if pixels is None:
+        raise ValueError(f"{where}: its mask is no picture")
+    return np.asarray(pixels) > 0

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...layers.attention import PixelWordAttention
 from ...layers.gate import LanguageGate
+from ...layers.initialization import initialize_linear
 from ...structures import StageOutput, TextFeatures
 from .build import ALIGNMENT_REGISTRY
 from .pwam import PWAM
@@ -62,6 +63,7 @@ class ChannelModulation(nn.Module):
         self.weigh = nn.Sequential(
             nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim), nn.Sigmoid()
         )
+        self.apply(initialize_linear)
 
     def forward(self, visual: Tensor) -> Tensor:
         """From V (B, N, C) to weights (B, 1, C) in (0, 1)."""

@@ -41,6 +41,11 @@ class TCMD(OAD):
             num_heads, ffn_dim, dropout: of the Transformer layers.
             convolutions: the other arguments of OAD.
         """
+        if hidden_dim % num_heads:
+            raise ValueError(
+                f"MODEL.DECODER.HIDDEN_DIM {hidden_dim} cannot be shared evenly by "
+                f"MODEL.DECODER.NUM_HEADS {num_heads}"
+            )
         super().__init__(hidden_dim=hidden_dim, **convolutions)
         self.text_projection = (
             nn.Identity() if text_dim == hidden_dim else nn.Linear(text_dim, hidden_dim)

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from ...layers.initialization import initialize_linear
 from ...structures import TextFeatures
 from .build import NECK_REGISTRY
 
@@ -99,6 +100,7 @@ class LGCE(nn.Module):
                 for name, number in NUM_BLOCKS.items()
             }
         )
+        self.apply(initialize_linear)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from ...layers.attention import PixelWordAttention
+from ...layers.initialization import initialize_linear
 from ...structures import TextFeatures
 from .build import NECK_REGISTRY
 from .cross_scale import CrossScaleNeck, mixed_dim
@@ -29,6 +30,7 @@ class TextAwareBlock(nn.Module):
         self.mlp = nn.Sequential(
             nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)
         )
+        self.mlp.apply(initialize_linear)
 
     def forward(self, mixed: Tensor, text: TextFeatures) -> Tensor:
         """(B, dim, h, w) to (B, dim, h, w)."""

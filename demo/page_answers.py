@@ -1,0 +1,154 @@
+"""From what a person gave the page to what it shows: checked, answered, put into words and files.
+
+What the person can mend is a gradio.Error, whose text the page shows.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import cv2
+import gradio
+import numpy as np
+
+from cadformer_d2.atomic_files import written_whole
+from cadformer_d2.data.picture_file import picture_size
+from cadformer_d2.inference import ReferredMask, RefSegPredictor
+
+try:
+    from cadformer_d2.inference.pieces import mask_polygons
+
+    FILES_LABEL = "Mask and polygons"
+except ImportError:
+    mask_polygons, FILES_LABEL = None, "Mask (polygons need the extra geo)"
+
+LARGEST_SIDE = 6000  # pixels; larger scenes are for tools/segment_raster.py
+LONGEST_SENTENCE = 500  # characters; the network reads some 300 of them
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An image and what was said about it."""
+
+    image: np.ndarray  # (height, width, 3) uint8 RGB
+    answers: list[ReferredMask]
+
+    @property
+    def bytes(self) -> int:
+        return self.image.nbytes + sum(
+            answer.probability.nbytes + answer.mask.nbytes for answer in self.answers
+        )
+
+
+def refusal(message: str) -> gradio.Error:
+    """What the page shows; it is the user's to mend, so the server's log has nothing of it."""
+    return gradio.Error(message, print_exception=False)
+
+
+def uploaded_file(payload: Any) -> str | None:
+    """The path of what was uploaded, whatever it is."""
+    return None if payload is None else payload.path
+
+
+def share(value: Any) -> float:
+    """The value of a slider between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise refusal("Threshold and opacity are numbers between 0 and 1.")
+    return float(value)
+
+
+def readable_sentences(predictor: RefSegPredictor, sentences: list[str]) -> list[str]:
+    """Those of the sentences that say something, without characters that nobody sees.
+
+    Raises:
+        gradio.Error: none of them, or one that is too long or has no word in it.
+    """
+    visible = [
+        "".join(c for c in " ".join((sentence or "").split()) if c.isprintable())
+        for sentence in sentences
+    ]
+    asked = [sentence for sentence in visible if sentence]
+    if not asked:
+        raise refusal("Say what you mean: the first sentence is empty.")
+    if max(map(len, asked)) > LONGEST_SENTENCE:
+        raise refusal(f"A sentence has more than {LONGEST_SENTENCE} characters; say it shorter.")
+    if not all(map(predictor.network_input.tokenizer.word_pieces, asked)):
+        raise refusal("A sentence has no word in it.")
+    return asked
+
+
+def readable_image(predictor: RefSegPredictor, path: str) -> np.ndarray:
+    """The image (height, width, 3) uint8 in the network's channel order.
+
+    Raises:
+        gradio.Error: it cannot be read, or is too large.
+    """
+    try:
+        # From the header, before the pixels take memory.
+        if max(picture_size(path)) <= LARGEST_SIDE:
+            return predictor.read(path, "RGB")
+    except (ValueError, OSError) as error:
+        raise refusal(
+            "This file cannot be read as an image. Try a JPEG, or a PNG of 8 bits a channel."
+        ) from error
+    raise refusal(
+        f"The image has more than {LARGEST_SIDE} pixels on a side; "
+        "tools/segment_raster.py is made for such scenes."
+    )
+
+
+def answer(predictor: RefSegPredictor, path: str | None, sentences: list[str]) -> Answered:
+    """What each sentence points at in the image.
+
+    Raises:
+        gradio.Error: no usable image or sentence; its text is shown on the page.
+    """
+    if not path:
+        raise refusal("There is no image yet: drop one, or pick an example.")
+    asked = readable_sentences(predictor, sentences)
+    image = readable_image(predictor, path)
+    answers = predictor(image, asked, channel_order=predictor.image_format)
+    shown = image if predictor.image_format == "RGB" else image[..., ::-1]
+    return Answered(np.ascontiguousarray(shown), answers)
+
+
+def verdict(predictor: RefSegPredictor, found: ReferredMask) -> str:
+    """A line of HTML: how sure the network is, in words a person reads."""
+    sure = f"score {found.score:.2f}" if found.mask.any() else "nothing found"
+    tokenizer = predictor.network_input.tokenizer
+    if tokenizer.is_truncated(found.expression):
+        sure += f"; only its first {tokenizer.max_tokens - 2} word pieces were read"
+    return f"<b>{html.escape(found.expression)}</b>: {sure}"
+
+
+def downloads(answers: list[ReferredMask], threshold: float, folder: Path) -> list[str]:
+    """A PNG mask and, with the extra ``geo``, pixel polygons of each answer.
+
+    Raises:
+        gradio.Error: they cannot be written.
+    """
+    contents = {}
+    for number, found in enumerate(answers, start=1):
+        mask = found.probability >= threshold
+        contents[f"mask{number}.png"] = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1]
+        if mask_polygons is None:
+            continue
+        features = [
+            {"type": "Feature", "geometry": shape, "properties": {"sentence": found.expression}}
+            for shape in mask_polygons(mask)
+        ]
+        collection = {"type": "FeatureCollection", "features": features}
+        contents[f"polygons{number}.geojson"] = json.dumps(collection).encode()
+    try:
+        folder = Path(mkdtemp(dir=folder))
+        for name, content in contents.items():
+            with written_whole(folder / name) as temporary:
+                temporary.write_bytes(content)
+    except OSError as error:
+        raise refusal(f"The files of the answer cannot be written: {error.strerror}.") from error
+    return [str(folder / name) for name in contents]

@@ -1,0 +1,59 @@
+"""What the page keeps of a session, so that a slider need not ask the network again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from page_answers import Answered
+
+
+class RecentAnswers:
+    """The last answers of each session, the most recent sessions of them; safe between threads."""
+
+    def __init__(
+        self, *, max_bytes: int, max_age: float, clock: Callable[[], float] = time.monotonic
+    ):
+        """
+        Args:
+            max_bytes: of all sessions together; the newest is kept whatever it takes.
+            max_age: seconds after which answers that nobody looks at are dropped.
+            clock: seconds.
+        """
+        self.max_bytes, self.max_age, self.clock = max_bytes, max_age, clock
+        self.kept: OrderedDict[str, tuple[float, Answered]] = OrderedDict()  # the newest last
+        self.lock = threading.Lock()
+
+    def put(self, session: str, answered: Answered) -> None:
+        with self.lock:
+            self._store(session, answered)
+
+    def get(self, session: str) -> Answered | None:
+        """A session's answers, which are the newest then; None where they were dropped."""
+        with self.lock:
+            self._drop_old()
+            if session not in self.kept:
+                return None
+            _, answered = self.kept[session]
+            self._store(session, answered)
+            return answered
+
+    def drop(self, session: str) -> None:
+        with self.lock:
+            self.kept.pop(session, None)
+
+    def _store(self, session: str, answered: Answered) -> None:
+        self.kept[session] = self.clock(), answered
+        self.kept.move_to_end(session)
+        self._drop_old()
+
+    def _drop_old(self) -> None:
+        total = sum(answered.bytes for _, answered in self.kept.values())
+        for session, (last_used, answered) in list(self.kept.items()):
+            is_old = self.clock() - last_used > self.max_age
+            if not is_old and (total <= self.max_bytes or len(self.kept) == 1):
+                return
+            del self.kept[session]
+            total -= answered.bytes
