@@ -41,12 +41,20 @@ class Placement:
     def of(cls, dataset: Any) -> Placement:
         """
         Raises:
-            ValueError: the raster's transform cannot be one.
+            ValueError: the raster's transform, or its ground control points, place nothing.
         """
         size = (dataset.height, dataset.width)
         points, points_crs = dataset.gcps
         if dataset.crs is None and points and points_crs is not None:
-            return cls(points_crs, from_gcps(points), size, tuple(points))
+            try:
+                placement = cls(points_crs, from_gcps(points), size, tuple(points))
+                placement.in_crs([(0, 0)])
+            except (RasterioError, CPLE_BaseError, ValueError) as error:
+                raise ValueError(
+                    f"{dataset.name} has {len(points)} ground control points that place nothing "
+                    f"({error}); three or more that lie on no line are needed"
+                ) from error
+            return placement
         transform = dataset.transform
         if not np.isfinite(transform[:6]).all() or transform.determinant == 0:
             raise ValueError(

@@ -225,6 +225,14 @@ def test_a_transform_that_places_nothing_is_named(tmp_path):
         Scene(path)
 
 
+@pytest.mark.parametrize("num_points", [1, 4])
+def test_ground_control_points_that_place_nothing_are_named(tmp_path, num_points):
+    points = [GroundControlPoint(0, 0, 500_000, 5_300_000)] * num_points
+    path = write_bands(tmp_path / "s.tif", colours(), transform=None, gcps=points)
+    with pytest.raises(ValueError, match=f"has {num_points} ground control points that place noth"):
+        Scene(path)
+
+
 def test_ground_control_points_place_a_scene_and_stay_in_the_mask(tmp_path):
     points = [
         GroundControlPoint(row, column, 500_000 + column * 0.5, 5_300_000 - row * 0.5)
