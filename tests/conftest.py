@@ -4,6 +4,7 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.engine import default_argument_parser
+from review_files import images, source  # noqa: F401  (fixtures)
 
 import cadformer_d2  # noqa: F401  (registers the components)
 from cadformer_d2.config import add_cadformer_config

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
-from ..atomic_files import written_whole
 from ..structures import RunLengthMask
 from .images import decoded, encoded, mask_iou
+from .spreadsheet import write_spreadsheet
 from .triplets import Target
 from .workspace import EDITED, REJECTED, Decision
 
@@ -109,15 +108,14 @@ def write_disputes(
     disputed = {target_id: each for target_id, each in found.items() if each.is_disputed}
     rows = [target for target in targets if target.target_id in disputed]
     rows.sort(key=lambda target: disputed[target.target_id].least_agreement)
-    with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(("target_id", "image", "least_iou", "verdicts", "sentences"))
-        for target in rows:
-            key, found_least = target.target_id, disputed[target.target_id].least_agreement
-            given = {name: each[key].verdict for name, each in decisions.items() if key in each}
-            verdicts = ", ".join(f"{name}: {verdict}" for name, verdict in given.items())
-            sentences = " / ".join(target.sentences)
-            table.writerow((key, target.image, f"{found_least:.3f}", verdicts, sentences))
+    table: list[Sequence[object]] = [("target_id", "image", "least_iou", "verdicts", "sentences")]
+    for target in rows:
+        key, found_least = target.target_id, disputed[target.target_id].least_agreement
+        given = {name: each[key].verdict for name, each in decisions.items() if key in each}
+        verdicts = ", ".join(f"{name}: {verdict}" for name, verdict in given.items())
+        sentences = " / ".join(target.sentences)
+        table.append((key, target.image, f"{found_least:.3f}", verdicts, sentences))
+    write_spreadsheet(path, table)
     return len(rows)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,9 +9,9 @@ from dataclasses import asdict, dataclass
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ..atomic_files import written_whole
 from .images import decoded
 from .quality import MaskQuality, QualityLimits, Verdict, judge, measure
+from .spreadsheet import write_spreadsheet
 from .triplets import Target
 from .workspace import MaskRecord, Workspace
 
@@ -64,12 +63,10 @@ def limit_name(reason: str) -> str:
 
 def write_quality(workspace: Workspace, judged: Sequence[JudgedMask]) -> None:
     """``quality.csv`` in the workspace: a row a mask, the worst first."""
+    rows = [quality_row(entry) for entry in judged]
+    header = [list(rows[0])] if rows else []
     path = workspace.folder / "quality.csv"
-    with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(quality_row(judged[0]))) if judged else None
-        if table is not None:
-            table.writeheader()
-            table.writerows(map(quality_row, judged))
+    write_spreadsheet(path, [*header, *(list(row.values()) for row in rows)])
 
 
 def quality_row(entry: JudgedMask) -> Mapping[str, object]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator, TypeAdapter
+from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter
 from typing_extensions import TypedDict
 
 from ..atomic_files import written_whole
@@ -33,6 +33,17 @@ def stored_mask(value: Any) -> RunLengthMask:
     return united_mask(value, height=size[0], width=size[1])
 
 
+def named_segmenter(value: Mapping[str, str]) -> Mapping[str, str]:
+    """What made masks: a name, and versions.
+
+    Raises:
+        ValueError: it has no name.
+    """
+    if "name" not in value:
+        raise ValueError("has no 'name'")
+    return value
+
+
 StoredMask = Annotated[RunLengthMask, PlainValidator(stored_mask)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -51,7 +62,7 @@ class ImageMasks:
     """All masks of one image, and what made them."""
 
     image: ImageName
-    segmenter: Mapping[Text, Text]  # name and versions
+    segmenter: Annotated[Mapping[Text, Text], AfterValidator(named_segmenter)]
     masks: Mapping[int, MaskRecord]  # by target id
 
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 from refer_files import HEIGHT, WIDTH, rle, square
 
-from cadformer_d2.data.masks import run_total, united_mask
+from cadformer_d2.data.masks import MOST_PIXELS, annotation_of, run_total, united_mask
 
 
 def united(segmentation):
@@ -92,3 +93,28 @@ def test_what_the_decoder_must_not_see_is_refused_before_it(kind):
 def test_an_image_of_no_usable_size_takes_no_memory(size):
     with pytest.raises(ValueError, match="an image of .* pixels"):
         united_mask([], height=size[0], width=size[1])
+
+
+def test_the_largest_and_the_smallest_image_are_taken():
+    largest = united_mask([], height=2**14, width=MOST_PIXELS // 2**14)
+    assert coco_mask.area(largest) == 0 and largest["size"] == [2**14, 2**14]
+    assert coco_mask.area(united_mask([[0, 0, 1, 0, 1, 1, 0, 1]], height=1, width=1)) == 1
+    with pytest.raises(ValueError, match="16384 x 16385 pixels; 268435456 are the most"):
+        united_mask([], height=2**14, width=2**14 + 1)
+
+
+def test_a_run_has_seven_digits_at_most():
+    assert run_total(b"P" * 6 + b"0") == 0
+    with pytest.raises(ValueError, match="more pixels than any image"):
+        run_total(b"P" * 7 + b"0")
+
+
+def test_an_annotation_has_the_box_around_its_mask():
+    mask = rle(square(5, 8))
+    assert annotation_of(mask, category_id=3) == {
+        "segmentation": mask,
+        "bbox": [8, 5, 18, 15],
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "category_id": 3,
+        "iscrowd": 0,
+    }

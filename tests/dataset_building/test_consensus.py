@@ -112,7 +112,7 @@ def test_disputes_are_listed_for_a_final_decision_the_least_agreement_first(tmp_
             3: Decision("edited", encoded(half & (np.arange(20) < 5))),
         },
     }
-    targets = [Target(key, f"{key}.jpg", (0, 0, 9, 9), "pool", "", ("it",)) for key in (1, 2, 3)]
+    targets = [Target(key, f"{key}.jpg", (0, 0, 9, 9), "pool", "", ("=1+1",)) for key in (1, 2, 3)]
     path = tmp_path / "disputes.csv"
     found = find_consensus(given, least_agreement=0.8)
     assert write_disputes(path, found, given, targets) == 2
@@ -123,3 +123,4 @@ def test_disputes_are_listed_for_a_final_decision_the_least_agreement_first(tmp_
         ("2", "0.500"),
     ]
     assert rows[0]["verdicts"] == "anna: accepted, ben: edited"
+    assert rows[0]["sentences"] == "'=1+1"  # which no spreadsheet takes for a formula

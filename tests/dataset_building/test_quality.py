@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
+from cadformer_d2.dataset_building.images import encoded
+from cadformer_d2.dataset_building.judging import judge_mask, write_quality
 from cadformer_d2.dataset_building.quality import DEFAULT_LIMITS, judge, measure, read_limits
+from cadformer_d2.dataset_building.triplets import Target
+from cadformer_d2.dataset_building.workspace import MaskRecord, Workspace
 
 LIMITS = read_limits()
 BOX = (20.0, 10.0, 60.0, 40.0)
@@ -120,3 +124,12 @@ def test_a_mistake_in_the_limits_file_is_named(tmp_path, line, message):
     path.write_bytes("\n".join([*lines, line]).encode("latin-1"))
     with pytest.raises(ValueError, match=message):
         read_limits(path)
+
+
+def test_the_table_of_measures_holds_no_formula(tmp_path):
+    record = MaskRecord(encoded(np.ones((9, 9), bool)), None, 1.0)
+    target = Target(1, "=a.jpg", (0, 0, 9, 9), "@pool", "", ("it",))
+    write_quality(Workspace(tmp_path), [judge_mask(target, record, read_limits())])
+    header, row = (tmp_path / "quality.csv").read_text().splitlines()
+    assert header.startswith("target_id,image,category,score,")
+    assert row.startswith("1,'=a.jpg,'@pool,")

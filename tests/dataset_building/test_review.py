@@ -1,70 +1,17 @@
 import base64
 import json
-import re
 
 import cv2
 import numpy as np
 import pytest
-import shapely
 from oracle import blob
 from pycocotools.coco import COCO
+from review_files import EDITORS, HEIGHT, WIDTH, changed, given_out, item
 
-from cadformer_d2.dataset_building.images import decoded, encoded, mask_iou
+from cadformer_d2.dataset_building.images import decoded, mask_iou
 from cadformer_d2.dataset_building.outlines import mask_rings, paint
-from cadformer_d2.dataset_building.review import export_review, import_review
-from cadformer_d2.dataset_building.review.items import ReviewImage, ReviewItem
-
-HEIGHT, WIDTH = 90, 120
-EDITORS = ("labelme", "isat", "coco")
-
-
-def item(target_id, number, mask, category="storage tank"):
-    return ReviewItem(
-        target_id=target_id,
-        number=number,
-        category=category,
-        sentences=("the tank <on> the left", "it is the largest & whitest one"),
-        box_xyxy=(10.0, 10.0, 60.0, 60.0),
-        mask=encoded(mask),
-        score=0.5,
-        reasons=("holes 2 > 0",),
-    )
-
-
-@pytest.fixture
-def images():
-    """Two images; the first has two targets whose masks overlap, one with holes and islands."""
-    window = np.zeros((HEIGHT, WIDTH), bool)
-    window[5:60, 5:70] = True
-    square = np.zeros((HEIGHT, WIDTH), bool)
-    square[20:50, 30:60] = True
-    first = (item(11, 1, blob(1) & window), item(12, 2, square, "pool"))
-    return [
-        ReviewImage("a.jpg", 1, HEIGHT, WIDTH, first),
-        ReviewImage("folder/b.jpg", 2, HEIGHT, WIDTH, (item(13, 1, blob(2)),)),
-    ]
-
-
-@pytest.fixture
-def source(tmp_path, images):
-    for image in images:
-        path = tmp_path / "source" / image.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(0).integers(256, size=(HEIGHT, WIDTH, 3), dtype=np.uint8)
-        cv2.imwrite(str(path), pixels)
-    return tmp_path / "source"
-
-
-def given_out(tool, images, source, tmp_path):
-    folder = tmp_path / tool
-    export_review(images, tool=tool, source=source, folder=folder)
-    return folder
-
-
-def changed(path, change):
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
+from cadformer_d2.dataset_building.review import import_review
+from cadformer_d2.dataset_building.review.items import ReviewImage
 
 
 @pytest.mark.parametrize("tool", EDITORS)
@@ -281,139 +228,3 @@ def test_an_annotators_work_is_not_written_over(images, source, tmp_path):
     given_out("isat", images, source, tmp_path)
     with pytest.raises(FileExistsError, match="is not empty"):
         given_out("isat", images, source, tmp_path)
-
-
-SIZES = {
-    "labelme": ("00001_a.json", lambda content: content, "imageHeight", "imageWidth"),
-    "isat": ("00001_a.json", lambda content: content["info"], "height", "width"),
-    "coco": ("instances_default.json", lambda content: content["images"][0], "height", "width"),
-}
-
-
-@pytest.mark.parametrize("tool", SIZES)
-def test_labels_drawn_on_a_resized_copy_are_refused_with_both_sizes(tool, images, source, tmp_path):
-    folder = given_out(tool, images, source, tmp_path)
-    file, where, height, width = SIZES[tool]
-    halved = {height: HEIGHT // 2, width: WIDTH // 2}
-    changed(folder / file, lambda content: where(content).update(halved))
-    with pytest.raises(ValueError, match=rf"{file}: drawn on a picture of 45 x 60 .* has 90 x 120"):
-        import_review(folder)
-
-
-def only_outline(tool, points):
-    """Makes these points the only outline of target 12."""
-
-    def change(content):
-        if tool == "labelme":
-            kept = [shape for shape in content["shapes"] if shape["group_id"] != 2]
-            shape = {"label": "pool", "group_id": 2, "shape_type": "polygon", "points": points}
-            content["shapes"] = [*kept, shape]
-        elif tool == "isat":
-            kept = [entry for entry in content["objects"] if entry["group"] != 2]
-            entry = {"category": "pool", "group": 2, "layer": 1, "segmentation": points}
-            content["objects"] = [*kept, entry]
-        else:
-            (entry,) = (entry for entry in content["annotations"] if entry["id"] == 12)
-            flat = [number for point in points for number in point]
-            entry.update(segmentation=[flat], iscrowd=0)
-
-    return change
-
-
-def label_file(tool, folder):
-    return folder / ("instances_default.json" if tool == "coco" else "00001_a.json")
-
-
-@pytest.mark.parametrize("tool", EDITORS)
-def test_of_a_polygon_past_the_border_the_part_inside_is_taken(tool, images, source, tmp_path):
-    folder = given_out(tool, images, source, tmp_path)
-    triangle = [(-60.0, 30.0), (60.0, 10.0), (60.0, 70.0)]
-    changed(label_file(tool, folder), only_outline(tool, triangle))
-    mask = decoded(import_review(folder)[12].mask)
-    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
-    exact = shapely.contains_xy(shapely.Polygon(triangle), x, y)
-    assert mask_iou(mask, exact) > 0.98
-
-
-@pytest.mark.parametrize("coordinate", [float("nan"), float("inf"), 2e8, None, "left"])
-@pytest.mark.parametrize("tool", EDITORS)
-def test_a_point_that_lies_nowhere_is_an_error_that_names_the_file(
-    tool, coordinate, images, source, tmp_path
-):
-    folder = given_out(tool, images, source, tmp_path)
-    points = [(coordinate, 10.0), (60.0, 10.0), (60.0, 50.0)]
-    changed(label_file(tool, folder), only_outline(tool, points))
-    with pytest.raises(ValueError, match=re.escape(label_file(tool, folder).name)):
-        import_review(folder)
-
-
-def test_a_labelme_mask_past_the_border_gives_its_part_inside(images, source, tmp_path):
-    folder = given_out("labelme", images, source, tmp_path)
-    part = np.zeros((30, 40), np.uint8)
-    part[:, 5:] = 255
-    _, png = cv2.imencode(".png", part)
-    shape = {"label": "pool", "group_id": 2, "shape_type": "mask", "points": [[-10, 75], [29, 104]]}
-    shape["mask"] = base64.b64encode(png.tobytes()).decode()
-
-    def redraw(content):
-        content["shapes"] = [s for s in content["shapes"] if s["group_id"] != 2] + [shape]
-
-    changed(folder / "00001_a.json", redraw)
-    expected = np.zeros((HEIGHT, WIDTH), bool)
-    expected[75:90, :30] = True
-    np.testing.assert_array_equal(decoded(import_review(folder)[12].mask), expected)
-
-
-SHAPES = {
-    "line": ({"shape_type": "line", "points": [[1, 2], [30, 40]]}, "is a line of 2 points"),
-    "two corners": ({"shape_type": "polygon", "points": [[1, 2], [3, 4]]}, "polygon of 2 points"),
-    "no PNG": ({"shape_type": "mask", "points": [[1, 2], [3, 4]], "mask": "AAAA"}, "no picture"),
-}
-
-
-@pytest.mark.parametrize("kind", SHAPES)
-def test_a_shape_that_encloses_nothing_is_named(kind, images, source, tmp_path):
-    folder = given_out("labelme", images, source, tmp_path)
-    shape, message = SHAPES[kind]
-    changed(folder / "00001_a.json", lambda content: content["shapes"][0].update(shape))
-    with pytest.raises(ValueError, match=rf"a\.json: shape 0.*{message}"):
-        import_review(folder)
-
-
-def test_a_circle_of_labelme_is_its_disc(images, source, tmp_path):
-    folder = given_out("labelme", images, source, tmp_path)
-
-    def redraw(content):
-        kept = [shape for shape in content["shapes"] if shape["group_id"] != 2]
-        points = [[60, 45], [60, 65]]
-        shape = {"label": "pool", "group_id": 2, "shape_type": "circle", "points": points}
-        content["shapes"] = [*kept, shape]
-
-    changed(folder / "00001_a.json", redraw)
-    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
-    mask = decoded(import_review(folder)[12].mask)
-    assert mask_iou(mask, np.hypot(x - 60, y - 45) <= 20) > 0.97
-
-
-def test_a_rectangle_of_cvat_is_its_box_not_a_rejection(images, source, tmp_path):
-    folder = given_out("coco", images, source, tmp_path)
-
-    def redraw(content):
-        (entry,) = (entry for entry in content["annotations"] if entry["id"] == 12)
-        entry.update(segmentation=[], bbox=[10.0, 20.0, 30.0, 15.0], iscrowd=0)
-
-    changed(folder / "instances_default.json", redraw)
-    decision = import_review(folder)[12]
-    expected = np.zeros((HEIGHT, WIDTH), bool)
-    expected[20:35, 10:40] = True
-    assert decision.verdict == "edited"
-    np.testing.assert_array_equal(decoded(decision.mask), expected)
-
-
-def test_an_empty_mask_cannot_be_accepted_on_the_page(source, tmp_path):
-    nothing = item(14, 1, np.zeros((HEIGHT, WIDTH), bool))
-    only = [ReviewImage("a.jpg", 1, HEIGHT, WIDTH, (nothing,))]
-    folder = given_out("html", only, source, tmp_path)
-    (folder / "decisions.json").write_text(json.dumps({"14": "accepted"}))
-    with pytest.raises(ValueError, match="target 14 is accepted, but its mask is empty"):
-        import_review(folder)

@@ -27,12 +27,13 @@ MASK = {"size": [2, 2], "counts": "04"}
         ("triplets.json", {"images": None}),
         ("triplets.json", {"images": None, "triplets": [{"image": "a.jpg"}]}),
         ("triplets.json", {"images": 5, "triplets": []}),
-        ("masks/a.jpg.json", {"image": "a.jpg", "segmenter": {}, "masks": {"x": {}}}),
+        ("masks/a.jpg.json", {"image": "a.jpg", "segmenter": {"name": "x"}, "masks": {"x": {}}}),
+        ("masks/a.jpg.json", {"image": "a.jpg", "segmenter": {}, "masks": {}}),
         (
             "masks/a.jpg.json",
             {
                 "image": "a.jpg",
-                "segmenter": {},
+                "segmenter": {"name": "grabcut"},
                 "masks": {"1": {"mask": MASK, "predicted_iou": float("nan"), "stability": 1}},
             },
         ),

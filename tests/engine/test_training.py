@@ -98,7 +98,7 @@ def test_the_best_checkpoint_is_kept_and_its_score_survives_a_resume(tmp_path):
 def test_six_samples_can_be_learnt_by_heart(tmp_path):
     cfg = training_cfg(
         tmp_path,
-        **{"SOLVER.MAX_ITER": 60, "SOLVER.BASE_LR": 0.003, "SOLVER.CHECKPOINT_PERIOD": 1000}
+        **{"SOLVER.MAX_ITER": 90, "SOLVER.BASE_LR": 0.003, "SOLVER.CHECKPOINT_PERIOD": 1000}
         | {"TEST.EVAL_PERIOD": 0, "SOLVER.IMS_PER_BATCH": 6, "MODEL.SWIN.DROP_PATH_RATE": 0.0},
     )
     _, losses = train(cfg)

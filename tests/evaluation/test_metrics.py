@@ -53,6 +53,14 @@ def test_two_empty_masks_are_worth_what_the_config_says(empty_iou, mean):
     assert metrics["oIoU"] == pytest.approx(100)  # an empty union adds nothing to the sums
 
 
+@pytest.mark.parametrize("empty_iou", [0.0, 1.0])
+def test_nothing_but_empty_masks_is_worth_what_the_config_says(empty_iou):
+    scores = [score(0, 0), score(0, 0, sample=1)]
+    metrics = summarize(scores, empty_iou=empty_iou)
+    intervals = bootstrap_intervals(scores, empty_iou=empty_iou)
+    assert {*metrics.values(), *intervals.values()} == {100 * empty_iou}
+
+
 def test_no_sample_is_an_error():
     with pytest.raises(ValueError, match="no sample"):
         summarize([], empty_iou=0.0)
@@ -64,6 +72,23 @@ def test_interval_holds_the_metric_and_repeats():
     assert interval == bootstrap_intervals(scores, empty_iou=0.0)
     assert interval["mIoU_low"] < 40 < interval["mIoU_high"]
     assert 5 < interval["mIoU_high"] - interval["mIoU_low"] < 12  # 2 * 1.96 * 28.3 / sqrt(200)
+
+
+@pytest.mark.parametrize("scores", [EXAMPLE, [score(1, 1)]])
+def test_the_interval_of_one_image_is_the_metric(scores):
+    metrics = summarize(scores, empty_iou=0.0)
+    intervals = bootstrap_intervals(scores, empty_iou=0.0)
+    for name in ("mIoU", "oIoU"):
+        expected = pytest.approx(metrics[name])
+        assert intervals == intervals | {f"{name}_low": expected, f"{name}_high": expected}
+
+
+def test_an_interval_of_many_images_is_that_of_the_normal_distribution():
+    scores = [score(k % 5, 5, sample=k, image=k) for k in range(200)]
+    interval = bootstrap_intervals(scores, empty_iou=0.0)
+    for name in ("mIoU", "oIoU"):  # all unions are alike, so both are means of the same numbers
+        assert interval[f"{name}_low"] == pytest.approx(40 - 1.96 * 2, abs=0.2)
+        assert interval[f"{name}_high"] == pytest.approx(40 + 1.96 * 2, abs=0.2)
 
 
 def test_sentences_about_one_image_stand_and_fall_together():
@@ -86,4 +111,26 @@ def test_groups_hold_every_sample_once():
         "category": {"pool": 2, "tank": 1},
         "size": {"under_1pct": 1, "1_to_5pct": 1, "over_5pct": 1},
         "length": {"1_to_5_words": 1, "6_to_10_words": 1, "over_20_words": 1},
+    }
+
+
+def test_a_group_holds_its_upper_limit():
+    areas = [(k, {"target_area": k}) for k in (4, 5, 20, 21)]  # of 400
+    words = [(k, {"num_words": k}) for k in (5, 6, 10, 11, 20, 21)]
+    names = {}
+    for grouping, cases in (("size", areas), ("length", words)):
+        for value, changes in cases:
+            groups = grouped([score(1, 2, **changes)], class_names=["pool"])
+            names[grouping, value] = list(groups[grouping])
+    assert names == {
+        ("size", 4): ["under_1pct"],
+        ("size", 5): ["1_to_5pct"],
+        ("size", 20): ["1_to_5pct"],
+        ("size", 21): ["over_5pct"],
+        ("length", 5): ["1_to_5_words"],
+        ("length", 6): ["6_to_10_words"],
+        ("length", 10): ["6_to_10_words"],
+        ("length", 11): ["11_to_20_words"],
+        ("length", 20): ["11_to_20_words"],
+        ("length", 21): ["over_20_words"],
     }

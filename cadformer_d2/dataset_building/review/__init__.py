@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...data.validation import shown
 from ...structures import RunLengthMask
 from ..images import encoded
 from ..judging import JudgedMask
@@ -13,7 +14,7 @@ from ..workspace import ACCEPTED, EDITED, REJECTED, Decision
 from .coco import export_coco, import_coco
 from .contact_sheet import export_contact_sheet, import_contact_sheet
 from .isat import export_isat, import_isat
-from .items import Answer, ReviewImage, ReviewItem, read_manifest, write_manifest
+from .items import MANIFEST, Answer, ReviewImage, ReviewItem, read_manifest, write_manifest
 from .labelme import export_labelme, import_labelme
 
 
@@ -102,6 +103,10 @@ def import_review(folder: Path) -> dict[int, Decision]:
         FileNotFoundError, ValueError: the folder is not a review, or says what cannot be.
     """
     tool, images = read_manifest(folder)
+    if tool not in TOOLS:
+        raise ValueError(
+            f"{folder / MANIFEST}: tool is {shown(tool)}; known tools: {', '.join(TOOLS)}"
+        )
     return {
         answer.item.target_id: decision_of(answer) for answer in TOOLS[tool].read(images, folder)
     }

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import cmath
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from ...data.masks import Coordinate, united_mask
 from ...data.refer_writer import category_entries
+from ...data.validation import shown
 from ...structures import RunLengthMask, json_mask
 from ..images import decoded
 from .items import (
@@ -39,12 +42,18 @@ class _Image(TypedDict):
     width: NotRequired[Side | None]
 
 
+class _Attributes(TypedDict):
+    target: NotRequired[Any]
+    # Degrees, clockwise, by which CVAT turns a rectangle about its centre; bbox is of before.
+    rotation: NotRequired[Annotated[float, Field(allow_inf_nan=False)] | None]
+
+
 class _Annotation(TypedDict):
     id: int | str
     image_id: int | str
     segmentation: NotRequired[Any]  # united_mask looks at it
     bbox: NotRequired[list[Coordinate] | None]  # x, y, width, height
-    attributes: NotRequired[dict[str, Any] | None]
+    attributes: NotRequired[_Attributes | None]
 
 
 class _Labels(TypedDict):
@@ -130,9 +139,11 @@ def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
         raise FileNotFoundError(f"{path} is missing; put the tool's COCO export there")
     given = {image.shown_name: image for image in images}
     labels = read_labels(path, _LABELS)
-    listed = {entry["id"]: given.get(entry["file_name"]) for entry in labels["images"]}
+    listed: dict[int | str, ReviewImage | None] = {}
     for entry in labels["images"]:
-        image = listed[entry["id"]]
+        if entry["id"] in listed:
+            raise ValueError(f"{path}: two images have the id {shown(entry['id'])}")
+        image = listed[entry["id"]] = given.get(entry["file_name"])
         if image is not None:
             refuse_other_size(path, image, entry, "height", "width")
     masks: dict[int, list[RunLengthMask]] = {
@@ -165,14 +176,23 @@ def annotated_mask(entry: _Annotation, image: ReviewImage, where: str) -> RunLen
     outlines = entry.get("segmentation") or []
     box = entry.get("bbox") or []
     if not outlines and len(box) == 4 and min(box[2:]) > 0:
-        x, y, width, height = box
-        outlines = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+        outlines = [turned_box(box, (entry.get("attributes") or {}).get("rotation") or 0.0)]
     if not outlines:
         raise ValueError(f"{where} has neither an outline nor a box")
     try:
         return united_mask(outlines, height=image.height, width=image.width)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def turned_box(box: Sequence[float], degrees: float) -> list[float]:
+    """Corners x1, y1, x2, y2, ... of a box (x, y, width, height) turned clockwise by its centre."""
+    x, y, width, height = box
+    centre, corner = complex(x + width / 2, y + height / 2), complex(width / 2, height / 2)
+    turn = cmath.rect(1, math.radians(degrees))  # clockwise, as y runs down
+    half = (-corner, corner.conjugate(), corner, -corner.conjugate())
+    corners = [centre + offset * turn for offset in half]
+    return [number for point in corners for number in (point.real, point.imag)]
 
 
 def annotated_item(

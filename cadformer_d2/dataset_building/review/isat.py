@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from ..images import decoded
@@ -26,13 +26,14 @@ from .items import (
 
 # ISAT's own category for what is cut out of a polygon below.
 HOLE_CATEGORY = "__background__"
+MOST_DIGITS = 18  # of a group's number
 
 
 class _Object(TypedDict):
     category: str
     segmentation: list[Point]
-    layer: float
-    group: NotRequired[int | str | None]
+    layer: Annotated[float, Field(allow_inf_nan=False)]
+    group: NotRequired[int | Annotated[str, Field(max_length=MOST_DIGITS)] | None]
 
 
 class _Information(TypedDict):
@@ -116,7 +117,7 @@ def import_isat(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
             ring = Ring(tuple(entry["segmentation"]), is_hole, layer=int(entry["layer"]))
             rings[item.target_id].append(ring)
         for item in image.items:
-            yield answer_of_rings(image, item, rings[item.target_id])
+            yield answer_of_rings(path, image, item, rings[item.target_id])
 
 
 def number_of(group: int | str | None) -> int | None:

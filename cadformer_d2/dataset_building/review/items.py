@@ -11,15 +11,16 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
 
 from ...atomic_files import written_whole
 from ...data.masks import Coordinate
 from ...data.plain_files import read_json
-from ...data.validation import checked
-from ...structures import RunLengthMask
+from ...data.validation import Text, checked
 from ..images import decoded
 from ..outlines import Ring, mask_rings, paint
-from ..workspace import as_text
+from ..triplets import Box, ImageName
+from ..workspace import Share, StoredMask, as_text
 
 MANIFEST = "review.json"
 
@@ -33,12 +34,12 @@ class ReviewItem:
 
     target_id: int
     number: int  # in its image, from 1: the group an annotator sees
-    category: str
-    sentences: tuple[str, ...]
-    box_xyxy: tuple[float, float, float, float]
-    mask: RunLengthMask
-    score: float  # in [0, 1], the lower the more doubtful
-    reasons: tuple[str, ...]
+    category: Text
+    sentences: tuple[Text, ...]
+    box_xyxy: Box
+    mask: StoredMask
+    score: Share  # the lower the more doubtful
+    reasons: tuple[Text, ...]
 
     @property
     def note(self) -> str:
@@ -51,11 +52,19 @@ class ReviewItem:
 class ReviewImage:
     """An image with the targets to look at, the worst first."""
 
-    name: str  # in the folder of the images
+    name: ImageName  # in the folder of the images
     position: int  # among the images of the review, from 1
-    height: int
-    width: int
+    height: Side
+    width: Side
     items: tuple[ReviewItem, ...]
+
+    def __post_init__(self) -> None:
+        for item in self.items:
+            if list(item.mask["size"]) != [self.height, self.width]:
+                raise ValueError(
+                    f"target {item.target_id} has a mask of {list(item.mask['size'])} pixels "
+                    f"(height, width) on an image of {[self.height, self.width]}"
+                )
 
     def item(self, number: int | None) -> ReviewItem | None:
         """The item of a number; where the image has one item only, no number means that one."""
@@ -72,6 +81,14 @@ class ReviewImage:
     def label_file(self) -> str:
         """Where tools that write a file an image keep it, beside the image."""
         return str(Path(self.shown_name).with_suffix(".json"))
+
+
+class _Manifest(TypedDict):
+    tool: Text
+    images: list[ReviewImage]
+
+
+_MANIFEST = TypeAdapter(_Manifest)
 
 
 @dataclass(frozen=True)
@@ -102,26 +119,11 @@ def read_manifest(folder: Path) -> tuple[str, list[ReviewImage]]:
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; name a folder that the step 'export' made")
-    content = read_json(path)
     try:
-        return content["tool"], [image_from(entry) for entry in content["images"]]
-    except (KeyError, TypeError, AttributeError) as error:
+        content = checked(_MANIFEST, read_json(path))
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); export the review again") from error
-
-
-def image_from(entry: dict[str, Any]) -> ReviewImage:
-    items = (
-        ReviewItem(
-            **{
-                **item,
-                "sentences": tuple(item["sentences"]),
-                "box_xyxy": tuple(item["box_xyxy"]),
-                "reasons": tuple(item["reasons"]),
-            }
-        )
-        for item in entry["items"]
-    )
-    return ReviewImage(**{**entry, "items": tuple(items)})
+    return content["tool"], content["images"]
 
 
 def copy_image(image: ReviewImage, source: Path, folder: Path) -> None:
@@ -149,21 +151,31 @@ def refuse_other_size(path: Path, image: ReviewImage, entry: Mapping[str, Any], 
         entry: where the file says the size.
         keys: of height and width; a size that is not said is taken for the image's.
     """
-    said, size = tuple(entry.get(key) for key in keys), (image.height, image.width)
-    if None not in said and said != size:
+    size = (image.height, image.width)
+    said = tuple(entry.get(key) or side for key, side in zip(keys, size, strict=True))
+    if said != size:
         raise ValueError(
             f"{path}: drawn on a picture of {said[0]} x {said[1]} pixels (height, width), "
             f"{image.name} has {size[0]} x {size[1]}; open the picture that was given out"
         )
 
 
-def answer_of_rings(image: ReviewImage, item: ReviewItem, rings: Iterable[Ring]) -> Answer:
-    """An answer given as outlines; outlines left as they were give the very mask back."""
+def answer_of_rings(
+    path: Path, image: ReviewImage, item: ReviewItem, rings: Iterable[Ring]
+) -> Answer:
+    """An answer given as outlines; outlines left as they were give the very mask back.
+
+    Raises:
+        ValueError: an outline that is damage; the message names the label file ``path``.
+    """
     rings = list(rings)
     if not rings:
         return Answer(item, None, is_changed=True)
     size = (image.height, image.width)
-    given, current = paint(rings, *size), decoded(item.mask)
+    try:
+        given, current = paint(rings, *size), decoded(item.mask)
+    except ValueError as error:
+        raise ValueError(f"{path}: an outline of target {item.number}: {error}") from error
     if np.array_equal(given, paint(mask_rings(current), *size)):
         return Answer(item, current, is_changed=False)
     return answer_of_mask(item, given)

@@ -116,7 +116,7 @@ def import_labelme(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answ
             else:
                 rings[item.target_id].append(shape_ring(shape, where))
         for item in image.items:
-            answer = answer_of_rings(image, item, rings[item.target_id])
+            answer = answer_of_rings(path, image, item, rings[item.target_id])
             parts = masks[item.target_id]
             if parts:
                 polygons = [answer.mask] if answer.mask is not None else []
