@@ -111,12 +111,13 @@ def mapped_blocks(
 
 def tile_job(scene: Scene, plan: TilePlan, **identity: str) -> dict[str, Any]:
     """What the tiles of a run depend on, as JSON can hold it."""
-    status = scene.path.stat()
+    # Of a VRT or a raster inside a container, the files that hold the pixels too.
+    files = [file.stat() for file in scene.source.files if file.exists()]
     plan_fields = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(plan).items()}
     return {
         "scene": str(scene.path.resolve()),
-        "changed": status.st_mtime_ns,
-        "bytes": status.st_size,
+        "changed": max((file.st_mtime_ns for file in files), default=0),
+        "bytes": sum(file.st_size for file in files),
         "bands": list(scene.bands),
         "has_palette": scene.palette is not None,
         "limits": None if scene.limits is None else scene.limits.tolist(),

@@ -41,12 +41,20 @@ class Placement:
     def of(cls, dataset: Any) -> Placement:
         """
         Raises:
-            ValueError: the raster's transform cannot be one.
+            ValueError: the raster's transform, or its ground control points, place nothing.
         """
         size = (dataset.height, dataset.width)
         points, points_crs = dataset.gcps
         if dataset.crs is None and points and points_crs is not None:
-            return cls(points_crs, from_gcps(points), size, tuple(points))
+            try:
+                placement = cls(points_crs, from_gcps(points), size, tuple(points))
+                placement.in_crs([(0, 0)])
+            except (RasterioError, CPLE_BaseError, ValueError) as error:
+                raise ValueError(
+                    f"{dataset.name} has {len(points)} ground control points that place nothing "
+                    f"({error}); three or more that lie on no line are needed"
+                ) from error
+            return placement
         transform = dataset.transform
         if not np.isfinite(transform[:6]).all() or transform.determinant == 0:
             raise ValueError(
@@ -112,12 +120,24 @@ class Placement:
     @property
     def is_upside_down(self) -> bool:
         """Whether rows of the raster run from south to north."""
-        return self.crs is not None and self.transform.e > 0
+        turned, step = self.transform.b, self.transform.e * self.axis_sign
+        return self.has_axes and abs(step) > abs(turned) and step > 0
 
     @property
     def is_mirrored(self) -> bool:
         """Whether columns of the raster run from east to west."""
-        return self.crs is not None and self.transform.a < 0
+        turned, step = self.transform.d, self.transform.a * self.axis_sign
+        return self.has_axes and abs(step) > abs(turned) and step < 0
+
+    @property
+    def has_axes(self) -> bool:
+        """Whether north is known: a raster without a transform has that of its pixels."""
+        return self.crs is not None and not self.transform.is_identity
+
+    @property
+    def axis_sign(self) -> int:
+        """-1 where a CRS counts to the west and south, as South Africa's do; else 1."""
+        return -1 if self.crs is not None and self.crs.to_dict().get("axis") == "wsu" else 1
 
     @property
     def rotation(self) -> float:

@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
+from .bands import alpha_bands, colour_bands, few_bit_limits, palette_of
 from .placement import Placement
-from .raster_source import RasterSource
+from .raster_source import NO_NETWORK, RasterSource
 from .tiling import Window
 
 try:
     import rasterio
-    from rasterio.enums import ColorInterp, MaskFlags, Resampling
+    from rasterio.enums import MaskFlags, Resampling
     from rasterio.windows import Window as RasterWindow
 except ModuleNotFoundError as error:
     raise ImportError(
@@ -25,6 +28,7 @@ except ModuleNotFoundError as error:
 logger = logging.getLogger(__name__)
 
 BLOCK_SIDE = 1024  # pixels of a raster that are put together, or read, at once
+LARGEST_READ = 2048  # side in pixels of what is read to be averaged here and not by GDAL
 OVERVIEW_SIDE = 1024  # pixels of the reduced picture that the stretch is computed from
 DEFAULT_PERCENTILES = (2.0, 98.0)
 # Of the blocks that GDAL keeps in memory. Its own default, a share of the machine's memory, would
@@ -32,8 +36,6 @@ DEFAULT_PERCENTILES = (2.0, 98.0)
 CACHE_MEGABYTES = 64
 # Of the pixels of an alpha band that are neither clear nor opaque; beyond, it is hardly one.
 LARGEST_SHARE_BETWEEN = 0.05
-UNNAMED = ColorInterp.undefined
-COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
 class Scene:
@@ -64,22 +66,26 @@ class Scene:
         self.source = RasterSource(path)  # holds a temporary copy, where one was made
         self.dataset = self.source.dataset
         self.path = path
-        self.bands = bands or colour_bands(self.dataset)
-        if len(self.bands) != 3 or not all(1 <= b <= self.dataset.count for b in self.bands):
-            raise ValueError(
-                f"bands are {self.bands}; three numbers from 1 to {self.dataset.count} are needed"
-            )
+        self.bands = colour_bands(path, self.dataset, bands)
         types = {self.dataset.dtypes[band - 1] for band in self.bands}
-        refuse_complex_values(path, types)
+        # The band that says where the scene is transparent, unless it is one of the colours.
+        alphas = alpha_bands(self.dataset)
+        self.alpha = min(alphas - set(self.bands), default=None)
+        self.gdal_masks_by_a_colour = not alphas.isdisjoint(self.bands) and any(
+            MaskFlags.alpha in flags for flags in self.dataset.mask_flag_enums
+        )
         self.placement = Placement.of(self.dataset)
         self.palette = None if bands else palette_of(self.dataset)
         self.has_floats = any(np.dtype(name).kind == "f" for name in types)
+        few_bits = few_bit_limits(self.dataset, self.bands) if self.palette is None else None
+        # GDAL would mix the numbers of a palette, round what has few bits, and weigh colours by a
+        # band that is one of them.
+        self.averages_itself = (
+            self.palette is not None or few_bits is not None or self.gdal_masks_by_a_colour
+        )
         if percentiles is None and types != {"uint8"} and self.palette is None:
             percentiles = DEFAULT_PERCENTILES
-        if percentiles is not None:
-            self.limits = self.stretch_limits(percentiles)
-        else:
-            self.limits = few_bit_limits(self.dataset, self.bands)
+        self.limits = few_bits if percentiles is None else self.stretch_limits(percentiles)
         self.warn_of_odd_alpha()
 
     @property
@@ -101,19 +107,11 @@ class Scene:
             array = array[:, ::-1]
         return np.ascontiguousarray(array)
 
-    @property
-    def alpha(self) -> int | None:
-        """Number of the band that says where the scene is transparent, from 1; None: none does."""
-        kinds = self.dataset.colorinterp
-        found = [band for band, kind in enumerate(kinds, 1) if kind == ColorInterp.alpha]
-        return found[0] if found and found[0] not in self.bands else None
-
     def warn_of_odd_alpha(self) -> None:
         """Files of red, green, blue and near infrared often call the fourth band alpha."""
         if self.alpha is None:
             return
-        with reported_damage(self.path, Window(0, 0, *self.size)):
-            values = self.dataset.read(self.alpha, out_shape=self.overview_shape)
+        values = self.read_values(self.alpha, Window(0, 0, *self.size), self.overview_shape)
         between = np.mean((values != values.min()) & (values != values.max()))
         if between > LARGEST_SHARE_BETWEEN:
             logger.warning(
@@ -146,33 +144,45 @@ class Scene:
         Raises:
             OSError: the file is damaged there.
         """
-        # Between two entries of a palette is no colour between theirs.
-        has_palette = self.palette is not None
+        if not self.averages_itself:
+            return self.read_values(self.bands, window, shape, Resampling.bilinear)
+        height, width = (
+            min(length, max(wanted, LARGEST_READ))
+            for length, wanted in zip((window.height, window.width), shape, strict=True)
+        )
+        values = self.read_values(self.bands, window, (height, width))
+        if self.palette is not None:
+            values = self.palette[:3, values[0]]
+        return averaged(values, shape)
+
+    def read_values(
+        self,
+        bands: int | tuple[int, ...],
+        window: Window,
+        shape: tuple[int, int],
+        resampling: Resampling = Resampling.nearest,
+    ) -> np.ndarray:
+        """(height, width) of a band, or (bands, height, width) of several."""
         with reported_damage(self.path, window):
-            values = self.dataset.read(
-                self.bands,
+            return self.dataset.read(
+                bands,
                 window=raster_window(window),
-                out_shape=(3, *shape),
-                resampling=Resampling.nearest if has_palette else Resampling.bilinear,
+                out_shape=shape if isinstance(bands, int) else (len(bands), *shape),
+                resampling=resampling,
             )
-        return self.palette[:, values[0]] if has_palette else values
 
     def has_data(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
         """(height, width) bool: neither nodata nor transparent."""
-        options = {"window": raster_window(window), "out_shape": shape}
+        if self.gdal_masks_by_a_colour:
+            return np.ones(shape, bool)
         with reported_damage(self.path, window):
-            if self.alpha is not None or not self.has_alpha_elsewhere:
-                return self.dataset.dataset_mask(**options) > 0
-            if self.dataset.nodata is None:
-                return np.ones(shape, bool)
-            values = self.dataset.read(self.bands, **options)
-        return (values != self.dataset.nodata).any(axis=0)
-
-    @property
-    def has_alpha_elsewhere(self) -> bool:
-        """Whether GDAL takes a band for transparency that is one of the colours."""
-        flags = self.dataset.mask_flag_enums
-        return any(MaskFlags.alpha in of_band for of_band in flags)
+            mask = self.dataset.dataset_mask(window=raster_window(window), out_shape=shape)
+        has_data = mask > 0
+        if self.alpha is not None:  # of which GDAL makes a mask only among 2 or 4 bands
+            has_data &= self.read_values(self.alpha, window, shape) > 0
+        if self.palette is not None and not self.palette[3].all():
+            has_data &= self.palette[3, self.read_values(self.bands[0], window, shape)] > 0
+        return has_data
 
     def is_valid(self, window: Window) -> np.ndarray:
         """(window.height, window.width) bool: there are data, and they are numbers."""
@@ -201,59 +211,12 @@ class Scene:
         return np.ascontiguousarray(pixels.transpose(1, 2, 0)), is_valid
 
 
-def colour_bands(dataset: rasterio.DatasetReader) -> tuple[int, int, int]:
-    """Numbers of the bands that are red, green and blue."""
-    kinds = list(dataset.colorinterp)
-    if all(colour in kinds for colour in COLOURS):
-        red, green, blue = (kinds.index(colour) + 1 for colour in COLOURS)
-        return red, green, blue
-    return (1, 2, 3) if dataset.count >= 3 else (1, 1, 1)
-
-
-def refuse_complex_values(path: Path, types: set[str]) -> None:
-    """Raise ValueError for the numbers of radar images, which have no colour."""
-    odd = sorted(name for name in types if "complex" in name)
-    if odd:
-        raise ValueError(
-            f"{path} holds complex values ({odd[0]}); take the amplitude first, for example with "
-            "gdal_calc.py --calc 'abs(A)'"
-        )
-
-
-def few_bit_limits(dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -> np.ndarray | None:
-    """Values (3, 2) that are black and white where bytes hold fewer than 8 bits; else None."""
-    bits = [int(dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", 8)) for band in bands]
-    if min(bits) == 8:
-        return None
-    return np.array([(0, 2**number - 1) for number in bits], float)
-
-
-def palette_of(dataset: rasterio.DatasetReader) -> np.ndarray | None:
-    """Colours (3, number of values) uint8 of a raster whose first band counts them; else None.
-
-    Raises:
-        ValueError: the band counts colours, and the file says none or has too many values.
-    """
-    first, *others = dataset.colorinterp
-    # One band more is transparency, whether or not the file calls it so.
-    if first != ColorInterp.palette or others not in ([], [ColorInterp.alpha], [UNNAMED]):
-        return None
-    if dataset.dtypes[0] not in ("uint8", "uint16"):
-        raise ValueError(
-            f"{dataset.name} has a palette for values of type {dataset.dtypes[0]}; 8 or 16 bits "
-            "are needed. Write its colours out, for example with gdal_translate -expand rgb"
-        )
-    try:
-        table = dataset.colormap(1)
-    except ValueError as error:
-        raise ValueError(
-            f"{dataset.name} says that its values count colours and names none; give it a colour "
-            "table, or call the band gray (gdal_edit.py -colorinterp_1 gray)"
-        ) from error
-    palette = np.zeros((3, np.iinfo(dataset.dtypes[0]).max + 1), np.uint8)
-    for value, colour in table.items():
-        palette[:, value] = colour[:3]
-    return palette
+def averaged(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(bands, height, width) float32 of ``shape``, averaged over what a new pixel covers."""
+    if values.shape[1:] == shape:
+        return values
+    pixels = torch.from_numpy(values.astype(np.float32))[None]
+    return F.interpolate(pixels, size=shape, mode="bilinear", antialias=True)[0].numpy()
 
 
 @contextmanager
@@ -262,7 +225,8 @@ def reported_damage(path: Path, window: Window) -> Iterator[None]:
     try:
         yield
     except rasterio.errors.RasterioError as error:
-        raise OSError(f"{path} is damaged: {window} cannot be read ({error})") from error
+        reason = error.__cause__ or error
+        raise OSError(f"{path} is damaged: {window} cannot be read ({reason})") from error
 
 
 def raster_window(window: Window) -> RasterWindow:
@@ -270,5 +234,7 @@ def raster_window(window: Window) -> RasterWindow:
 
 
 def limited_cache() -> rasterio.Env:
-    """A context in which GDAL's memory does not depend on the machine's; to be entered first."""
-    return rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES)
+    """A context in which GDAL's memory does not depend on the machine's, and in which no file makes
+    GDAL ask the network; to be entered before rasterio is used, as drivers are loaded once.
+    """
+    return rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES, **NO_NETWORK)

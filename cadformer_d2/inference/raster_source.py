@@ -24,16 +24,25 @@ except ModuleNotFoundError as error:
 
 logger = logging.getLogger(__name__)
 
-RASTER_ERRORS = (RasterioError, CPLE_BaseError, ValueError, TypeError)
+# SystemError: of a copy whose source breaks off.
+RASTER_ERRORS = (RasterioError, CPLE_BaseError, ValueError, TypeError, SystemError)
 # Formats that can be read from their beginning only.
-SEQUENTIAL_DRIVERS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "AVIF", "HEIF", "JPEGXL")
+SEQUENTIAL_DRIVERS = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "HEIF", "JPEGXL")
 # A block that takes this much is decoded anew for nearly every window.
 LARGEST_BLOCK = 16 * 2**20  # bytes
-# What a file that only points to others may not point to.
-REMOTE = re.compile(rb"https?://|ftp://|/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)", re.I)
-POINTERS = (b"<VRTDataset", b"<GDAL_WMS", b"<GDAL_WMTS", b"<WMS_Capabilities")
-SOURCES = re.compile(rb"<Source(?:Filename|Dataset)([^>]*)>([^<]+)<", re.I)
-MOST_BYTES_OF_A_POINTER = 64 * 2**20
+# Rows of whole width that a row of tiles needs; decoded anew for each tile if the cache cannot hold
+# them.
+TILE_ROWS = 512
+CACHED = 32 * 2**20  # bytes of pixels that GDAL's cache holds for sure
+LARGEST_IN_MEMORY = 256 * 2**20  # bytes of a copy; larger ones lie on disk
+# What GDAL, or rasterio before it, would ask the network for.
+REMOTE = re.compile(r"(?:https?|ftp|s3|gs|az|oss):|.*/vsi(?:curl|s3|gs|az|adls|oss|swift|.*hdfs)")
+# Options under which GDAL asks the network for nothing, whatever a file names as its source: the
+# file systems that would are shut, and so are the drivers that ask past them.
+NO_NETWORK = {
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none-is-allowed",
+    "GDAL_SKIP": "HTTP WMS WMTS WCS EEDA EEDAI PLMOSAIC DAAS STACTA STACIT Zarr",
+}
 
 
 class RasterSource:
@@ -42,41 +51,66 @@ class RasterSource:
     def __init__(self, path: Path):
         """
         Raises:
-            ValueError: not a raster, one of several in a file, or one that points to the network.
+            ValueError: not a raster, one of several in a file, or one that lies in the network.
             OSError: no room for the copy.
         """
-        refuse_remote_sources(path, depth=5)
+        refuse_remote(path, str(path))
         try:
             self.dataset = rasterio.open(path)
         except RASTER_ERRORS as error:
             raise ValueError(f"{path} cannot be opened as a raster: {error}") from error
+        self.files = [Path(name) for name in self.dataset.files]  # it, and what it points to
+        for name in self.dataset.files:
+            refuse_remote(path, name)
         refuse_container(path, self.dataset)
-        self.folder: tempfile.TemporaryDirectory | None = None
+        self.memory: rasterio.MemoryFile | None = None  # holds the copy
         if cannot_be_entered(self.dataset):
-            self.folder = tempfile.TemporaryDirectory(prefix="cadformer_scene_")
-            self.dataset = self.tiled_copy(path, Path(self.folder.name) / "scene.tif")
+            self.dataset = self.tiled_copy(path)
 
-    def tiled_copy(self, path: Path, copy: Path) -> rasterio.DatasetReader:
+    def tiled_copy(self, path: Path) -> rasterio.DatasetReader:
+        is_small = num_bytes(self.dataset, self.dataset.height) <= LARGEST_IN_MEMORY
+        place = "memory" if is_small else f"a temporary file in {tempfile.gettempdir()}"
         logger.warning(
-            "%s (%s) cannot be read by windows; it is decoded once into a temporary file. "
+            "%s (%s) cannot be read by windows; it is decoded once into %s. "
             "'gdal_translate -of COG' saves that",
             path,
             self.dataset.driver,
+            place,
         )
+        options = {"driver": "GTiff", "tiled": True, "bigtiff": "if_safer"}
         try:
-            rasterio.shutil.copy(self.dataset, copy, driver="GTiff", tiled=True, bigtiff="if_safer")
-            return rasterio.open(copy)
+            # A mask in a file of its own would be left behind.
+            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+                if is_small:
+                    self.memory = rasterio.MemoryFile(ext=".tif")
+                    rasterio.shutil.copy(self.dataset, self.memory.name, **options)
+                    return rasterio.open(self.memory.name)
+                # Its name goes at once; its bytes go with the last process that has it open.
+                with tempfile.TemporaryDirectory(prefix="cadformer_scene_") as folder:
+                    copy = Path(folder) / "scene.tif"
+                    rasterio.shutil.copy(self.dataset, copy, **options)
+                    return rasterio.open(copy)
         except RASTER_ERRORS as error:
             reason = error.__cause__ or error
             raise OSError(
-                f"{path} could not be decoded into {copy.parent}: {reason}; is it damaged, or is "
-                "the disk full?"
+                f"{path} could not be decoded into {place}: {reason}; is it damaged, or is the "
+                "disk full?"
             ) from error
+
+
+def refuse_remote(path: Path, source: str) -> None:
+    """Raise ValueError where a scene, or what it takes its pixels from, lies in the network."""
+    if REMOTE.match(source):
+        raise ValueError(
+            f"{path} takes its pixels from the network ({source}); scenes are read from this "
+            "machine's disk only: fetch them first"
+        )
 
 
 def refuse_container(path: Path, dataset: rasterio.DatasetReader) -> None:
     """Raise ValueError for a file of several rasters, or of none."""
     if dataset.count:
+        warn_of_others(path, dataset)
         return
     if dataset.subdatasets:
         several = ", ".join(dataset.subdatasets[:3])
@@ -87,37 +121,37 @@ def refuse_container(path: Path, dataset: rasterio.DatasetReader) -> None:
     raise ValueError(f"{path} holds no band of pixels")
 
 
+def warn_of_others(path: Path, dataset: rasterio.DatasetReader) -> None:
+    """What a container shows first may not be what was meant."""
+    if len(dataset.subdatasets) > 1:
+        logger.warning(
+            "%s holds %d rasters and its first is read; another is named as %s",
+            path,
+            len(dataset.subdatasets),
+            dataset.subdatasets[1],
+        )
+    if steps := dataset.tags().get("NETCDF_DIM_EXTRA"):
+        logger.warning("%s has bands that are steps along %s, not colours", path, steps)
+
+
 def cannot_be_entered(dataset: rasterio.DatasetReader) -> bool:
-    """Whether a window in the middle costs about as much as all that lies before it."""
+    """Whether a window in the middle costs about as much as all that lies before or beside it."""
+    if num_bytes(dataset, dataset.height) <= CACHED:
+        return False
     if dataset.driver in SEQUENTIAL_DRIVERS:
         return True
     height, width = dataset.block_shapes[0]
-    size = height * width * dataset.count * np.dtype(dataset.dtypes[0]).itemsize
-    return dataset.driver == "GTiff" and size > LARGEST_BLOCK
+    if dataset.driver != "GTiff" or width < dataset.width:
+        return False
+    is_compressed = dataset.compression is not None
+    return num_bytes(dataset, height) > LARGEST_BLOCK or (
+        is_compressed and num_bytes(dataset, TILE_ROWS) > CACHED
+    )
 
 
-def refuse_remote_sources(path: Path, *, depth: int) -> None:
-    """Raise ValueError where a local file makes GDAL ask the network, which nobody has asked for.
-
-    A URL that the user gives is the user's own wish.
-
-    Args:
-        depth: of files that point to files.
-    """
-    if not path.is_file() or path.stat().st_size > MOST_BYTES_OF_A_POINTER:
-        return
-    with path.open("rb") as file:
-        start = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
-        if not any(pointer in start for pointer in POINTERS):
-            return
-        content = start + file.read()
-    if REMOTE.search(content):
-        raise ValueError(
-            f"{path} takes its pixels from the network; name their address itself, or fetch them "
-            "first"
-        )
-    for attributes, name in SOURCES.findall(content):
-        source = Path(name.decode("utf-8", "replace").strip())
-        nested = path.parent / source if b'relativeToVRT="1"' in attributes else source
-        if depth:
-            refuse_remote_sources(nested, depth=depth - 1)
+def num_bytes(dataset: rasterio.DatasetReader, rows: int) -> int:
+    """Bytes of that many rows of whole width, all bands."""
+    name = dataset.dtypes[0]
+    # Of which numpy has no counterpart.
+    pixel = np.dtype("complex64" if name == "complex_int16" else name)
+    return rows * dataset.width * dataset.count * pixel.itemsize
