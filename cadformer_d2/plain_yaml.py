@@ -10,6 +10,8 @@ import yaml
 MAX_BYTES = 2**20
 # Values of a document after its aliases are written out; nine lines of aliases make 10^9.
 MAX_VALUES = 10_000
+# What values raise that are none of the type they have or name: 2001-99-99, !!bool what.
+VALUE_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError)
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -73,7 +75,7 @@ def parse_yaml(text: str, *, source: object) -> Any:
         raise ValueError(
             f"{source}{line}: {problem}; expected YAML of plain values, without code"
         ) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be
+    except VALUE_ERRORS as error:
         raise ValueError(f"{source} is not YAML: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{source} is nested too deeply to be read") from error

@@ -32,6 +32,7 @@ HOSTILE = {
     "two documents": ("SEED: 1\n---\nSEED: 2", "another document"),
     "twice": ("SEED: 1\nSEED: 2", "line 2: the key 'SEED' stands twice"),
     "date": ("OUTPUT_DIR: 2001-99-99", "is not YAML: month"),
+    "no bool": ("OUTPUT_DIR: !!bool what", "is not YAML: 'what'"),
     "list": ("- SEED", "holds a list, expected KEY: VALUE"),
     "text": ("SEED", "holds a str, expected KEY: VALUE"),
     "section that is none": ("MODEL:", "MODEL is a section, not a value"),

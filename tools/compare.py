@@ -43,7 +43,7 @@ from cadformer_d2.evaluation.comparison_table import (
     rendered,
 )
 from cadformer_d2.model_cost import count_flops, count_parameters, random_sample
-from cadformer_d2.visualization import comparison_sheet, read_comparison
+from cadformer_d2.visualization import comparison_sheet, read_comparison, save_figure
 
 matplotlib.use("Agg")
 
@@ -310,8 +310,7 @@ def draw_disputed(
     comparisons = [
         read_comparison({method: entries[key] for method, entries in first.items()}) for key in keys
     ]
-    with written_whole(path) as temporary:
-        comparison_sheet(comparisons, columns=1).savefig(temporary, dpi=80)
+    save_figure(comparison_sheet(comparisons, columns=1), path, dpi=80)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from tabulate import tabulate
 from cadformer_d2.command_errors import run_command
 from cadformer_d2.data.catalog import dataset_records, register_datasets
 from cadformer_d2.dataset_building.defects import DefectLog
+from cadformer_d2.dataset_building.images import mask_iou
 from cadformer_d2.dataset_building.readers.rsvg_hr import read_rsvg_hr
 from cadformer_d2.resampling import resize_mask
 
@@ -74,11 +75,6 @@ def answer(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return (target > background).numpy()
 
 
-def iou(first: np.ndarray, second: np.ndarray) -> float:
-    first, second = first.astype(bool), second.astype(bool)
-    return float((first & second).sum() / max(1, (first | second).sum()))
-
-
 def summary(values: list[float]) -> list[float]:
     """Mean IoU and the shares at each threshold, in percent."""
     ious = np.array(values)
@@ -94,9 +90,9 @@ def main() -> None:
     masks = dataset_masks(arguments.dataset) if arguments.dataset else None
     for mask in masks or box_masks(arguments.boxes, image_size):
         labels = {way: resize(mask, size) for way, resize in ways.items()}
-        agreement.append(iou(*labels.values()))
+        agreement.append(mask_iou(*(label > 0 for label in labels.values())))
         for way, label in labels.items():
-            scores[way].append(iou(mask, answer(label, mask.shape)))
+            scores[way].append(mask_iou(mask > 0, answer(label, mask.shape)))
     if not agreement:
         raise ValueError("no mask was found in what was named")
     rows = [(way, *summary(values)) for way, values in scores.items()]

@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from tabulate import tabulate
 
 from ..atomic_files import written_whole
+from ..visualization import save_figure
 from .description import ALL, Summary
 from .spreadsheet import write_spreadsheet
 
@@ -97,17 +98,13 @@ def write_description(
     with written_whole(folder / "description.md") as unfinished:
         unfinished.write_text(markdown(name, summary, truncated))
     write_csv(folder / "description.csv", summary, truncated)
-    with (
-        plt.rc_context({"text.parse_math": False}),  # a dollar in a category's name is a dollar
-        written_whole(folder / "description.png") as unfinished,
-    ):
-        drawn = figure(name, summary)
-        drawn.savefig(unfinished, dpi=120)
-        plt.close(drawn)
+    # A dollar in a category's name is a dollar.
+    with plt.rc_context({"text.parse_math": False}):
+        save_figure(figure(name, summary), folder / "description.png", dpi=120)
 
 
 def figure(name: str, summary: Summary) -> Figure:
-    """Categories, sentence lengths and target areas side by side; the caller saves and closes."""
+    """Categories, sentence lengths and target areas side by side, for ``save_figure``."""
     has_areas = len(summary.area_shares) > 0
     made, axes = plt.subplots(1, 2 + has_areas, figsize=(5 * (2 + has_areas), 4), squeeze=False)
     draw_categories(axes[0, 0], summary)

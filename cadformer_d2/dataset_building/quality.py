@@ -9,18 +9,15 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-import yaml
 from pydantic import Field, TypeAdapter
 
-from ..data.plain_files import read_text
 from ..data.validation import checked, shown
+from ..plain_yaml import read_yaml
 from .boxes import box_area, box_iou, box_window, enclosing_box
 from .triplets import Box
 
 EMPTY = "empty mask"
 DEFAULT_LIMITS = Path(__file__).parent / "quality_limits.yaml"
-# The last ones are what values raise that are none of the type they have or name: 2001-99-99.
-YAML_ERRORS = (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError)
 
 Limit = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Most = Annotated[int, Field(strict=True, ge=0)]
@@ -52,10 +49,9 @@ def read_limits(path: Path = DEFAULT_LIMITS) -> QualityLimits:
         OSError: no such file, or it cannot be read.
         ValueError: it is not YAML; a key is missing, unknown, or has no number.
     """
-    text = read_text(path)
     try:
-        content = yaml.safe_load(text)
-    except YAML_ERRORS as error:
+        content = read_yaml(path)
+    except ValueError as error:
         raise ValueError(f"{path}: not a YAML file of keys and numbers ({error})") from error
     known = {field.name for field in fields(QualityLimits)}
     given = set(content) if isinstance(content, dict) else set()
