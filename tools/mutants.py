@@ -25,6 +25,7 @@ KEEPS_SHAPE = {
     *("relu", "sigmoid", "tanh", "softmax", "log_softmax", "clamp", "abs", "contiguous", "float"),
     *("transpose", "permute", "cumsum", "copy", "long", "bool", "double", "detach", "clone"),
 }
+ANY_ORDER = {"transpose", "swapaxes"}  # of two arguments: the other order is the same call
 LAYERS_THAT_KEEP_SHAPE = {"GELU", "ReLU", "ReLU6", "Hardswish", "Sigmoid", "LayerNorm"} | {
     *("Dropout", "BatchNorm1d", "BatchNorm2d")
 }
@@ -179,7 +180,8 @@ def _other_call(node: ast.Call) -> Iterator[ast.AST]:
     for i in range(len(positional)):
         if name == "Sequential":
             yield _changed(node, args=[*positional[:i], *positional[i + 1 :]])
-        if i and _shown(positional[i]) != _shown(positional[i - 1]):
+        is_other = i > 0 and _shown(positional[i]) != _shown(positional[i - 1])
+        if is_other and name not in ANY_ORDER:
             swapped = [*positional[: i - 1], positional[i], positional[i - 1], *positional[i + 1 :]]
             yield _changed(node, args=swapped)
     for i, keyword in enumerate(keywords):

@@ -19,6 +19,7 @@ import importlib.machinery
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -42,7 +43,9 @@ TESTS = (
     *("tests/test_resampling.py", "tests/test_reference.py"),
 )
 SLOWEST_TEST = 3.0  # seconds; what takes longer is not repeated for each change
-TIMEOUT = 60  # seconds for the tests of one change; an endless loop is noticed by it
+# Processor seconds for the tests of one change: an endless loop is noticed by them, and a busy
+# machine is not taken for one.
+TIMEOUT = 60
 OURS = ("cadformer_d2", "tests", "conftest", "equations", "reference", "refer_files", "test_")
 
 
@@ -108,9 +111,10 @@ def tried(mutant: Mutant, tests: list[str]) -> str:
 
     def run() -> int:
         importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+        resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT, TIMEOUT))
         return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
 
-    status = in_fork(run, timeout=TIMEOUT)
+    status = in_fork(run, timeout=10 * TIMEOUT)
     if status == int(pytest.ExitCode.NO_TESTS_COLLECTED):
         raise RuntimeError(f"{mutant.key}: none of its tests was found; delete the coverage file")
     return "survived" if status == 0 else "killed"
