@@ -14,9 +14,10 @@ logger = logging.getLogger(__name__)
 # What a file, a folder, an option or a value that the user gave can cause. ImportError: an extra
 # that is not installed. Errors of our own making (assertions and the like) are not among them.
 USER_ERRORS = (ValueError, OSError, KeyError, FloatingPointError, ImportError, MemoryError)
-# torch reports what the machine lacks, and what a loader's worker process found, as RuntimeError.
+# torch reports what the machine lacks, and what a loader's worker process found, as RuntimeError;
+# pathlib (before Python 3.13) a link that leads to itself.
 USERS_RUNTIME_ERRORS = re.compile(
-    r"out of memory|not enough memory|can't allocate memory|DataLoader worker \(pid|"
+    r"Symlink loop|out of memory|not enough memory|can't allocate memory|DataLoader worker \(pid|"
     r"Caught Unicode\w+Error in DataLoader worker"  # which torch cannot raise as itself
 )
 # An error of a worker process comes as a text with the traceback in it.

@@ -49,6 +49,12 @@ def test_memory_that_the_machine_lacks_is_one_line():
         run_command(torch.empty, 2**60)
 
 
+def test_a_link_to_itself_is_one_line(tmp_path):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    with pytest.raises(SystemExit, match=r"error: .*loop\.png"):
+        run_command((tmp_path / "loop.png").resolve, True)
+
+
 def test_an_error_of_our_own_making_keeps_its_traceback():
     with pytest.raises(RuntimeError, match="a bug"):
         run_command(fail, RuntimeError("a bug"))

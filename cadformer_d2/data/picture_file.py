@@ -42,7 +42,7 @@ def read_picture(path: str | os.PathLike, channel_order: str) -> np.ndarray:
         FileNotFoundError: no such file.
         ValueError: damaged, cut off, too large, or of more than 8 bits a value.
     """
-    with reported_as_unreadable(path), Image.open(path) as picture:
+    with reported_as_unreadable(path), open_picture(path) as picture:
         return picture_pixels(picture, channel_order)
 
 
@@ -51,11 +51,18 @@ def picture_size(path: str | os.PathLike) -> tuple[int, int]:
 
     Raises: as read_picture.
     """
-    with reported_as_unreadable(path), Image.open(path) as picture:
+    with reported_as_unreadable(path), open_picture(path) as picture:
         # Of a TIFF the size is that of the turned picture already.
         is_swapped = orientation(picture) in SWAP_SIDES and picture.format != "TIFF"
         width, height = picture.size[::-1] if is_swapped else picture.size
         return height, width
+
+
+def open_picture(path: str | os.PathLike) -> Image.Image:
+    """Pillow's image of a file; a pipe, which would be waited for without end, is none."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError("it is no regular file")
+    return Image.open(path)
 
 
 def picture_pixels(picture: Image.Image, channel_order: str) -> np.ndarray:

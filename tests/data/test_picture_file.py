@@ -1,3 +1,4 @@
+import os
 import struct
 
 import cv2
@@ -48,6 +49,13 @@ def test_a_broken_picture_is_named(tmp_path, kind):
         path.write_bytes(BROKEN[kind])
     with pytest.raises(ValueError, match=r"a\.png cannot be read as an image"):
         read_picture(path, "RGB")
+
+
+def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for read in (picture_size, lambda path: read_picture(path, "RGB")):
+        with pytest.raises(ValueError, match=r"a\.png cannot be read as an image: it is no regular"):
+            read(tmp_path / "a.png")
 
 
 def test_a_picture_of_too_many_pixels_and_a_missing_one_are_named(tmp_path, monkeypatch):
