@@ -7,17 +7,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone
 from detectron2.modeling.postprocessing import sem_seg_postprocess
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..structures import ModelInput, TextFeatures
+from .backbone import build_backbone
 from .checkpointing import recompute_activations
 from .criterion import SegmentationCriterion
 from .decoder import build_decoder
 from .neck import build_neck
-from .text_encoder import build_text_encoder
+from .text_encoder import build_text_encoder, text_output_shape
 
 PATCH_SIZE = 4
 
@@ -70,12 +71,13 @@ class CADFormer(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        backbone = build_backbone(cfg)
+        text_shape = text_output_shape(cfg)
+        backbone = build_backbone(cfg, text_shape)
         return {
             "text_encoder": build_text_encoder(cfg),
             "backbone": backbone,
-            "neck": build_neck(cfg, backbone.output_shape()),
-            "decoder": build_decoder(cfg, backbone.output_shape()),
+            "neck": build_neck(cfg, backbone.output_shape(), text_shape),
+            "decoder": build_decoder(cfg, backbone.output_shape(), text_shape),
             "criterion": SegmentationCriterion(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,

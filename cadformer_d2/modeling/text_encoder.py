@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
@@ -23,7 +24,9 @@ ROLES = ("is_object", "is_position")  # fields of a sample, by the role of words
 TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
 TEXT_ENCODER_REGISTRY.__doc__ = """
 Called as ``cls(cfg)``; an attribute ``reads`` names the fields of the samples that ``forward``
-is given, padded to (B, T); it returns TextFeatures.
+is given, padded to (B, T); it returns TextFeatures. A class method ``output_shape(cfg)`` says,
+before the encoder is built, how many ``channels`` they have: every component that reads
+text is handed it.
 """
 
 
@@ -31,6 +34,17 @@ def build_text_encoder(cfg: CfgNode) -> nn.Module:
     """The text encoder named by MODEL.TEXT_ENCODER.NAME."""
     name = cfg.MODEL.TEXT_ENCODER.NAME
     return component_class(TEXT_ENCODER_REGISTRY, name, key="MODEL.TEXT_ENCODER.NAME")(cfg)
+
+
+def text_output_shape(cfg: CfgNode) -> ShapeSpec:
+    """Channels C_l of what the configured text encoder gives.
+
+    Asked of the class: the backbone is built, and draws its random weights, before the text encoder
+    does, so a text encoder that had to exist first would change what every seed stands for.
+    """
+    name = cfg.MODEL.TEXT_ENCODER.NAME
+    encoder = component_class(TEXT_ENCODER_REGISTRY, name, key="MODEL.TEXT_ENCODER.NAME")
+    return encoder.output_shape(cfg)
 
 
 @TEXT_ENCODER_REGISTRY.register()
@@ -99,6 +113,10 @@ class BertTextEncoder(nn.Module):
             "frozen": text.FROZEN,
             "reads_roles": cfg.INPUT.TOKEN_ROLES,
         }
+
+    @classmethod
+    def output_shape(cls, cfg: CfgNode) -> ShapeSpec:
+        return ShapeSpec(channels=cfg.MODEL.TEXT_ENCODER.HIDDEN_SIZE)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, *roles: Tensor) -> TextFeatures:
         """

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from detectron2.layers import ShapeSpec
 
 from cadformer_d2.layers.convolution import winograd_3x3
 from cadformer_d2.layers.rotated_conv import AdaptiveRotatedConv2d
@@ -81,8 +82,7 @@ def test_an_alignment_without_a_next_stage_updates_nothing(name):
 def test_a_neck_is_its_equation(name):
     cfg = tiny_cfg(NECK=name)
     cfg.INPUT.SIZE = (96, 130)  # a grid of 3 x 5, which is CIM's and not the coarsest map's
-    cfg.MODEL.TEXT_ENCODER.HIDDEN_SIZE = 12
-    module, w = randomized(NECK_REGISTRY.get(name)(cfg, shapes(cfg)))
+    module, w = randomized(NECK_REGISTRY.get(name)(cfg, shapes(cfg), ShapeSpec(channels=12)))
     maps, text = pyramid(cfg), sentences(12)
     expected = equation_of(NECKS, name)(w, maps, text, 2, (3, 5))
     ours = module(maps, text)
@@ -95,8 +95,8 @@ def test_a_neck_is_its_equation(name):
 @pytest.mark.parametrize("name", registered_names(DECODER_REGISTRY))
 def test_a_decoder_is_its_equation(name, text_dim):
     cfg = tiny_cfg(DECODER=name)
-    cfg.MODEL.TEXT_ENCODER.HIDDEN_SIZE = text_dim
-    module, w = randomized(DECODER_REGISTRY.get(name)(cfg, shapes(cfg)))
+    text_shape = ShapeSpec(channels=text_dim)
+    module, w = randomized(DECODER_REGISTRY.get(name)(cfg, shapes(cfg), text_shape))
     maps, text = pyramid(cfg), sentences(text_dim)
     expected = equation_of(DECODERS, name)(w, maps, text, cfg.MODEL.DECODER.NUM_HEADS)
     assert_equal(module(maps, text), expected)
@@ -104,7 +104,8 @@ def test_a_decoder_is_its_equation(name, text_dim):
 
 def test_a_decoder_in_training_normalises_by_its_batch():
     cfg = tiny_cfg(DECODER="SimpleDecoding")
-    module, w = randomized(DECODER_REGISTRY.get("SimpleDecoding")(cfg, shapes(cfg)))
+    cls, no_text = DECODER_REGISTRY.get("SimpleDecoding"), ShapeSpec()
+    module, w = randomized(cls(cfg, shapes(cfg), no_text))
     without_statistics = Weights({k: v for k, v in w.tensors.items() if "running" not in k})
     maps = pyramid(cfg)
     expected = DECODERS["SimpleDecoding"](without_statistics, maps, None, None)

@@ -1,11 +1,15 @@
 import pytest
 import torch
-from conftest import make_sample
+from conftest import VOCABULARY_SIZE, make_sample
 from detectron2.config import get_cfg
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
+from torch import nn
 
 from cadformer_d2.config import add_cadformer_config
 from cadformer_d2.modeling.meta_arch import upsample_to_input
+from cadformer_d2.modeling.text_encoder import TEXT_ENCODER_REGISTRY
+from cadformer_d2.structures import TextFeatures
 
 # Swin-B with window 12, BERT-base without pooler, SMGAM, TCMD: counted by hand from the equations.
 BERT = 108_891_648
@@ -60,6 +64,45 @@ def test_the_text_refined_last_is_built_only_if_somebody_reads_it(tiny_cfg, monk
     monkeypatch.setattr(TCMD, "reads_text", False)
     alignments = build_model(tiny_cfg).backbone.alignments
     assert [stage.vglva is not None for stage in alignments] == [True, True, True, False]
+
+
+class TwentyChannels(nn.Module):
+    """A text encoder that takes its width from nobody's config."""
+
+    reads = ("input_ids", "attention_mask")
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.table = nn.Embedding(VOCABULARY_SIZE, 20)
+
+    @classmethod
+    def output_shape(cls, cfg):
+        return ShapeSpec(channels=20)
+
+    def forward(self, input_ids, attention_mask):
+        return TextFeatures(self.table(input_ids), attention_mask.bool())
+
+
+@pytest.mark.parametrize(
+    ("alignment", "neck", "decoder"),
+    [("SMGAM", "LGCE", "TCMD"), ("IIM", "TMEM", "LGCEDecoder")],
+)
+def test_whoever_reads_text_takes_its_width_from_the_encoder(
+    tiny_cfg, monkeypatch, alignment, neck, decoder
+):
+    monkeypatch.setitem(TEXT_ENCODER_REGISTRY._obj_map, "TwentyChannels", TwentyChannels)
+    model = tiny_cfg.MODEL
+    model.TEXT_ENCODER.NAME = "TwentyChannels"
+    model.ALIGNMENT.NAME, model.NECK.NAME, model.DECODER.NAME = alignment, neck, decoder
+    (output,) = build_model(tiny_cfg).eval()([make_sample(is_train=False)])
+    assert output["sem_seg"].isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["build_resnet_backbone", "build_resnet_fpn_backbone"])
+def test_a_backbone_that_reads_no_text_is_refused(tiny_cfg, name):
+    tiny_cfg.MODEL.BACKBONE.NAME = name
+    with pytest.raises(ValueError, match="MODEL.BACKBONE.NAME is '.*input_shape, text_shape"):
+        build_model(tiny_cfg)
 
 
 def test_images_of_different_sizes_are_refused(tiny_cfg):

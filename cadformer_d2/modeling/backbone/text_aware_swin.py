@@ -70,7 +70,7 @@ class TextAwareSwin(Backbone):
         set_stochastic_depth(self.stages, drop_path_rate)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, _: ShapeSpec) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, _: ShapeSpec, text_shape: ShapeSpec) -> dict[str, Any]:
         swin = cfg.MODEL.SWIN
         return {
             "embed_dim": swin.EMBED_DIM,
@@ -79,7 +79,8 @@ class TextAwareSwin(Backbone):
             "window_size": swin.WINDOW_SIZE,
             "drop_path_rate": swin.DROP_PATH_RATE,
             "alignments": [
-                build_alignment(cfg, alignment_spec(cfg, stage)) for stage in range(NUM_STAGES)
+                build_alignment(cfg, alignment_spec(cfg, stage, text_shape))
+                for stage in range(NUM_STAGES)
             ],
             "position": build_position(cfg, dim=swin.EMBED_DIM),
         }
@@ -125,13 +126,13 @@ class TextAwareSwin(Backbone):
         return 0
 
 
-def alignment_spec(cfg: CfgNode, stage: int) -> AlignmentSpec:
+def alignment_spec(cfg: CfgNode, stage: int, text_shape: ShapeSpec) -> AlignmentSpec:
     """What stage ``stage`` (from 0) offers its alignment, and what is read of its result."""
     is_last = stage == NUM_STAGES - 1
     return AlignmentSpec(
         stage=stage,
         visual_dim=cfg.MODEL.SWIN.EMBED_DIM * 2**stage,
-        text_dim=cfg.MODEL.TEXT_ENCODER.HIDDEN_SIZE,
+        text_dim=text_shape.channels,
         feeds_next_stage=not is_last,
         text_is_read=not is_last or decoder_reads_text(cfg) or neck_reads_text(cfg),
     )

@@ -11,8 +11,9 @@ from ..registry import component_class
 
 DECODER_REGISTRY = Registry("DECODER")
 DECODER_REGISTRY.__doc__ = """
-Called as ``cls(cfg, input_shape)`` with the backbone's shapes; ``forward(pyramid, text)`` returns
-logits (B, 2, h_1, w_1). A class attribute ``reads_text`` says whether text is used.
+Called as ``cls(cfg, input_shape, text_shape)`` with the backbone's shapes by name and the text
+encoder's, whose ``channels`` are C_l; ``forward(pyramid, text)`` returns logits (B, 2, h_1, w_1). A
+class attribute ``reads_text`` says whether text is used.
 """
 
 
@@ -22,7 +23,10 @@ def decoder_reads_text(cfg: CfgNode) -> bool:
     return component_class(DECODER_REGISTRY, name, key="MODEL.DECODER.NAME").reads_text
 
 
-def build_decoder(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
+def build_decoder(
+    cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
+) -> nn.Module:
     """The decoder named by MODEL.DECODER.NAME."""
     name = cfg.MODEL.DECODER.NAME
-    return component_class(DECODER_REGISTRY, name, key="MODEL.DECODER.NAME")(cfg, input_shape)
+    decoder = component_class(DECODER_REGISTRY, name, key="MODEL.DECODER.NAME")
+    return decoder(cfg, input_shape, text_shape)

@@ -31,7 +31,9 @@ class LGCEDecoder(SimpleDecoding):
         self.enhancement = LGCE(input_shape=input_shape, text_dim=text_dim)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
+    ) -> dict[str, Any]:
         """
         Raises:
             ValueError: the enhancement that this decoder starts with is the neck as well.
@@ -41,8 +43,8 @@ class LGCEDecoder(SimpleDecoding):
                 "MODEL.DECODER.NAME LGCEDecoder already holds MODEL.NECK.NAME LGCE; set the neck "
                 'to "", or take the decoder SimpleDecoding'
             )
-        shared = super().from_config(cfg, input_shape)
-        return {**shared, "text_dim": cfg.MODEL.TEXT_ENCODER.HIDDEN_SIZE}
+        shared = super().from_config(cfg, input_shape, text_shape)
+        return {**shared, "text_dim": text_shape.channels}
 
     def forward(self, pyramid: dict[str, Tensor], text: TextFeatures) -> Tensor:
         """As TopDownDecoder."""

@@ -56,11 +56,13 @@ class TCMD(OAD):
         )
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
+    ) -> dict[str, Any]:
         decoder = cfg.MODEL.DECODER
         return {
-            **super().from_config(cfg, input_shape),
-            "text_dim": cfg.MODEL.TEXT_ENCODER.HIDDEN_SIZE,
+            **super().from_config(cfg, input_shape, text_shape),
+            "text_dim": text_shape.channels,
             "num_heads": decoder.NUM_HEADS,
             "ffn_dim": decoder.FFN_DIM,
             "dropout": decoder.DROPOUT,

@@ -58,7 +58,9 @@ class TopDownDecoder(nn.Module):
         self.classifier = nn.Conv2d(hidden_dim, 2, 1)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
+    ) -> dict[str, Any]:
         return {"input_shape": input_shape, "hidden_dim": cfg.MODEL.DECODER.HIDDEN_DIM}
 
     def forward(self, pyramid: dict[str, Tensor], text: TextFeatures) -> Tensor:
@@ -120,6 +122,8 @@ class OAD(TopDownDecoder):
         )
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        shared = super().from_config(cfg, input_shape)
+    def from_config(
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
+    ) -> dict[str, Any]:
+        shared = super().from_config(cfg, input_shape, text_shape)
         return {**shared, "num_kernels": cfg.MODEL.DECODER.NUM_KERNELS}

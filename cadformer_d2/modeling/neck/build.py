@@ -11,8 +11,9 @@ from ..registry import component_class
 
 NECK_REGISTRY = Registry("NECK")
 NECK_REGISTRY.__doc__ = """
-Called as ``cls(cfg, input_shape)`` with the backbone's shapes; ``forward(pyramid, text)`` returns
-maps of the same names and shapes. A class attribute ``reads_text`` says whether text is used.
+Called as ``cls(cfg, input_shape, text_shape)`` with the backbone's shapes by name and the text
+encoder's, whose ``channels`` are C_l; ``forward(pyramid, text)`` returns maps of the same names and
+shapes. A class attribute ``reads_text`` says whether text is used.
 """
 
 
@@ -22,9 +23,11 @@ def neck_reads_text(cfg: CfgNode) -> bool:
     return bool(name) and component_class(NECK_REGISTRY, name, key="MODEL.NECK.NAME").reads_text
 
 
-def build_neck(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module | None:
+def build_neck(
+    cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
+) -> nn.Module | None:
     """The neck named by MODEL.NECK.NAME; None for "" (the paper's model has none)."""
     name = cfg.MODEL.NECK.NAME
     if not name:
         return None
-    return component_class(NECK_REGISTRY, name, key="MODEL.NECK.NAME")(cfg, input_shape)
+    return component_class(NECK_REGISTRY, name, key="MODEL.NECK.NAME")(cfg, input_shape, text_shape)

@@ -176,9 +176,11 @@ class CIM(CrossScaleNeck):
         self.mixing_grid = mixing_grid
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
+    ) -> dict[str, Any]:
         height, width = (math.ceil(side / COARSEST_STRIDE) for side in cfg.INPUT.SIZE)
-        return {**super().from_config(cfg, input_shape), "mixing_grid": (height, width)}
+        return {**super().from_config(cfg, input_shape, text_shape), "mixing_grid": (height, width)}
 
     def grid(self, pyramid: dict[str, Tensor]) -> tuple[int, int]:
         return self.mixing_grid

@@ -69,7 +69,9 @@ class CrossScaleNeck(nn.Module):
         )
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
+    ) -> dict[str, Any]:
         return {"input_shape": input_shape}
 
     def forward(self, pyramid: dict[str, Tensor], text: TextFeatures) -> dict[str, Tensor]:

@@ -103,8 +103,10 @@ class LGCE(nn.Module):
         self.apply(initialize_linear)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        return {"input_shape": input_shape, "text_dim": cfg.MODEL.TEXT_ENCODER.HIDDEN_SIZE}
+    def from_config(
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
+    ) -> dict[str, Any]:
+        return {"input_shape": input_shape, "text_dim": text_shape.channels}
 
     def forward(self, pyramid: dict[str, Tensor], text: TextFeatures) -> dict[str, Tensor]:
         """

@@ -59,9 +59,11 @@ class TMEM(CrossScaleNeck):
         super().__init__(input_shape=input_shape, blocks=blocks)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
+    ) -> dict[str, Any]:
         return {
-            **super().from_config(cfg, input_shape),
-            "text_dim": cfg.MODEL.TEXT_ENCODER.HIDDEN_SIZE,
+            **super().from_config(cfg, input_shape, text_shape),
+            "text_dim": text_shape.channels,
             "num_blocks": cfg.MODEL.NECK.NUM_BLOCKS,
         }
