@@ -19,16 +19,17 @@ ALLOWED = {
     "swin_release": set(),
     "checkpoint": {
         *("atomic_files", "checkpoint_file", "config", "config_file", "config_schema"),
-        *("plain_yaml", "swin_release"),
+        *("plain_yaml", "swin_release", "package_files"),
     },
     "precision": set(),
     "version": set(),
+    "package_files": set(),
     "layers": {"structures"},
-    "data": {"structures", "resampling"},
+    "data": {"structures", "resampling", "package_files"},
     "evaluation": {"structures", "atomic_files"},
     "visualization": {"structures", "resampling", "atomic_files", "data"},
     "model_cost": {"structures"},
-    "modeling": {"structures", "layers"},
+    "modeling": {"structures", "layers", "package_files"},
     # Reads and writes the datasets' own format and draws masks: the code for that is not copied.
     "dataset_building": {
         *("structures", "atomic_files", "plain_yaml", "data", "visualization", "version"),

@@ -54,7 +54,9 @@ def test_a_broken_picture_is_named(tmp_path, kind):
 def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     for read in (picture_size, lambda path: read_picture(path, "RGB")):
-        with pytest.raises(ValueError, match=r"a\.png cannot be read as an image: it is no regular"):
+        with pytest.raises(
+            ValueError, match=r"a\.png cannot be read as an image: it is no regular"
+        ):
             read(tmp_path / "a.png")
 
 
