@@ -38,7 +38,7 @@ def test_a_reference_is_told_from_a_path():
             "bert-base-uncased",
         ),
         *("package:carrier_of_weights//etc/passwd", "package:carrier_of_weights.model/weights.pth"),
-        *("package:carrier_of_weights/a\0b"),
+        "package:carrier_of_weights/a\0b",
     ],
 )
 def test_what_leaves_the_package_or_names_none_is_refused(carrier, reference):
