@@ -8,7 +8,7 @@ WHEELHOUSE ?= wheelhouse
 # The Python version the wheelhouse is for.
 PYTHON ?= 3.12
 
-.PHONY: install demo test lint format wheelhouse clean
+.PHONY: install demo test lint format docs wheelhouse clean
 
 install: $(INSTALLED)
 
@@ -34,6 +34,10 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+# The documentation as web pages, in output/site; a link that leads nowhere is an error.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict --site-dir output/site
 
 # Wheels for a machine without network that already has torch: make wheelhouse PYTHON=3.12
 wheelhouse: $(INSTALLED)

@@ -58,10 +58,11 @@ class RefSegCheckpointer(DetectionCheckpointer):
     def save(self, name: str, **state: Any) -> None:
         """Write ``<save_dir>/<name>.pth``; where resumable, point ``last_checkpoint`` to it.
 
+        Where it fails, checkpoints that were there before are as they were.
+
         Raises:
             OSError: the file could not be written, for example on a full disk.
             FloatingPointError: the model's weights are not finite.
-            In both cases checkpoints that were there before are as they were.
         """
         if not self.save_dir or not self.save_to_disk:
             return
