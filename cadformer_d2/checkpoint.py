@@ -20,7 +20,6 @@ from .config import add_cadformer_config
 from .config_file import merge_values
 from .config_schema import refuse_impossible_values
 from .plain_yaml import parse_yaml
-from .swin_release import fit_swin_release, is_swin_release
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +91,8 @@ class RefSegCheckpointer(DetectionCheckpointer):
         """As Detectron2's, for files of torch and of safetensors.
 
         Args:
-            path: a checkpoint of this project, Microsoft's Swin release, or other weights under the
-                model's names; "": none.
+            path: a checkpoint of this project, weights that others published for the backbone, or
+                other weights under the model's names; "": none.
             checkpointables: further objects to load; None: all that there are. Without any, as a
                 training starts, a checkpoint of this project may lack tensors of the model.
 
@@ -110,9 +109,8 @@ class RefSegCheckpointer(DetectionCheckpointer):
         content = read_checkpoint(filename)
         wanted, found = self.model.state_dict(), content["model"]
         try:
-            if is_swin_release(found):
-                found, dropped = fit_swin_release(found, wanted)
-                logger.info("a Swin release; not used: %s", ", ".join(dropped) or "none")
+            if not wanted.keys() & found.keys():
+                found = self._fit_weights(found)
             refuse_other_network(wanted, found, is_own=CONFIG_KEY in content)
             if CONFIG_KEY in content and not self.may_lack_tensors:
                 refuse_missing_tensors(wanted, found)
@@ -120,6 +118,21 @@ class RefSegCheckpointer(DetectionCheckpointer):
         except ValueError as error:
             raise ValueError(f"{filename} cannot be used: {error}") from error
         return {**content, "model": found}
+
+    def _fit_weights(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of others under the names that the model says they have there, if it knows them.
+
+        Raises:
+            ValueError: they are of a network like a part of the model but of other sizes.
+        """
+        fit = getattr(self.model, "fit_weights", None)
+        fitted = None if fit is None else fit(state)
+        if fitted is None:
+            return state
+        logger.info(
+            "weights of the backbone alone; not used: %s", ", ".join(fitted.not_used) or "none"
+        )
+        return fitted.state
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         num_wanted, num_found = len(self.model.state_dict()), len(checkpoint["model"])
@@ -191,7 +204,8 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
         raise ValueError(
             f"this version cannot use {error}; was it written by a newer one?"
         ) from error
-    cfg.MODEL.WEIGHTS, cfg.MODEL.TEXT_ENCODER.WEIGHTS = os.fspath(filename), ""
+    cfg.MODEL.WEIGHTS = os.fspath(filename)
+    cfg.MODEL.TEXT_ENCODER.WEIGHTS = cfg.MODEL.BACKBONE.WEIGHTS = ""
     return cfg
 
 

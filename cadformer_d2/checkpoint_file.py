@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+WRAPPERS = ("model", "state_dict")  # keys under which a model's tensors are kept
 WRAPPED = "module."  # before every name of a model that was saved in its DistributedDataParallel
 # What the readers raise on bytes that make no sense.
 DAMAGED = (
@@ -52,7 +53,8 @@ def read_checkpoint(filename: str | os.PathLike) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
-    whole = content if "model" in content else {"model": content}
+    wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+    whole = {**content, "model": content[wrapper]} if wrapper else {"model": content}
     return {**whole, "model": _without_wrapper(_tensors(whole["model"], path))}
 
 

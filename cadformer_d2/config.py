@@ -55,10 +55,13 @@ def _add_data_keys(cfg: CfgNode) -> None:
 
 def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.META_ARCHITECTURE = "CADFormer"
-    # ImageNet statistics of 0-255 pixels in INPUT.FORMAT order.
-    cfg.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]
-    cfg.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]
-    # "" (random start), Microsoft's Swin release, or a checkpoint of this project.
+    # Statistics of 0-255 pixels in INPUT.FORMAT order. []: those that the backbone's weights were
+    # trained with (ImageNet's for Swin, the record of timm for its networks); a checkpoint carries
+    # the numbers.
+    cfg.MODEL.PIXEL_MEAN = []
+    cfg.MODEL.PIXEL_STD = []
+    # "" (random start), a checkpoint of this project, or weights that others published for the
+    # backbone, such as Microsoft's Swin release.
     cfg.MODEL.WEIGHTS = ""
 
     # Components whose activations are not kept for the backward pass but computed again, for less
@@ -102,7 +105,28 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # Stochastic depth: the rate of the last block; it grows linearly from 0.
     swin.DROP_PATH_RATE = 0.3
 
-    cfg.MODEL.BACKBONE.NAME = "TextAwareSwin"
+    timm = cfg.MODEL.TIMM = CfgNode()
+    # TextAwareTimm's network, as in timm.list_models(): convnext_tiny, resnet50, ... A tag behind a
+    # dot (convnext_tiny.dinov3_lvd1689m) chooses whose weights MODEL.PIXEL_MEAN [] follows.
+    timm.NAME = ""
+    # Strides of the network's levels that become stages, finest first; 2 to 4 of them.
+    timm.STRIDES = (4, 8, 16, 32)
+    # Stochastic depth, as the network itself spreads it over its blocks.
+    timm.DROP_PATH_RATE = 0.0
+
+    backbone = cfg.MODEL.BACKBONE
+    # TextAwareSwin (MODEL.SWIN) or TextAwareTimm (MODEL.TIMM).
+    backbone.NAME = "TextAwareSwin"
+    # Pre-trained weights of the backbone's network alone: a .pth or .safetensors file,
+    # "package:NAME/path" for one that an installed package carries, or a Hugging Face name
+    # ("timm/convnext_tiny.in12k") that is in the cache. "": none. MODEL.WEIGHTS is loaded later.
+    backbone.WEIGHTS = ""
+    # The first stages of the network, with what is before them, that do not train; the alignments
+    # do. Detectron2's FREEZE_AT is not read: its default, 2, stands in every config ever written.
+    backbone.FROZEN_STAGES = 0
+    # Whether the network's batch norms stay as its weights have them, statistics included, as
+    # Detectron2's FrozenBN: for pre-trained networks and small batches.
+    backbone.FREEZE_BATCH_NORM = False
 
     position = cfg.MODEL.POSITION = CfgNode()
     # Absolute position signal: "none" (the paper) or "sincos".

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from detectron2.config import CfgNode
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 Count = Annotated[int, Field(ge=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -14,6 +14,12 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Period = Annotated[int, Field(ge=-1)]
 Names = list[str]
 Stages = tuple[Count, Count, Count, Count]
+
+
+def _three_or_none(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(values) not in (0, 3):
+        raise ValueError("expected one number per channel, or [] for those of the weights' record")
+    return values
 
 
 class Section(BaseModel):
@@ -49,6 +55,15 @@ class Swin(Section):
     DROP_PATH_RATE: Dropout
 
 
+class Timm(Section):
+    STRIDES: Annotated[tuple[Count, ...], Field(min_length=2, max_length=4)]
+    DROP_PATH_RATE: Dropout
+
+
+class Backbone(Section):
+    FROZEN_STAGES: Annotated[int, Field(ge=0)]
+
+
 class Alignment(Section):
     NUM_HEADS: Stages
     DROPOUT: Dropout
@@ -77,11 +92,13 @@ class Loss(Section):
 
 
 class Model(Section):
-    PIXEL_MEAN: tuple[float, float, float]
-    PIXEL_STD: tuple[Positive, Positive, Positive]
+    PIXEL_MEAN: Annotated[tuple[float, ...], AfterValidator(_three_or_none)]
+    PIXEL_STD: Annotated[tuple[Positive, ...], AfterValidator(_three_or_none)]
     CHECKPOINT_ACTIVATIONS: Names
     TEXT_ENCODER: TextEncoder
     SWIN: Swin
+    TIMM: Timm
+    BACKBONE: Backbone
     ALIGNMENT: Alignment
     POSITION: Position
     NECK: Neck

@@ -13,19 +13,7 @@ from torch import nn
 
 from .structures import ModelInput
 
-# Names of modules, the first match wins, and the part of the model they are.
-PARTS = (
-    (r"text_encoder", "text"),
-    (r"backbone\.stages", "Swin blocks"),
-    (r"backbone\.alignments", "alignment"),
-    (r"backbone", "patches and merging"),
-    (r"neck", "neck"),
-    (r"decoder\.text", "decoder Transformer"),
-    # The second convolution of a level: adaptive rotated in OAD and TCMD, ordinary elsewhere.
-    (r"decoder\.fusions\.\d+\.3", "decoder second convolutions"),
-    (r"decoder", "decoder convolutions"),
-    (r"criterion", "loss"),
-)
+OWN_WORK = "upsampling, masks"  # what the model does outside its components
 
 
 def random_sample(cfg: CfgNode, num_tokens: int) -> ModelInput:
@@ -84,7 +72,7 @@ def count_flops_by_part(model: nn.Module, sample: ModelInput) -> Counter[str]:
     counts: Counter[str] = Counter()
     analysis = flop_analysis(model, sample)
     for name, flops in analysis.by_module().items():
-        counts[part_of(name)] += flops - sum(
+        counts[part_of(model, name)] += flops - sum(
             analysis.by_module()[child] for child in child_names(model, name)
         )
     return counts
@@ -96,9 +84,17 @@ def child_names(model: nn.Module, name: str) -> list[str]:
     return [f"{name}.{child}" if name else child for child, _ in children]
 
 
-def part_of(name: str) -> str:
-    """The part of the model, finer than a component, that a module belongs to by its name."""
-    return next((part for pattern, part in PARTS if re.match(pattern, name)), "upsampling, masks")
+def part_of(model: nn.Module, name: str) -> str:
+    """The part of the model, finer than a component, that a module belongs to by its name.
+
+    A component's attribute ``parts`` names them: patterns of its modules' names, of which the first
+    that fits wins, and their labels. One without it is a part by itself.
+    """
+    component, _, rest = name.partition(".")
+    if not component:
+        return OWN_WORK
+    parts = getattr(getattr(model, component), "parts", {"": component})
+    return next(label for pattern, label in parts.items() if re.match(pattern, rest))
 
 
 def component_of(name: str) -> str:

@@ -121,6 +121,18 @@ class TextFeatures:
 
 
 @dataclass(frozen=True)
+class StageInput:
+    """What a backbone stage hands to its alignment (equations 1-12 of the paper)."""
+
+    visual: Tensor  # V_i (B, N_i, C_i), what the stage's blocks gave
+    text: TextFeatures  # L_i
+    map_size: tuple[int, int]  # (h_i, w_i), N_i = h_i * w_i
+    # X_{i-1} (B, N_i, C_i), what the stage's blocks were given; None in backbones whose stages
+    # change the map's size inside (AlignmentSpec.offers_entry).
+    entry: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class StageOutput:
     """What an alignment returns for one backbone stage (equations 1-12 of the paper)."""
 

@@ -14,7 +14,7 @@ from cadformer_d2.checkpoint import (
     checkpoint_config,
     trained_config,
 )
-from cadformer_d2.swin_release import rename_swin_weights, resize_position_table
+from cadformer_d2.modeling.backbone.swin_release import rename_swin_weights, resize_position_table
 
 
 @pytest.fixture
@@ -86,10 +86,10 @@ def test_a_swin_release_is_loaded_and_reported(model, tiny_cfg, tmp_path, caplog
 
 def test_every_swin_weight_of_the_model_finds_its_counterpart(model):
     renamed, dropped = rename_swin_weights(swin_release(model)["model"])
-    swin = ("backbone.patch_embed", "backbone.stages", "backbone.merges")
+    swin = ("patch_embed", "stages", "merges")
     wanted = {
         name
-        for name in model.state_dict()
+        for name in model.backbone.state_dict()
         if name.startswith(swin) and not name.endswith("relative_position_index")
     }
     assert set(renamed) == wanted
@@ -121,11 +121,11 @@ OTHER_SWINS = {
     ),
     "with fewer blocks": (
         lambda state: [state.pop(name) for name in list(state) if "layers.2.blocks.1" in name],
-        r"another Swin .* tensors of the backbone are missing \(such as backbone.stages.2.blocks.1",
+        r"another Swin .* tensors of the backbone are missing \(such as stages.2.blocks.1",
     ),
     "with more blocks": (
         lambda state: state.update({"layers.2.blocks.9.norm1.weight": torch.ones(64)}),
-        r"another Swin .* 1 have no place \(such as backbone.stages.2.blocks.9.norm1.weight",
+        r"another Swin .* 1 have no place \(such as stages.2.blocks.9.norm1.weight",
     ),
     "with absolute positions": (
         lambda state: state.update(absolute_pos_embed=torch.ones(1, 256, 16)),

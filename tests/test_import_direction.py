@@ -16,7 +16,6 @@ ALLOWED = {
     "config_file": {"plain_yaml"},
     "config_schema": set(),
     "checkpoint_file": set(),
-    "swin_release": set(),
     "checkpoint": {
         *("atomic_files", "checkpoint_file", "config", "config_file", "config_schema"),
         *("plain_yaml", "swin_release", "package_files"),
@@ -29,7 +28,7 @@ ALLOWED = {
     "evaluation": {"structures", "atomic_files"},
     "visualization": {"structures", "resampling", "atomic_files", "data"},
     "model_cost": {"structures"},
-    "modeling": {"structures", "layers", "package_files"},
+    "modeling": {"structures", "layers", "checkpoint_file", "package_files"},
     # Reads and writes the datasets' own format and draws masks: the code for that is not copied.
     "dataset_building": {
         *("structures", "atomic_files", "plain_yaml", "data", "visualization", "version"),

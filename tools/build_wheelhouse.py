@@ -22,6 +22,7 @@ BINARY = (
     "pycocotools",
     "tabulate",
     "termcolor",
+    "timm",
     "yacs",
 )
 # Published as source only, but without compiled code.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ..model_cost import part_of
+from ..model_cost import OWN_WORK, part_of
 from .timing import synchronize
 
 
@@ -21,10 +21,10 @@ def seconds_by_part(model: nn.Module, device: torch.device) -> Iterator[Counter[
     A GPU is waited for at the border of each part, so the sum is above the time of a pass.
     """
     clock = PartClock(device)
-    handles = [model.register_forward_pre_hook(lambda *_: clock.enter(part_of("")))]
+    handles = [model.register_forward_pre_hook(lambda *_: clock.enter(OWN_WORK))]
     handles.append(model.register_forward_hook(lambda *_: clock.leave()))
     for name, module in part_modules(model):
-        handles.append(module.register_forward_pre_hook(clock.entering(part_of(name))))
+        handles.append(module.register_forward_pre_hook(clock.entering(part_of(model, name))))
         handles.append(module.register_forward_hook(lambda *_: clock.leave()))
     try:
         yield clock.seconds
@@ -35,7 +35,7 @@ def seconds_by_part(model: nn.Module, device: torch.device) -> Iterator[Counter[
 
 def part_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Modules that belong to another part than what they are in."""
-    parts = {"": part_of("")}
+    parts = {"": OWN_WORK}
     for name, module in model.named_modules():
         if not name:
             continue
@@ -43,7 +43,7 @@ def part_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if isinstance(module, nn.ModuleList):  # it is never called itself
             parts[name] = parent
             continue
-        parts[name] = part_of(name)
+        parts[name] = part_of(model, name)
         if parts[name] != parent:
             yield name, module
 

@@ -44,7 +44,7 @@ INSTEAD = {
     "INPUT.MIN_SIZE_TEST": "see INPUT.SIZE",
     "INPUT.MIN_SIZE_TRAIN": "see INPUT.SIZE",
     "INPUT.RANDOM_FLIP": "see INPUT.ORIENTATIONS",
-    "MODEL.BACKBONE.FREEZE_AT": "the whole backbone trains",
+    "MODEL.BACKBONE.FREEZE_AT": "see MODEL.BACKBONE.FROZEN_STAGES",
     "SOLVER.BASE_LR_END": "the rate ends at 0",
     "SOLVER.GAMMA": "see SOLVER.POLY_POWER",
     "SOLVER.MOMENTUM": "the optimiser is AdamW",
@@ -53,7 +53,10 @@ INSTEAD = {
     "SOLVER.STEPS": "see SOLVER.POLY_POWER",
     "VERSION": "configs of Detectron2's first version are not converted",
 }
-OWN_NETWORK = {"MODEL.META_ARCHITECTURE": "CADFormer", "MODEL.BACKBONE.NAME": "TextAwareSwin"}
+OWN_NETWORK = {
+    "MODEL.META_ARCHITECTURE": ("CADFormer",),
+    "MODEL.BACKBONE.NAME": ("TextAwareSwin", "TextAwareTimm"),
+}
 
 
 def refuse_keys_without_effect(cfg: CfgNode) -> None:
@@ -62,7 +65,7 @@ def refuse_keys_without_effect(cfg: CfgNode) -> None:
     A value that says what happens here anyway is accepted. A network of the user's own may read
     any key of MODEL.
     """
-    is_own = all(value_of(cfg, key) == name for key, name in OWN_NETWORK.items())
+    is_own = all(value_of(cfg, key) in names for key, names in OWN_NETWORK.items())
     for key, default in leaves(get_cfg()):
         if key in WITH_EFFECT or (key.startswith("MODEL.") and not is_own):
             continue

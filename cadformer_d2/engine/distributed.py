@@ -41,7 +41,9 @@ def with_synchronized_norms(model: nn.Module) -> nn.Module:
         ValueError: a batch norm over one-dimensional maps, on a CPU.
     """
     if next(model.parameters()).device.type != "cpu":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        from timm.layers import convert_sync_batchnorm  # PyTorch's loses the activations of timm's
+
+        return convert_sync_batchnorm(model)
     # PyTorch has no synchronised norm for a CPU; Detectron2's slower one works everywhere.
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.BatchNorm1d):
@@ -58,8 +60,11 @@ def with_synchronized_norms(model: nn.Module) -> nn.Module:
 class SyncBatchNormOnCPU(NaiveSyncBatchNorm):
     """Detectron2's, but in float32 always: bfloat16 has too few digits for variances."""
 
+    activation: nn.Module | None = None  # what follows a norm of timm
+
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.float()).to(x.dtype)
+        normalised = super().forward(x.float()).to(x.dtype)
+        return normalised if self.activation is None else self.activation(normalised)
 
 
 def synchronized(norm: nn.BatchNorm2d) -> SyncBatchNormOnCPU:
@@ -67,4 +72,8 @@ def synchronized(norm: nn.BatchNorm2d) -> SyncBatchNormOnCPU:
     assert norm.momentum is not None, "a cumulative average cannot be synchronised"
     result = SyncBatchNormOnCPU(norm.num_features, eps=norm.eps, momentum=norm.momentum)
     result.load_state_dict(norm.state_dict())
+    result.weight.requires_grad_(norm.weight.requires_grad)
+    result.bias.requires_grad_(norm.bias.requires_grad)
+    if isinstance(activation := getattr(norm, "act", None), nn.Module):  # timm's norms have one
+        result.activation = activation
     return result

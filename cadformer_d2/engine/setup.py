@@ -20,6 +20,7 @@ from ..config_file import merge_pairs, merge_values, read_config_file
 from ..config_schema import refuse_impossible_values
 from ..data.catalog import register_datasets
 from ..data.tokenization import lasting_name
+from ..modeling.backbone import with_pixel_statistics
 from .config_checks import (
     leaves,
     refuse_keys_without_effect,
@@ -64,6 +65,7 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
     refuse_unknown_datasets(cfg, eval_only=arguments.eval_only)
     refuse_unmeetable_expectations(cfg, eval_only=arguments.eval_only)
     refuse_small_vocabulary(cfg)
+    cfg = with_pixel_statistics(cfg)
     cfg.freeze()
     with writing_into(cfg.OUTPUT_DIR):
         default_setup(cfg, arguments)

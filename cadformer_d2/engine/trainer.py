@@ -25,6 +25,7 @@ from ..data.loading import (
     build_training_set,
 )
 from ..evaluation import ReferringSegmentationEvaluator
+from ..modeling.backbone import with_pixel_statistics
 from ..precision import autocast
 from . import optimizer as optimizers
 from .distributed import distributed, share_buffers, with_synchronized_norms
@@ -49,7 +50,7 @@ class RefSegTrainer(DefaultTrainer):
         # With SEED < 0 all processes share one drawn seed for the order of the data.
         data_seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         self.training_set = build_training_set(cfg, seed=data_seed)
-        cfg = with_iterations(cfg, num_refs=len(self.training_set))
+        cfg = with_pixel_statistics(with_iterations(cfg, num_refs=len(self.training_set)))
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         if cfg.MODEL.SYNC_BATCH_NORM and comm.get_world_size() > 1:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -13,14 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-# Modules that are recomputed as a whole, by the component that a user names.
-RECOMPUTED = {
-    "text_encoder": r"text_encoder\.bert\.encoder\.layer\.\d+",
-    "backbone": r"backbone\.stages\.\d+\.blocks\.\d+",
-    "alignment": r"backbone\.alignments\.\d+",
-    "neck": r"neck",
-    "decoder": r"decoder\.(fusions|text_layers)\.\d+",
-}
+COMPONENTS = ("text_encoder", "backbone", "alignment", "neck", "decoder")
 
 
 class Recomputed:
@@ -38,25 +30,29 @@ class Recomputed:
         )
 
 
-def recompute_activations(model: nn.Module, components: tuple[str, ...]) -> None:
+def recompute_activations(
+    modules: Mapping[str, Sequence[nn.Module]], components: Sequence[str]
+) -> None:
     """Let modules of the named components recompute their activations; weights keep their names.
 
     Args:
-        model: a CADFormer; changed in place.
-        components: of ``RECOMPUTED``.
+        modules: of each component that the model has; those of the named ones are changed in place.
+        components: of ``COMPONENTS``.
 
     Raises:
-        ValueError: an unknown component.
+        ValueError: an unknown component, or one with nothing to recompute.
     """
-    unknown = [name for name in components if name not in RECOMPUTED]
-    if unknown:
-        raise ValueError(
-            f"MODEL.CHECKPOINT_ACTIVATIONS has {', '.join(map(repr, unknown))}; known: "
-            f"{', '.join(RECOMPUTED)}"
-        )
-    patterns = [RECOMPUTED[name] for name in components]
-    for name, module in model.named_modules():
-        if any(re.fullmatch(pattern, name) for pattern in patterns):
+    for component in components:
+        if component not in COMPONENTS:
+            raise ValueError(
+                f"MODEL.CHECKPOINT_ACTIVATIONS has {component!r}; known: {', '.join(COMPONENTS)}"
+            )
+        if not modules.get(component):
+            raise ValueError(
+                f"MODEL.CHECKPOINT_ACTIVATIONS has {component!r}, but this model has no such "
+                "component, or one without anything to recompute; leave it out"
+            )
+        for module in modules[component]:
             cls = type(module)
             module.__class__ = type(cls.__name__, (Recomputed, cls), {})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,8 @@ def dice_loss(logits: Tensor, target: Tensor, *, reduction: str) -> Tensor:
 
 class SegmentationCriterion(nn.Module):
     """loss = ce_weight * CE + dice_weight * Dice (0.9 and 0.1 in the paper)."""
+
+    parts: ClassVar[Mapping[str, str]] = {"": "loss"}
 
     @configurable
     def __init__(

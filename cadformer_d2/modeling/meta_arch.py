@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,14 +14,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..structures import ModelInput, TextFeatures
-from .backbone import build_backbone
+from .backbone import build_backbone, pixel_statistics
+from .backbone.weights import FittedWeights
 from .checkpointing import recompute_activations
 from .criterion import SegmentationCriterion
 from .decoder import build_decoder
 from .neck import build_neck
 from .text_encoder import build_text_encoder, text_output_shape
-
-PATCH_SIZE = 4
 
 
 @META_ARCH_REGISTRY.register()
@@ -49,14 +49,14 @@ class CADFormer(nn.Module):
             text_encoder: called with the samples' fields that its ``reads`` names, padded.
             backbone: (image, text) -> (pyramid, text).
             neck: (pyramid, text) -> pyramid, or None.
-            decoder: (pyramid, text) -> logits at a quarter of the input size.
+            decoder: (pyramid, text) -> logits at the stride of the backbone's first stage.
             criterion: (logits, target) -> dict of losses.
             pixel_mean, pixel_std: per channel, of pixels in [0, 255].
             padded_length: tokens that expressions are padded to; None: the longest of the batch.
             recomputed: components whose activations are computed again in the backward pass.
 
         Raises:
-            ValueError: a component to recompute that does not exist.
+            ValueError: a component to recompute that does not exist or has nothing to recompute.
         """
         super().__init__()
         self.text_encoder = text_encoder
@@ -65,12 +65,14 @@ class CADFormer(nn.Module):
         self.decoder = decoder
         self.criterion = criterion
         self.padded_length = padded_length
+        self.stride = next(iter(backbone.output_shape().values())).stride  # of h_1 and w_1
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
-        recompute_activations(self, recomputed)
+        recompute_activations(self.recomputed_modules(), recomputed)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        pixel_mean, pixel_std = pixel_statistics(cfg)
         text_shape = text_output_shape(cfg)
         backbone = build_backbone(cfg, text_shape)
         return {
@@ -79,8 +81,8 @@ class CADFormer(nn.Module):
             "neck": build_neck(cfg, backbone.output_shape(), text_shape),
             "decoder": build_decoder(cfg, backbone.output_shape(), text_shape),
             "criterion": SegmentationCriterion(cfg),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "pixel_mean": pixel_mean,
+            "pixel_std": pixel_std,
             "padded_length": cfg.INPUT.MAX_TOKENS if cfg.INPUT.PAD_TO_MAX_TOKENS else None,
             "recomputed": cfg.MODEL.CHECKPOINT_ACTIVATIONS,
         }
@@ -104,10 +106,45 @@ class CADFormer(nn.Module):
         if self.neck is not None:
             pyramid = self.neck(pyramid, text)
         logits = self.decoder(pyramid, text)  # (B, 2, h_1, w_1)
-        logits = upsample_to_input(logits, images.shape[-2:])  # (B, 2, H, W)
+        logits = upsample_to_input(logits, images.shape[-2:], self.stride)  # (B, 2, H, W)
         if self.training:
             return self.criterion(logits, self.stack_targets(batch))
         return self.postprocess(logits, batch)
+
+    def recomputed_modules(self) -> dict[str, list[nn.Module]]:
+        """What each name in MODEL.CHECKPOINT_ACTIVATIONS stands for here.
+
+        A component that does not say which of its modules to recompute is recomputed as a whole.
+        """
+        components = {
+            "text_encoder": self.text_encoder,
+            "backbone": self.backbone,
+            "neck": self.neck,
+            "decoder": self.decoder,
+        }
+        modules = {
+            name: part.recomputed_modules() if hasattr(part, "recomputed_modules") else [part]
+            for name, part in components.items()
+            if part is not None
+        }
+        return {**modules, "alignment": list(getattr(self.backbone, "alignments", ()))}
+
+    def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None:
+        """Weights that others published for the backbone, under this model's names.
+
+        Returns:
+            None where the backbone knows no such names.
+
+        Raises:
+            ValueError: they are of a network like the backbone but of other sizes.
+        """
+        if not hasattr(self.backbone, "fit_weights"):
+            return None
+        fitted = self.backbone.fit_weights(state)
+        if fitted is None:
+            return None
+        own = {f"backbone.{name}": value for name, value in fitted.state.items()}
+        return FittedWeights(own, not_used=fitted.not_used)
 
     def preprocess_images(self, batch: list[ModelInput]) -> Tensor:
         """Normalised images (B, 3, H, W).
@@ -171,12 +208,12 @@ class CADFormer(nn.Module):
         ]
 
 
-def upsample_to_input(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample_to_input(logits: Tensor, size: tuple[int, int], stride: int) -> Tensor:
     """Bilinear to the input's (H, W).
 
-    Where a side is not a multiple of 4, the backbone has padded it; the padding is cut off again,
-    so that every logit stays over its pixels.
+    Where a side is not a multiple of the stride, the backbone has padded it; the padding is cut off
+    again, so that every logit stays over its pixels.
     """
-    height, width = logits.shape[-2] * PATCH_SIZE, logits.shape[-1] * PATCH_SIZE
+    height, width = logits.shape[-2] * stride, logits.shape[-1] * stride
     logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=True)
     return logits[..., : size[0], : size[1]]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -50,6 +51,8 @@ def text_output_shape(cfg: CfgNode) -> ShapeSpec:
 @TEXT_ENCODER_REGISTRY.register()
 class BertTextEncoder(nn.Module):
     """The last hidden state of BERT, or of its first layers, without the pooler."""
+
+    parts: ClassVar[Mapping[str, str]] = {"": "text"}
 
     @configurable
     def __init__(
@@ -134,6 +137,10 @@ class BertTextEncoder(nn.Module):
             return readings[0]
         whole, object_words, position_words = readings
         return replace(whole, object_words=object_words, position_words=position_words)
+
+    def recomputed_modules(self) -> list[nn.Module]:
+        """The encoder's layers, for MODEL.CHECKPOINT_ACTIVATIONS."""
+        return list(self.bert.encoder.layer)
 
     def read(self, input_ids: Tensor, mask: Tensor, attention_mask: Tensor) -> Tensor:
         """BERT's last hidden states (B, T, C) with attention to the tokens of a mask.

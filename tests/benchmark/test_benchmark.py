@@ -63,9 +63,10 @@ def test_parts_add_up_to_the_components(tiny_cfg):
     assert decoder == components["decoder"]
 
 
-def test_modules_outside_the_components_are_the_models_own_work():
-    assert part_of("") == "upsampling, masks"
-    assert part_of("decoder.fusions.0.3.router") == "decoder second convolutions"
+def test_modules_outside_the_components_are_the_models_own_work(tiny_cfg):
+    model = build_model(tiny_cfg)
+    assert part_of(model, "") == "upsampling, masks"
+    assert part_of(model, "decoder.fusions.0.3.router") == "decoder second convolutions"
 
 
 def fill(num_bytes):

@@ -15,6 +15,7 @@ from cadformer_d2.modeling.neck.build import NECK_REGISTRY
 from cadformer_d2.modeling.position import SinCosPosition
 from cadformer_d2.modeling.registry import registered_names
 from cadformer_d2.modeling.text_encoder import TEXT_ENCODER_REGISTRY
+from cadformer_d2.structures import StageInput
 
 from .alignment import ALIGNMENTS
 from .decoder import DECODERS, adaptive_rotated_convolution
@@ -50,10 +51,9 @@ def build_alignment(name, **changes):
     module, w = randomized(cls(cfg, dataclasses.replace(spec, **changes)))
     map_size = (3, 5)
     V, X = normal(3, 15, 16), normal(3, 15, 16, seed=9)
-    extra = {"stage_input": X} if cls.reads_stage_input else {}
     text = sentences(12)
     expected = equation_of(ALIGNMENTS, name)(w, V, text, map_size, 2, X)
-    return module(V, text, map_size, **extra), text, expected
+    return module(StageInput(V, text, map_size, X)), text, expected
 
 
 @every_alignment

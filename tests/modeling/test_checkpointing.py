@@ -7,7 +7,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from cadformer_d2.benchmark.memory import kept_for_backward
-from cadformer_d2.modeling.checkpointing import RECOMPUTED
+from cadformer_d2.modeling.checkpointing import COMPONENTS
 
 BATCH_SIZE = 4
 
@@ -31,7 +31,7 @@ def trained(model):
     return gradients, dict(model.named_buffers()), kept
 
 
-@pytest.mark.parametrize("component", RECOMPUTED)
+@pytest.mark.parametrize("component", COMPONENTS)
 def test_a_step_is_the_same_with_fewer_activations_kept(component):
     plain_gradients, plain_buffers, plain_kept = trained(build())
     gradients, buffers, kept = trained(build(component))
@@ -59,9 +59,14 @@ def test_evaluation_is_untouched():
     samples = [make_sample(is_train=False)]
     with torch.no_grad():
         expected = build().eval()(samples)[0]["sem_seg"]
-        torch.testing.assert_close(build(*RECOMPUTED).eval()(samples)[0]["sem_seg"], expected)
+        torch.testing.assert_close(build(*COMPONENTS).eval()(samples)[0]["sem_seg"], expected)
 
 
 def test_a_misspelt_component_lists_the_right_ones():
     with pytest.raises(ValueError, match="CHECKPOINT_ACTIVATIONS has 'swin'; known: text_encoder"):
         build("swin")
+
+
+def test_a_component_that_the_model_lacks_is_named():
+    with pytest.raises(ValueError, match="ACTIVATIONS has 'neck', but this model has no"):
+        build("backbone", "neck", neck="")

@@ -114,15 +114,15 @@ def test_images_of_different_sizes_are_refused(tiny_cfg):
 def test_images_are_normalised_by_the_config(tiny_cfg):
     model = build_model(tiny_cfg)
     sample = make_sample()
-    sample["image"] = torch.tensor(tiny_cfg.MODEL.PIXEL_MEAN).view(3, 1, 1).expand(3, 64, 64)
+    sample["image"] = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1).expand(3, 64, 64)
     assert model.preprocess_images([sample]).abs().max() < 1e-6
 
 
 def test_logits_stay_over_their_pixels_when_the_input_was_padded():
     # One quarter-size column per four pixels; the last one covers a single pixel of the image.
     logits = torch.arange(4.0).expand(1, 2, 3, 4)
-    upsampled = upsample_to_input(logits, (12, 13))
-    full = upsample_to_input(logits, (12, 16))
+    upsampled = upsample_to_input(logits, (12, 13), 4)
+    full = upsample_to_input(logits, (12, 16), 4)
     assert upsampled.shape == (1, 2, 12, 13)
     assert torch.equal(upsampled, full[..., :13])
 

@@ -1,6 +1,6 @@
 """How a backbone stage and the sentence inform each other."""
 
-from .build import AlignmentSpec, build_alignment
+from .build import Alignment, AlignmentSpec, build_alignment
 from .fiam import FIAM
 from .iim import IIM
 from .pwam import PWAM
@@ -13,6 +13,7 @@ __all__ = [
     "PWAM",
     "SMGAM",
     "SMGAMAsReleased",
+    "Alignment",
     "AlignmentSpec",
     "build_alignment",
 ]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from detectron2.config import CfgNode
 from detectron2.utils.registry import Registry
 from torch import nn
 
+from ...structures import StageInput, StageOutput
 from ..registry import component_class
 
 ALIGNMENT_REGISTRY = Registry("ALIGNMENT")
 ALIGNMENT_REGISTRY.__doc__ = """
 Called as ``cls(cfg, spec)`` with an AlignmentSpec, once per backbone stage;
-``forward(visual, text, map_size)`` of (B, N_i, C_i), TextFeatures and (h_i, w_i) returns a
-StageOutput. Class attributes: ``reads_roles`` says whether the words' roles are used, and
-``reads_stage_input`` whether ``forward`` takes, by that name, what the stage's blocks were given.
+``forward`` takes a StageInput and returns a StageOutput. A subclass of Alignment.
 """
 
 
@@ -28,6 +29,19 @@ class AlignmentSpec:
     text_dim: int  # C_l
     feeds_next_stage: bool  # False at the last stage: a visual update would reach nothing
     text_is_read: bool  # False where nobody reads a refined text any more
+    offers_entry: bool = True  # whether StageInput.entry is there
+
+
+class Alignment(nn.Module, ABC):
+    """What the alignments have in common: how they are called."""
+
+    # Whether TextFeatures.object_words and position_words are used (FIANet). Only then are words
+    # told apart, and the expression is encoded three times instead of once.
+    reads_roles: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, stage: StageInput) -> StageOutput:
+        """F_i for the decoder, the update of V_i, and L_{i+1}."""
 
 
 def build_alignment(cfg: CfgNode, spec: AlignmentSpec) -> nn.Module:

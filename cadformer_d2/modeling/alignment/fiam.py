@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...layers.attention import PixelWordAttention
 from ...layers.gate import LanguageGate
 from ...layers.initialization import initialize_linear
-from ...structures import StageOutput, TextFeatures
+from ...structures import StageInput, StageOutput, TextFeatures
 from .build import ALIGNMENT_REGISTRY
 from .pwam import PWAM
 
@@ -93,16 +93,12 @@ class FIAM(PWAM):
         self.branch = ObjectPositionBranch(**sizes) if updates_visual else None
         self.modulation = ChannelModulation(dim=sizes["visual_dim"]) if updates_visual else None
 
-    def forward(self, visual: Tensor, text: TextFeatures, map_size: tuple[int, int]) -> StageOutput:
-        """
-        Args:
-            visual, map_size: as PWAM.
-            text: with ``object_words`` and ``position_words``.
-        """
-        aligned = super().forward(visual, text, map_size)
+    def forward(self, stage: StageInput) -> StageOutput:
+        aligned = super().forward(stage)
         if self.branch is None or self.modulation is None or aligned.visual_update is None:
             return aligned
-        assert text.object_words and text.position_words, "build_alignment asks for the roles"
-        pointed = self.branch(visual, text.object_words, text.position_words, map_size)
+        text, visual = stage.text, stage.visual
+        assert text.object_words and text.position_words, "reads_roles asks for them"
+        pointed = self.branch(visual, text.object_words, text.position_words, stage.map_size)
         update = self.modulation(visual) * (aligned.visual_update + pointed)
         return replace(aligned, visual_update=update)

@@ -9,7 +9,7 @@ from detectron2.config import configurable
 from torch import Tensor, nn
 
 from ...layers.gate import LanguageGate
-from ...structures import StageOutput, TextFeatures
+from ...structures import StageInput, StageOutput
 from .build import ALIGNMENT_REGISTRY
 from .pwam import PWAM
 
@@ -69,10 +69,9 @@ class IIM(PWAM):
         self.branch = VariousReceptiveBranch() if updates_visual else None
         self.branch_gate = LanguageGate(dim=visual_dim) if updates_visual else None
 
-    def forward(self, visual: Tensor, text: TextFeatures, map_size: tuple[int, int]) -> StageOutput:
-        """Args: as PWAM."""
-        aligned = super().forward(visual, text, map_size)
+    def forward(self, stage: StageInput) -> StageOutput:
+        aligned = super().forward(stage)
         if self.branch is None or self.branch_gate is None or aligned.visual_update is None:
             return aligned
-        seen = self.branch(visual, map_size)  # Q (B, N_i, C_i)
+        seen = self.branch(stage.visual, stage.map_size)  # Q (B, N_i, C_i)
         return replace(aligned, visual_update=aligned.visual_update + self.branch_gate(seen) * seen)

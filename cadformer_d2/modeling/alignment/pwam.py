@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ...layers.attention import PixelWordAttention
 from ...layers.gate import LanguageGate
-from ...structures import StageOutput, TextFeatures
-from .build import ALIGNMENT_REGISTRY, AlignmentSpec
+from ...structures import StageInput, StageOutput, TextFeatures
+from .build import ALIGNMENT_REGISTRY, Alignment, AlignmentSpec
 
 DECODER_FEATURES = ("gated", "fused")
 
@@ -47,15 +47,12 @@ class LGVLA(nn.Module):
 
 
 @ALIGNMENT_REGISTRY.register()
-class PWAM(nn.Module):
+class PWAM(Alignment):
     """One-way alignment of LAVT (arXiv 2112.02244), also LGCE's; the other alignments extend it.
 
     V_i + gate(F_i) * F_i to the next stage; F_i ("fused") or gate(F_i) * F_i ("gated") to neck and
     decoder; the text stays as it is.
     """
-
-    reads_roles = False
-    reads_stage_input = False
 
     @configurable
     def __init__(
@@ -105,19 +102,13 @@ class PWAM(nn.Module):
             "decoder_feature": cfg.MODEL.ALIGNMENT.DECODER_FEATURE,
         }
 
-    def forward(self, visual: Tensor, text: TextFeatures, map_size: tuple[int, int]) -> StageOutput:
-        """
-        Args:
-            visual: V_i (B, N_i, C_i), output of the stage's blocks.
-            text: L_i.
-            map_size: (h_i, w_i) of the stage, N_i = h_i * w_i.
-        """
-        fused = self.lgvla(visual, text)  # F_i (B, N_i, C_i)
+    def forward(self, stage: StageInput) -> StageOutput:
+        fused = self.lgvla(stage.visual, stage.text)  # F_i (B, N_i, C_i)
         if self.visual_gate is None:
-            return StageOutput(fused=fused, visual_update=None, text=text)
+            return StageOutput(fused=fused, visual_update=None, text=stage.text)
         gated = self.visual_gate(fused) * fused
         return StageOutput(
             fused=gated if self.decoder_reads_gated else fused,
             visual_update=gated if self.updates_visual else None,
-            text=text,
+            text=stage.text,
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...layers.attention import CrossAttention, WordPixelAttention
 from ...layers.gate import LanguageGate
-from ...structures import StageOutput, TextFeatures
+from ...structures import StageInput, StageOutput, TextFeatures
 from .build import ALIGNMENT_REGISTRY, AlignmentSpec
 from .pwam import PWAM, projection
 
@@ -91,10 +91,9 @@ class SMGAM(PWAM):
     def from_config(cls, cfg: CfgNode, spec: AlignmentSpec) -> dict[str, Any]:
         return {**super().from_config(cfg, spec), "updates_text": spec.text_is_read}
 
-    def forward(self, visual: Tensor, text: TextFeatures, map_size: tuple[int, int]) -> StageOutput:
-        """Args: as PWAM."""
-        aligned = super().forward(visual, text, map_size)
-        return replace(aligned, text=self.refine_text(text, visual))
+    def forward(self, stage: StageInput) -> StageOutput:
+        aligned = super().forward(stage)
+        return replace(aligned, text=self.refine_text(stage.text, stage.visual))
 
     def refine_text(self, text: TextFeatures, visual: Tensor) -> TextFeatures:
         """L_i -> L_{i+1}; L_i itself where nobody reads the result."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from detectron2.config import CfgNode
 from torch import Tensor
 
 from ...layers.attention import CrossAttention, normalize_over_positions
-from ...structures import StageOutput, TextFeatures
-from .build import ALIGNMENT_REGISTRY
+from ...structures import StageInput, StageOutput, TextFeatures
+from .build import ALIGNMENT_REGISTRY, AlignmentSpec
 from .pwam import PWAM
 from .smgam import SMGAM
 
@@ -47,21 +49,23 @@ class SMGAMAsReleased(SMGAM):
     Use it with INPUT.PAD_TO_MAX_TOKENS; docs/released_code.md says what else the release does.
     """
 
-    reads_stage_input = True
     word_attention = WordPixelAttentionAsReleased
 
-    def forward(
-        self,
-        visual: Tensor,
-        text: TextFeatures,
-        map_size: tuple[int, int],
-        *,
-        stage_input: Tensor,
-    ) -> StageOutput:
+    @classmethod
+    def from_config(cls, cfg: CfgNode, spec: AlignmentSpec) -> dict[str, Any]:
         """
-        Args:
-            visual, text, map_size: as PWAM.
-            stage_input: X_{i-1} (B, N_i, C_i), what the stage's blocks were given.
+        Raises:
+            ValueError: the backbone does not offer what its stages' blocks are given.
         """
-        aligned = PWAM.forward(self, visual, text, map_size)
-        return replace(aligned, text=self.refine_text(text, stage_input))
+        if not spec.offers_entry:
+            raise ValueError(
+                "MODEL.ALIGNMENT.NAME SMGAMAsReleased reads what a stage's blocks are given at the "
+                f"stage's own size, which MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME} does not "
+                "have; take TextAwareSwin, or the alignment SMGAM"
+            )
+        return super().from_config(cfg, spec)
+
+    def forward(self, stage: StageInput) -> StageOutput:
+        assert stage.entry is not None, "from_config asks for it"
+        aligned = PWAM.forward(self, stage)
+        return replace(aligned, text=self.refine_text(stage.text, stage.entry))

@@ -1,6 +1,15 @@
 """The visual encoder that the text flows through."""
 
-from .build import build_backbone
+from .build import build_backbone, pixel_statistics, with_pixel_statistics
+from .text_aware import TextAwareBackbone
 from .text_aware_swin import TextAwareSwin
+from .text_aware_timm import TextAwareTimm
 
-__all__ = ["TextAwareSwin", "build_backbone"]
+__all__ = [
+    "TextAwareBackbone",
+    "TextAwareSwin",
+    "TextAwareTimm",
+    "build_backbone",
+    "pixel_statistics",
+    "with_pixel_statistics",
+]

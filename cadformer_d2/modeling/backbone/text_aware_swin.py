@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.swin import PatchEmbed, PatchMerging
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from ...layers.initialization import initialize_linear
-from ...structures import TextFeatures
-from ..alignment import AlignmentSpec, build_alignment
-from ..decoder import decoder_reads_text
-from ..neck import neck_reads_text
-from ..position import build_position
+from ...structures import StageInput, TextFeatures
+from .swin_release import fit_swin_release, is_swin_release
 from .swin_stage import SwinStage
+from .text_aware import TextAwareBackbone
+from .weights import FittedWeights
 
 NUM_STAGES = 4
 
 
 @BACKBONE_REGISTRY.register()
-class TextAwareSwin(Backbone):
+class TextAwareSwin(TextAwareBackbone):
     """Swin whose stages exchange with the text before patch merging.
 
-    V_i = SwinBlocks_i(X_{i-1}); alignment gives F_i, an update of V_i and L_{i+1};
-    X_i = PatchMerging_i(V_i + update). The pyramid is LayerNorm_i(F_i).
+    V_i = SwinBlocks_i(X_{i-1}); X_i = PatchMerging_i(V_i + update).
     """
+
+    offers_entry = True
+    parts: ClassVar[Mapping[str, str]] = {
+        "stages": "Swin blocks",
+        "alignments": "alignment",
+        "": "patches and merging",
+    }
+    patch_embed: PatchEmbed
+    stages: nn.ModuleList
+    merges: nn.ModuleList
 
     @configurable
     def __init__(
@@ -40,8 +49,7 @@ class TextAwareSwin(Backbone):
         num_heads: tuple[int, ...],
         window_size: int,
         drop_path_rate: float,
-        alignments: list[nn.Module],
-        position: nn.Module | None,
+        **weaving: Any,
     ):
         """
         Args:
@@ -50,24 +58,22 @@ class TextAwareSwin(Backbone):
             num_heads: attention heads of each stage.
             window_size: side of an attention window, in positions.
             drop_path_rate: stochastic depth of the last block, growing linearly from 0.
-            alignments: one per stage.
-            position: gives the absolute position signal of a map size, or None.
+            weaving: the other arguments of TextAwareBackbone.
         """
-        super().__init__()
-        self.dims = [embed_dim * 2**stage for stage in range(NUM_STAGES)]
-        self.patch_embed = PatchEmbed(embed_dim=embed_dim, norm_layer=nn.LayerNorm)
+        shapes = swin_shapes(embed_dim)
+        dims = [shape.channels for shape in shapes]
+        patch_embed = PatchEmbed(embed_dim=embed_dim, norm_layer=nn.LayerNorm)
         # Detectron2 takes its stochastic depth from timm; torchvision's is put in afterwards.
-        self.stages = nn.ModuleList(
+        stages = nn.ModuleList(
             SwinStage(dim=dim, depth=depth, num_heads=heads, window_size=window_size)
-            for dim, depth, heads in zip(self.dims, depths, num_heads, strict=True)
+            for dim, depth, heads in zip(dims, depths, num_heads, strict=True)
         )
-        self.merges = nn.ModuleList(PatchMerging(dim) for dim in self.dims[:-1])
-        self.apply(initialize_linear)
-        # After the pass above: the other parts initialise themselves.
-        self.alignments = nn.ModuleList(alignments)
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in self.dims)
-        self.position = position
-        set_stochastic_depth(self.stages, drop_path_rate)
+        merges = nn.ModuleList(PatchMerging(dim) for dim in dims[:-1])
+        network = {"patch_embed": patch_embed, "stages": stages, "merges": merges}
+        for part in network.values():  # the other parts initialise themselves
+            part.apply(initialize_linear)
+        set_stochastic_depth(stages, drop_path_rate)
+        super().__init__(network=network, shapes=shapes, **weaving)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, _: ShapeSpec, text_shape: ShapeSpec) -> dict[str, Any]:
@@ -78,64 +84,45 @@ class TextAwareSwin(Backbone):
             "num_heads": swin.NUM_HEADS,
             "window_size": swin.WINDOW_SIZE,
             "drop_path_rate": swin.DROP_PATH_RATE,
-            "alignments": [
-                build_alignment(cfg, alignment_spec(cfg, stage, text_shape))
-                for stage in range(NUM_STAGES)
-            ],
-            "position": build_position(cfg, dim=swin.EMBED_DIM),
+            **cls.weaving(cfg, swin_shapes(swin.EMBED_DIM), text_shape),
         }
 
-    def forward(self, image: Tensor, text: TextFeatures) -> tuple[dict[str, Tensor], TextFeatures]:
-        """
-        Args:
-            image: (B, 3, H, W), normalised. Sides that are not multiples of 4 are padded with
-                zeros on the right and at the bottom.
-            text: L_1.
-
-        Returns:
-            the pyramid {"stage1": (B, C_1, h_1, w_1), ..., "stage4": ...}, and L_5.
-        """
+    def embed(self, image: Tensor) -> Tensor:
+        """X_0 (B, C_1, h_1, w_1)."""
         patches = self.patch_embed(image)
+        if self.position is None:
+            return patches
         height, width = patches.shape[-2:]
-        x = patches.flatten(2).transpose(1, 2)  # (B, h_1 * w_1, C_1)
-        if self.position is not None:
-            x = x + self.position(height, width)
-        pyramid = {}
-        for i, blocks in enumerate(self.stages):
-            visual = blocks(x, height, width)  # V_i (B, h_i * w_i, C_i)
-            alignment = self.alignments[i]
-            extra = {"stage_input": x} if alignment.reads_stage_input else {}
-            aligned = alignment(visual, text, (height, width), **extra)
-            text = aligned.text
-            fused = self.norms[i](aligned.fused).transpose(1, 2)
-            pyramid[f"stage{i + 1}"] = fused.unflatten(2, (height, width))
-            if i < len(self.merges):
-                x = self.merges[i](visual + aligned.visual_update, height, width)
-                height, width = (height + 1) // 2, (width + 1) // 2
-        return pyramid, text
+        positions = patches.flatten(2).transpose(1, 2) + self.position(height, width)
+        return positions.transpose(1, 2).unflatten(2, (height, width))
 
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return {
-            f"stage{i + 1}": ShapeSpec(channels=dim, stride=2 ** (i + 2))
-            for i, dim in enumerate(self.dims)
-        }
+    def run_stage(self, stage: int, x: Tensor, text: TextFeatures) -> StageInput:
+        height, width = x.shape[-2:]
+        entry = x.flatten(2).transpose(1, 2)  # (B, N_i, C_i)
+        visual = self.stages[stage](entry, height, width)
+        return StageInput(visual, text, (height, width), entry)
 
-    @property
-    def size_divisibility(self) -> int:
-        """0: any size is accepted."""
-        return 0
+    def leave_stage(self, stage: int, visual: Tensor, map_size: tuple[int, int]) -> Tensor:
+        """X_i (B, C_{i+1}, h_{i+1}, w_{i+1})."""
+        height, width = map_size
+        merged = self.merges[stage](visual, height, width).transpose(1, 2)
+        return merged.unflatten(2, ((height + 1) // 2, (width + 1) // 2))
+
+    def network_modules(self, num_stages: int) -> list[nn.Module]:
+        return [self.patch_embed, *self.stages[:num_stages], *self.merges[: num_stages - 1]]
+
+    def recomputed_modules(self) -> list[nn.Module]:
+        return [block for stage in self.stages for block in stage.blocks]
+
+    def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None:
+        return fit_swin_release(state, self.state_dict()) if is_swin_release(state) else None
 
 
-def alignment_spec(cfg: CfgNode, stage: int, text_shape: ShapeSpec) -> AlignmentSpec:
-    """What stage ``stage`` (from 0) offers its alignment, and what is read of its result."""
-    is_last = stage == NUM_STAGES - 1
-    return AlignmentSpec(
-        stage=stage,
-        visual_dim=cfg.MODEL.SWIN.EMBED_DIM * 2**stage,
-        text_dim=text_shape.channels,
-        feeds_next_stage=not is_last,
-        text_is_read=not is_last or decoder_reads_text(cfg) or neck_reads_text(cfg),
-    )
+def swin_shapes(embed_dim: int) -> list[ShapeSpec]:
+    """Channels and stride of each stage."""
+    return [
+        ShapeSpec(channels=embed_dim * 2**stage, stride=4 * 2**stage) for stage in range(NUM_STAGES)
+    ]
 
 
 def set_stochastic_depth(stages: nn.ModuleList, drop_path_rate: float) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
@@ -22,6 +23,7 @@ class TCMD(OAD):
     """
 
     reads_text = True
+    parts: ClassVar[Mapping[str, str]] = {"text": "decoder Transformer", **OAD.parts}
 
     @configurable
     def __init__(
@@ -67,6 +69,9 @@ class TCMD(OAD):
             "ffn_dim": decoder.FFN_DIM,
             "dropout": decoder.DROPOUT,
         }
+
+    def recomputed_modules(self) -> list[nn.Module]:
+        return [*super().recomputed_modules(), *self.text_layers]
 
     def forward(self, pyramid: dict[str, Tensor], text: TextFeatures) -> Tensor:
         """As OAD, with ``text`` L_5, refined by all stages."""

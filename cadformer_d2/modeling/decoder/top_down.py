@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,11 @@ class TopDownDecoder(nn.Module):
     """
 
     reads_text = False
+    # The second convolution of a level is adaptive rotated in OAD and TCMD, ordinary elsewhere.
+    parts: ClassVar[Mapping[str, str]] = {
+        r"fusions\.\d+\.3": "decoder second convolutions",
+        "": "decoder convolutions",
+    }
 
     def __init__(
         self,
@@ -62,6 +67,10 @@ class TopDownDecoder(nn.Module):
         cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
     ) -> dict[str, Any]:
         return {"input_shape": input_shape, "hidden_dim": cfg.MODEL.DECODER.HIDDEN_DIM}
+
+    def recomputed_modules(self) -> list[nn.Module]:
+        """The levels' convolutions, for MODEL.CHECKPOINT_ACTIVATIONS."""
+        return list(self.fusions)
 
     def forward(self, pyramid: dict[str, Tensor], text: TextFeatures) -> Tensor:
         """

@@ -17,7 +17,6 @@ from .build import NECK_REGISTRY
 from .cross_scale import REDUCTION, CrossScaleNeck, mixed_dim
 
 NUM_HEADS, KEY_DIM, VALUE_DIM = 8, 32, 64  # of the cross-scale attention, per head
-COARSEST_STRIDE = 32
 
 
 class GroupedFeedForward(nn.Module):
@@ -179,7 +178,8 @@ class CIM(CrossScaleNeck):
     def from_config(
         cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
     ) -> dict[str, Any]:
-        height, width = (math.ceil(side / COARSEST_STRIDE) for side in cfg.INPUT.SIZE)
+        coarsest = list(input_shape.values())[-1].stride
+        height, width = (math.ceil(side / coarsest) for side in cfg.INPUT.SIZE)
         return {**super().from_config(cfg, input_shape, text_shape), "mixing_grid": (height, width)}
 
     def grid(self, pyramid: dict[str, Tensor]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from ...structures import TextFeatures
 from .build import NECK_REGISTRY
 
 HEAD_DIM = 64  # channels of an attention head
-NUM_BLOCKS = {"stage3": 1, "stage4": 3}  # the released pair of levels
+NUM_BLOCKS = (1, 3)  # of the two coarsest levels, the released pair
 
 
 class PreNormBlock(nn.Module):
@@ -27,7 +27,9 @@ class PreNormBlock(nn.Module):
             dim: channels.
         """
         super().__init__()
-        self.num_heads = max(1, dim // HEAD_DIM)
+        # Fewer where HEAD_DIM does not divide the channels: heads share them evenly.
+        most = max(1, dim // HEAD_DIM)
+        self.num_heads = next(heads for heads in range(most, 0, -1) if dim % heads == 0)
         self.attention_norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.output = nn.Linear(dim, dim)
@@ -97,7 +99,7 @@ class LGCE(nn.Module):
                 name: GuidedEncoder(
                     dim=input_shape[name].channels, text_dim=text_dim, num_blocks=number
                 )
-                for name, number in NUM_BLOCKS.items()
+                for name, number in zip(list(input_shape)[-2:], NUM_BLOCKS, strict=True)
             }
         )
         self.apply(initialize_linear)

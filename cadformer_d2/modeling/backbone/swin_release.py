@@ -1,4 +1,4 @@
-"""Weights of Microsoft's Swin releases under the names of CADFormer's backbone."""
+"""Weights of Microsoft's Swin releases under the names of TextAwareSwin."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
+from .weights import FittedWeights
+
 # What a release has beside the backbone: its classifier, and tables that are computed here.
 NOT_NEEDED = re.compile(r"(norm|head)\..*|.*\.(attn_mask|relative_position_index)")
-PARTS = ("backbone.patch_embed.", "backbone.stages.", "backbone.merges.")
+PARTS = ("patch_embed.", "stages.", "merges.")
 SECOND_VERSION = ("attn.logit_scale", "attn.cpb_mlp")  # parts of it that the first has not
 
 
@@ -19,20 +21,15 @@ def is_swin_release(state: Mapping[str, Tensor]) -> bool:
     return any(name.startswith("layers.0.blocks.") for name in state)
 
 
-def fit_swin_release(
-    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], list[str]]:
-    """A release's weights under the model's names, position tables resized to its windows.
+def fit_swin_release(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> FittedWeights:
+    """A release's weights under TextAwareSwin's names, position tables resized to its windows.
 
     Args:
         state: of the release.
-        wanted: the model's state.
-
-    Returns:
-        the weights, and the release's names that are not needed.
+        wanted: the backbone's state.
 
     Raises:
-        ValueError: a release of Swin V2, or of another Swin than the model's.
+        ValueError: a release of Swin V2, or of another Swin than the backbone.
     """
     if any(part in name for name in state for part in SECOND_VERSION):
         raise ValueError(
@@ -50,11 +47,11 @@ def fit_swin_release(
             f"the backbone are missing (such as {', '.join(lacking[:1]) or 'none'}) and "
             f"{len(useless)} have no place (such as {', '.join(useless[:1]) or 'none'})"
         )
-    return fit_position_tables(renamed, wanted), dropped
+    return FittedWeights(fit_position_tables(renamed, wanted), not_used=tuple(dropped))
 
 
 def rename_swin_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """From the names of Microsoft's Swin releases to those of TextAwareSwin in CADFormer.
+    """From the names of Microsoft's Swin releases to those of TextAwareSwin.
 
     Returns:
         the renamed weights, and the names that have no counterpart: the classifier, its norm, and
@@ -63,12 +60,12 @@ def rename_swin_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
     renamed, dropped = {}, []
     for name, weight in state.items():
         if name.startswith("patch_embed."):
-            renamed[f"backbone.{name}"] = weight
+            renamed[name] = weight
         elif ".blocks." in name and not name.endswith(("attn_mask", "relative_position_index")):
-            renamed[f"backbone.stages.{name.removeprefix('layers.')}"] = weight
+            renamed[f"stages.{name.removeprefix('layers.')}"] = weight
         elif ".downsample." in name:
             stage, _, rest = name.removeprefix("layers.").partition(".downsample.")
-            renamed[f"backbone.merges.{stage}.{rest}"] = weight
+            renamed[f"merges.{stage}.{rest}"] = weight
         else:
             dropped.append(name)
     return renamed, dropped

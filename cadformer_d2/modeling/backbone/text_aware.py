@@ -1,0 +1,212 @@
+"""What all backbones here have in common: the expression is woven in where a stage ends."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...structures import StageInput, TextFeatures
+from ..alignment import AlignmentSpec, build_alignment
+from ..decoder import decoder_reads_text
+from ..neck import neck_reads_text
+from ..position import build_position
+from .weights import FittedWeights, load_backbone_weights
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class TextAwareBackbone(Backbone):
+    """The stages of a visual network, each followed by an exchange with the text.
+
+    V_i = stage_i(X_{i-1}); alignment gives F_i, an update of V_i and L_{i+1};
+    X_i = down_i(V_i + update). The pyramid is LayerNorm_i(F_i).
+
+    A subclass has the network: ``embed``, ``run_stage`` and ``leave_stage`` are its parts, and
+    ``network_modules`` and ``fit_weights`` say what they are made of. X is in a layout of its own.
+    """
+
+    # Whether StageInput.entry is there: X_{i-1} has V_i's shape.
+    offers_entry: ClassVar[bool] = False
+    # Labels of the backbone's modules in tables of what they cost: a pattern of names -> label.
+    parts: ClassVar[Mapping[str, str]] = {"alignments": "alignment", "": "backbone"}
+
+    def __init__(
+        self,
+        *,
+        network: Mapping[str, nn.Module],
+        shapes: Sequence[ShapeSpec],
+        alignments: Sequence[nn.Module],
+        position: nn.Module | None = None,
+        num_frozen_stages: int = 0,
+        freezes_batch_norm: bool = False,
+        weights: str = "",
+    ):
+        """
+        Args:
+            network: the network's modules, by the names they get here.
+            shapes: channels C_i and stride of every stage.
+            alignments: one per stage.
+            position: gives the absolute position signal of a map size, or None.
+            num_frozen_stages: the first stages, with what is before them, that do not train.
+            freezes_batch_norm: whether the network's batch norms stay as its weights have them.
+            weights: pre-trained, for the network alone: a file, "package:NAME/path", or a Hugging
+                Face name; "" starts at random.
+
+        Raises:
+            ValueError: more frozen stages than there are, no batch norm to freeze, or weights of
+                another network.
+            FileNotFoundError: the weights are not on this machine.
+        """
+        super().__init__()
+        for name, module in network.items():
+            self.add_module(name, module)
+        self.shapes = tuple(shapes)
+        self.alignments = nn.ModuleList(alignments)
+        self.norms = nn.ModuleList(nn.LayerNorm(shape.channels) for shape in shapes)
+        self.position = position
+        if num_frozen_stages > len(shapes):
+            raise ValueError(
+                f"MODEL.BACKBONE.FROZEN_STAGES is {num_frozen_stages}, but the backbone has "
+                f"{len(shapes)} stages"
+            )
+        self.num_frozen_stages = num_frozen_stages
+        self.freezes_batch_norm = freezes_batch_norm
+        if freezes_batch_norm and not self._batch_norms():
+            raise ValueError(
+                "MODEL.BACKBONE.FREEZE_BATCH_NORM is True, but the backbone has no batch norm"
+            )
+        for module in (*self._frozen_modules(), *self._frozen_batch_norms()):
+            module.requires_grad_(False)
+        if weights:
+            load_backbone_weights(self, weights)
+
+    @classmethod
+    def pixel_statistics(cls, cfg: CfgNode) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of R, G, B in [0, 255] that the weights were trained with.
+
+        Where they have no record of their own: ImageNet's.
+        """
+        return list(IMAGENET_MEAN), list(IMAGENET_STD)
+
+    @classmethod
+    def weaving(
+        cls, cfg: CfgNode, shapes: Sequence[ShapeSpec], text_shape: ShapeSpec
+    ) -> dict[str, Any]:
+        """The arguments that do not depend on the network, for a subclass's ``from_config``.
+
+        Args:
+            shapes: channels of every stage.
+            text_shape: of the text encoder; ``channels`` are C_l.
+        """
+        backbone = cfg.MODEL.BACKBONE
+        is_read_at_the_end = decoder_reads_text(cfg) or neck_reads_text(cfg)
+        last = len(shapes) - 1
+        specs = [
+            AlignmentSpec(
+                stage=stage,
+                visual_dim=shape.channels,
+                text_dim=text_shape.channels,
+                feeds_next_stage=stage < last,
+                text_is_read=stage < last or is_read_at_the_end,
+                offers_entry=cls.offers_entry,
+            )
+            for stage, shape in enumerate(shapes)
+        ]
+        return {
+            "alignments": [build_alignment(cfg, spec) for spec in specs],
+            "position": build_position(cfg, dim=shapes[0].channels),
+            "num_frozen_stages": backbone.FROZEN_STAGES,
+            "freezes_batch_norm": backbone.FREEZE_BATCH_NORM,
+            "weights": backbone.WEIGHTS,
+        }
+
+    def forward(self, image: Tensor, text: TextFeatures) -> tuple[dict[str, Tensor], TextFeatures]:
+        """
+        Args:
+            image: (B, 3, H, W), normalised. Sides that the network cannot divide are padded with
+                zeros on the right and at the bottom.
+            text: L_1.
+
+        Returns:
+            the pyramid {"stage1": (B, C_1, h_1, w_1), "stage2": ...}, and the text after the last
+            stage.
+        """
+        x = self.embed(image)  # X_0
+        pyramid = {}
+        for i, (alignment, norm) in enumerate(zip(self.alignments, self.norms, strict=True)):
+            stage = self.run_stage(i, x, text)  # with V_i (B, N_i, C_i)
+            aligned = alignment(stage)
+            text = aligned.text
+            fused = norm(aligned.fused).transpose(1, 2)
+            pyramid[f"stage{i + 1}"] = fused.unflatten(2, stage.map_size)
+            if i + 1 < len(self.alignments):
+                x = self.leave_stage(i, stage.visual + aligned.visual_update, stage.map_size)
+        return pyramid, text
+
+    @abstractmethod
+    def embed(self, image: Tensor) -> Tensor:
+        """From images (B, 3, H, W) to X_0, what the first stage is given."""
+
+    @abstractmethod
+    def run_stage(self, stage: int, x: Tensor, text: TextFeatures) -> StageInput:
+        """From X_{i-1} to what the alignment is given, V_i above all; ``stage`` counts from 0."""
+
+    @abstractmethod
+    def leave_stage(self, stage: int, visual: Tensor, map_size: tuple[int, int]) -> Tensor:
+        """From V_i + update (B, N_i, C_i) to X_i."""
+
+    @abstractmethod
+    def network_modules(self, num_stages: int) -> list[nn.Module]:
+        """The network's own modules up to the end of a stage; the alignments are none."""
+
+    @abstractmethod
+    def recomputed_modules(self) -> list[nn.Module]:
+        """The network's blocks, whose activations MODEL.CHECKPOINT_ACTIVATIONS can do without."""
+
+    @abstractmethod
+    def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None:
+        """Weights that others published for the network, under the names they have here.
+
+        Returns:
+            None where they have no name that the network's publishers use.
+
+        Raises:
+            ValueError: they are of a network like this one but of other sizes.
+        """
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {f"stage{i + 1}": shape for i, shape in enumerate(self.shapes)}
+
+    @property
+    def size_divisibility(self) -> int:
+        """0: any size is accepted."""
+        return 0
+
+    def train(self, mode: bool = True) -> TextAwareBackbone:
+        """As every module's; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for module in (*self._frozen_modules(), *self._frozen_batch_norms()):
+            module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        return self.network_modules(self.num_frozen_stages) if self.num_frozen_stages else []
+
+    def _frozen_batch_norms(self) -> list[nn.Module]:
+        return self._batch_norms() if self.freezes_batch_norm else []
+
+    def _batch_norms(self) -> list[nn.Module]:
+        return [
+            module
+            for part in self.network_modules(len(self.shapes))
+            for module in part.modules()
+            if isinstance(module, _BatchNorm)
+        ]

@@ -1,0 +1,139 @@
+"""Any network of timm that offers its levels, with the expression woven in where a level ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+from torch import Tensor, nn
+
+from ...structures import StageInput, TextFeatures
+from .efficientnet_lite import is_efficientnet_lite_release, rename_efficientnet_lite
+from .text_aware import TextAwareBackbone
+from .timm_network import (
+    TimmNetwork,
+    as_published,
+    build_timm_network,
+    divisible,
+    pretrained_record,
+)
+from .weights import FittedWeights, hub_record, shortened
+
+COUNTER = ".num_batches_tracked"  # of batch norms; older files have none, and nothing here reads it
+
+
+@BACKBONE_REGISTRY.register()
+class TextAwareTimm(TextAwareBackbone):
+    """A network of timm whose levels exchange with the text before the next begins.
+
+    V_i = level_i(X_{i-1}); X_i = V_i + update, from which the network goes on. Its downsampling is
+    the beginning of the next level. X is in the network's own layout. The position signal, where
+    there is one, is added to V_1.
+    """
+
+    parts: ClassVar[Mapping[str, str]] = {
+        "stages": "timm network",
+        "alignments": "alignment",
+        "": "norms and position",
+    }
+    stages: nn.ModuleList
+
+    @configurable
+    def __init__(self, *, network: TimmNetwork, **weaving: Any):
+        """
+        Args:
+            network: its stages become this module's.
+            weaving: the other arguments of TextAwareBackbone.
+        """
+        self.network = network
+        super().__init__(network={"stages": network.stages}, shapes=network.shapes, **weaving)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, _: ShapeSpec, text_shape: ShapeSpec) -> dict[str, Any]:
+        network = build_timm_network(
+            name=cfg.MODEL.TIMM.NAME,
+            strides=cfg.MODEL.TIMM.STRIDES,
+            input_size=cfg.INPUT.SIZE,
+            drop_path_rate=cfg.MODEL.TIMM.DROP_PATH_RATE,
+        )
+        return {"network": network, **cls.weaving(cfg, network.shapes, text_shape)}
+
+    @classmethod
+    def pixel_statistics(cls, cfg: CfgNode) -> tuple[list[float], list[float]]:
+        """From the record beside the weights in the cache, else from timm's of the network."""
+        record = {
+            **pretrained_record(cfg.MODEL.TIMM.NAME),
+            **hub_record(cfg.MODEL.BACKBONE.WEIGHTS),
+        }
+        mean, std = ([255 * value for value in record[key]] for key in ("mean", "std"))
+        return mean, std
+
+    def embed(self, image: Tensor) -> Tensor:
+        """X_0 is the image, padded to whole cells of the last stage.
+
+        Raises:
+            ValueError: the network is built for another size.
+        """
+        size = (image.shape[-2], image.shape[-1])
+        height, width = divisible(size, self.shapes[-1].stride)
+        if self.network.fixed_size not in (None, (height, width)):
+            raise ValueError(
+                f"an image of {size} pixels, but {self.network.name} was built for "
+                f"{self.network.fixed_size} and takes no other; set INPUT.SIZE to it"
+            )
+        return F.pad(image, (0, width - size[1], 0, height - size[0]))
+
+    def run_stage(self, stage: int, x: Tensor, text: TextFeatures) -> StageInput:
+        x = self.stages[stage](x)
+        # Contiguous, so that a linear map is one product for all samples and positions.
+        map_ = x if self.network.is_channels_last else x.permute(0, 2, 3, 1).contiguous()
+        height, width = map_.shape[1:3]
+        visual = map_.flatten(1, 2)
+        if stage == 0 and self.position is not None:
+            visual = visual + self.position(height, width)
+        return StageInput(visual, text, (height, width))
+
+    def leave_stage(self, stage: int, visual: Tensor, map_size: tuple[int, int]) -> Tensor:
+        map_ = visual.unflatten(1, map_size)
+        # Contiguous, since some networks look at their maps by Tensor.view.
+        return map_ if self.network.is_channels_last else map_.permute(0, 3, 1, 2).contiguous()
+
+    def network_modules(self, num_stages: int) -> list[nn.Module]:
+        return list(self.stages[:num_stages])
+
+    def recomputed_modules(self) -> list[nn.Module]:
+        return [block for stage in self.stages for module in stage for block in _blocks(module)]
+
+    def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None:
+        """Weights as timm publishes them, as the networks' authors do, or EfficientNet-Lite's."""
+        published, whole = as_published(self.network, state)
+        if is_efficientnet_lite_release(state):
+            published = rename_efficientnet_lite(state, whole)
+        names = {theirs: f"stages.{ours}" for ours, theirs in self.network.published.items()}
+        fitted = {names[name]: value for name, value in published.items() if name in names}
+        if not fitted:
+            return None
+        lacking = sorted(
+            name for name in names if name not in published and not name.endswith(COUNTER)
+        )
+        foreign = sorted(name for name in published if name not in whole)
+        if lacking or foreign:
+            raise ValueError(
+                f"it is not of {self.network.name}: {len(lacking)} of the network's tensors are "
+                f"missing ({shortened(lacking)}) and {len(foreign)} have no place "
+                f"({shortened(foreign)})"
+            )
+        not_used = tuple(name for name in published if name not in names)
+        return FittedWeights(fitted, not_used=not_used)
+
+
+def _blocks(module: nn.Module) -> list[nn.Module]:
+    """The parts of a module of the row that are worth recomputing one by one."""
+    blocks = getattr(module, "blocks", module)
+    parts = list(blocks) if isinstance(blocks, (nn.Sequential, nn.ModuleList)) else [module]
+    # An activation that works in place would be given its own result the second time.
+    return [part for part in parts if not getattr(part, "inplace", False)]

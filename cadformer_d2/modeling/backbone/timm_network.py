@@ -1,0 +1,255 @@
+"""timm's networks as stages that are run one after the other.
+
+timm itself is imported where it is needed: it takes 0.2 s.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.layers import ShapeSpec
+from torch import Tensor, nn
+
+KEY = "MODEL.TIMM.NAME"
+RUNS_HERE = (
+    "convnext_tiny, resnet50, tf_efficientnet_lite2, mobilenetv3_large_100, regnety_016, "
+    "swinv2_tiny_window8_256"
+)
+# What a network of a fixed input size may take, the first that it does.
+SIZE_OPTIONS: tuple[Callable[[tuple[int, int]], dict[str, Any]], ...] = (
+    lambda size: {"img_size": size, "strict_img_size": False},
+    lambda size: {"img_size": size},
+)
+
+
+@dataclass(frozen=True)
+class TimmNetwork:
+    """A network of timm, cut where its levels end."""
+
+    name: str
+    options: Mapping[str, Any]  # it was built with
+    stages: nn.ModuleList  # of nn.Sequential, one per level
+    shapes: tuple[ShapeSpec, ...]  # of the levels
+    is_channels_last: bool  # whether maps are (B, h, w, C) inside
+    fixed_size: tuple[int, int] | None  # the only (height, width) it takes; None: any
+    published: Mapping[str, str]  # names of tensors in ``stages`` -> the names timm publishes
+
+
+def build_timm_network(
+    *, name: str, strides: Sequence[int], input_size: tuple[int, int], drop_path_rate: float
+) -> TimmNetwork:
+    """The network of a name in timm up to its last level, with random weights.
+
+    Args:
+        name: as in ``timm.list_models()``; a tag behind a dot chooses the record of its weights.
+        strides: of the levels that become stages, finest first.
+        input_size: (height, width) it is built for, where it has to be built for one; pixels.
+        drop_path_rate: stochastic depth, in [0, 1).
+
+    Raises:
+        ValueError: no such network, one whose modules do not run one after the other, or one
+            without such levels or without stochastic depth.
+    """
+    size = divisible(input_size, strides[-1])
+    with torch.device("meta"):  # sizes alone: no memory, no random numbers
+        options, fixed_size = _options(name, size, drop_path_rate)
+        levels, wrapping = _levels(name, strides, options)
+        probe = _ordered(name, levels, {**options, **wrapping})
+        _refuse_other_maps(name, probe, strides, size)
+    network = _ordered(name, levels, {**options, **wrapping})
+    if drop_path_rate > 0 and not _has_drop_path(network):
+        raise ValueError(f"MODEL.TIMM.DROP_PATH_RATE is {drop_path_rate}, but {name} has none")
+    return TimmNetwork(
+        name=name,
+        options=options,
+        stages=_cut(network),
+        shapes=tuple(
+            ShapeSpec(channels=channels, stride=stride)
+            for channels, stride in zip(network.feature_info.channels(), strides, strict=True)
+        ),
+        is_channels_last=network.output_fmt.value == "NHWC",
+        fixed_size=fixed_size,
+        published=_published_names(network),
+    )
+
+
+def divisible(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """(height, width) rounded up to multiples of a stride."""
+    height, width = (-(-side // stride) * stride for side in size)
+    return height, width
+
+
+def pretrained_record(name: str) -> Mapping[str, Any]:
+    """What timm knows of a network's published weights: their "mean" and "std", for example."""
+    from timm.models import get_pretrained_cfg
+
+    _refuse_unknown(name)
+    record = get_pretrained_cfg(name)
+    return {} if record is None else record.to_dict()
+
+
+def as_published(
+    network: TimmNetwork, state: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], set[str]]:
+    """Weights under timm's names of today, and the names that a whole network has.
+
+    timm renames, network by network, what the networks' authors published.
+    """
+    import timm
+
+    whole = timm.create_model(network.name, **network.options)
+    rename = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
+    renamed = dict(state)
+    if rename is not None:
+        try:
+            renamed = rename(renamed, whole)
+        except (KeyError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+            pass  # not what it expects: the names decide
+    return renamed, set(whole.state_dict())
+
+
+def _refuse_unknown(name: str) -> None:
+    import timm
+
+    if not name:
+        raise ValueError(f"{KEY} is empty; MODEL.BACKBONE.NAME TextAwareTimm needs a network")
+    # Names with a colon or a slash are places to load from, of the network among others.
+    if not re.fullmatch(r"[\w.-]+", name) or not timm.is_model(name.partition(".")[0]):
+        close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=5)
+        raise ValueError(f"{KEY} is {name!r}; names like it: {', '.join(close) or RUNS_HERE}")
+
+
+def _options(
+    name: str, size: tuple[int, int], drop_path_rate: float
+) -> tuple[dict[str, Any], tuple[int, int] | None]:
+    """What the network is built with, and the only input size it will then take, if any."""
+    import timm
+
+    record = pretrained_record(name)
+    options: dict[str, Any] = {}
+    if drop_path_rate > 0:
+        options["drop_path_rate"] = drop_path_rate
+        if not _takes(timm.create_model, name, options):
+            raise ValueError(f"MODEL.TIMM.DROP_PATH_RATE is {drop_path_rate}, but {name} has none")
+    if not record.get("fixed_input_size"):
+        return options, None
+    for sized in SIZE_OPTIONS:
+        if _takes(timm.create_model, name, options | sized(size)):
+            is_free = "strict_img_size" in sized(size)
+            return options | sized(size), None if is_free else size
+    height, width = record["input_size"][1:]
+    return options, (height, width)
+
+
+def _takes(create: Callable[..., nn.Module], name: str, options: dict[str, Any]) -> bool:
+    try:
+        create(name, **options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        return False
+    return True
+
+
+def _levels(
+    name: str, strides: Sequence[int], options: dict[str, Any]
+) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """Places of the levels in timm's list of them, and how the network is put in a row."""
+    import timm
+    from timm.models import FeatureDictNet
+    from timm.models.efficientnet import EfficientNetFeatures
+    from timm.models.mobilenetv3 import MobileNetV3Features
+
+    try:
+        usual = timm.create_model(name, features_only=True, **options)
+    except (RuntimeError, AttributeError, AssertionError) as error:
+        raise ValueError(f"{KEY} {name}: timm offers no levels of it ({error})") from error
+    if isinstance(usual, (EfficientNetFeatures, MobileNetV3Features)):
+        wrapping = {"feature_cfg": {"flatten_sequential": True}}
+    elif isinstance(usual, FeatureDictNet) and not usual.concat:
+        wrapping = {}
+    else:
+        raise ValueError(
+            f"{KEY} {name}: the text is woven in where a level of the network ends, but this one "
+            f"does not run one module after the other ({type(usual).__name__} of timm). Networks "
+            f"that do are, for example, {RUNS_HERE}"
+        )
+    reductions = [level["reduction"] for level in usual.feature_info.info]
+    missing = [stride for stride in strides if stride not in reductions]
+    if missing:
+        raise ValueError(
+            f"MODEL.TIMM.STRIDES is {tuple(strides)}, but the levels of {name} have the strides "
+            f"{', '.join(map(str, sorted(set(reductions))))}"
+        )
+    last = {reduction: place for place, reduction in enumerate(reductions)}
+    return tuple(last[stride] for stride in strides), wrapping
+
+
+def _ordered(name: str, levels: tuple[int, ...], options: dict[str, Any]) -> Any:
+    """timm's network as a row of modules, with ``published``: its tensors' names before."""
+    import timm
+    from timm.models import FeatureDictNet
+
+    class Row(FeatureDictNet):
+        def __init__(self, model: nn.Module, **row: Any):
+            names = {id(value): key for key, value in model.state_dict(keep_vars=True).items()}
+            super().__init__(model, **row)
+            own = self.state_dict(keep_vars=True).items()
+            self.published = {key: names[id(value)] for key, value in own}
+
+    return timm.create_model(
+        name, features_only=True, feature_cls=Row, out_indices=levels, **options
+    )
+
+
+def _refuse_other_maps(
+    name: str, network: Any, strides: Sequence[int], size: tuple[int, int]
+) -> None:
+    """Raise ValueError where a level is no map, or one whose cells are not its stride apart."""
+    try:
+        maps = list(network.eval()(torch.empty(1, 3, *size)).values())
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"{KEY} {name} cannot run on an input of {size}: {error}") from error
+    is_channels_last = network.output_fmt.value == "NHWC"
+    for stride, channels, map_ in zip(strides, network.feature_info.channels(), maps, strict=True):
+        cells = (size[0] // stride, size[1] // stride)
+        expected = (*cells, channels) if is_channels_last else (channels, *cells)
+        got = tuple(map_.shape[1:]) if isinstance(map_, Tensor) else f"a {type(map_).__name__}"
+        if got != expected:
+            raise ValueError(
+                f"{KEY} {name}: its level of stride {stride} is {got} for an input of {size}, "
+                f"expected {expected}; the text cannot be woven into it. Networks that run here "
+                f"are, for example, {RUNS_HERE}"
+            )
+
+
+def _cut(network: Any) -> nn.ModuleList:
+    """The row of modules, cut behind each level."""
+    stages, stage = [], nn.Sequential()
+    for name, module in network.items():
+        stage.add_module(name, module)
+        if name in network.return_layers:
+            stages.append(stage)
+            stage = nn.Sequential()
+    return nn.ModuleList(stages)
+
+
+def _published_names(network: Any) -> dict[str, str]:
+    stage_of, stage = {}, 0
+    for name in network:
+        stage_of[name] = stage
+        stage += name in network.return_layers
+    return {
+        f"{stage_of[key.partition('.')[0]]}.{key}": published
+        for key, published in network.published.items()
+    }
+
+
+def _has_drop_path(network: nn.Module) -> bool:
+    return any(getattr(module, "drop_prob", 0) for module in network.modules())

@@ -1,0 +1,129 @@
+"""Pre-trained weights of a backbone: where they are, and what of them is used."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from torch import Tensor
+
+from ...checkpoint_file import read_checkpoint
+from ...package_files import find_package_file, is_package_reference
+
+logger = logging.getLogger(__name__)
+
+KEY = "MODEL.BACKBONE.WEIGHTS"
+HUB_NAME = re.compile(r"(hf-hub:)?(?P<repository>[\w.-]+/[\w.-]+)")
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+SHOWN_NAMES = 3
+
+
+@dataclass(frozen=True)
+class FittedWeights:
+    """Weights that others published, as a backbone of ours can load them."""
+
+    state: Mapping[str, Tensor]  # under the backbone's names
+    not_used: tuple[str, ...]  # names, as published, of what the backbone has no place for
+
+
+class LoadsWeights(Protocol):
+    """What of a backbone is needed here."""
+
+    def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None: ...
+    def load_state_dict(self, state: Mapping[str, Tensor], strict: bool) -> object: ...
+
+
+def load_backbone_weights(backbone: LoadsWeights, reference: str) -> None:
+    """Read pre-trained weights into a backbone's network, and log what was used.
+
+    Args:
+        reference: a file of torch or safetensors, "package:NAME/path", or a Hugging Face name
+            whose files are in the cache.
+
+    Raises:
+        FileNotFoundError: the weights are not on this machine.
+        ValueError: damaged, of another network, or not finite.
+    """
+    path = find_weights(reference)
+    state = read_checkpoint(path)["model"]
+    try:
+        fitted = backbone.fit_weights(state)
+        if fitted is None:
+            raise ValueError(
+                f"none of its {len(state)} tensors is the backbone's; it has, for example, "
+                f"{shortened(sorted(state))}"
+            )
+        refuse_non_finite_tensors(fitted.state)
+    except ValueError as error:
+        raise ValueError(f"{KEY} {reference!r} ({path}) cannot be used: {error}") from error
+    backbone.load_state_dict(fitted.state, strict=False)
+    logger.info(
+        "backbone from %s: loaded %d of its %d tensors; not used: %s",
+        path,
+        len(fitted.state),
+        len(fitted.state) + len(fitted.not_used),
+        shortened(fitted.not_used),
+    )
+
+
+def find_weights(reference: str) -> Path:
+    """The file that a reference names; nothing is downloaded.
+
+    Raises:
+        FileNotFoundError: it is not on this machine; the message says how to get it.
+    """
+    if is_package_reference(reference):
+        return find_package_file(reference)
+    path = Path(reference).expanduser()
+    if path.is_file():
+        return path
+    match = HUB_NAME.fullmatch(reference)
+    if match is None or path.suffix in (".pth", ".safetensors", ".bin", ".pt"):
+        raise FileNotFoundError(f"{KEY} is {reference!r}, but there is no such file")
+    return _cached_file(match["repository"])
+
+
+def hub_record(reference: str) -> dict[str, Any]:
+    """What the config.json beside cached weights says of their normalisation; {} without one.
+
+    Args:
+        reference: as MODEL.BACKBONE.WEIGHTS.
+    """
+    match = HUB_NAME.fullmatch(reference)
+    found = try_to_load_from_cache(match["repository"], "config.json") if match else None
+    if not isinstance(found, str):
+        return {}
+    record = json.loads(Path(found).read_text(encoding="utf-8")).get("pretrained_cfg", {})
+    return {key: record[key] for key in ("mean", "std") if key in record}
+
+
+def refuse_non_finite_tensors(state: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, naming one, where weights are infinite or not a number."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} is not finite")
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "") or "none"
+
+
+def _cached_file(repository: str) -> Path:
+    for name in HUB_FILES:
+        found = try_to_load_from_cache(repository, name)
+        if isinstance(found, str):
+            return Path(found)
+    raise FileNotFoundError(
+        f"{KEY} is {repository!r}, which is neither a file nor in the Hugging Face cache. If it is "
+        f"published there, 'hf download {repository}' fetches it once; nothing is downloaded at "
+        "run time"
+    )
