@@ -53,27 +53,25 @@ def with_synchronized_norms(model: nn.Module) -> nn.Module:
             )
         for child_name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d):
-                setattr(module, child_name, synchronized(child))
+                setattr(module, child_name, SyncBatchNormOnCPU(child))
     return model
 
 
 class SyncBatchNormOnCPU(NaiveSyncBatchNorm):
     """Detectron2's, but in float32 always: bfloat16 has too few digits for variances."""
 
-    activation: nn.Module | None = None  # what follows a norm of timm
+    def __init__(self, plain: nn.BatchNorm2d):
+        """
+        Args:
+            plain: whose weights and statistics, and activation where it is one of timm's, are kept.
+        """
+        assert plain.momentum is not None, "a cumulative average cannot be synchronised"
+        super().__init__(plain.num_features, eps=plain.eps, momentum=plain.momentum)
+        self.load_state_dict(plain.state_dict())
+        self.weight.requires_grad_(plain.weight.requires_grad)
+        self.bias.requires_grad_(plain.bias.requires_grad)
+        activation = getattr(plain, "act", None)
+        self.act = activation if isinstance(activation, nn.Module) else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        normalised = super().forward(x.float()).to(x.dtype)
-        return normalised if self.activation is None else self.activation(normalised)
-
-
-def synchronized(norm: nn.BatchNorm2d) -> SyncBatchNormOnCPU:
-    """Detectron2's synchronised norm with the weights and statistics of a plain one."""
-    assert norm.momentum is not None, "a cumulative average cannot be synchronised"
-    result = SyncBatchNormOnCPU(norm.num_features, eps=norm.eps, momentum=norm.momentum)
-    result.load_state_dict(norm.state_dict())
-    result.weight.requires_grad_(norm.weight.requires_grad)
-    result.bias.requires_grad_(norm.bias.requires_grad)
-    if isinstance(activation := getattr(norm, "act", None), nn.Module):  # timm's norms have one
-        result.activation = activation
-    return result
+        return self.act(super().forward(x.float()).to(x.dtype))

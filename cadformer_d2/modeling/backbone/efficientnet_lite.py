@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 BLOCK = re.compile(r"_blocks\.(\d+)\.(.+)")
-PLACE = re.compile(r"(blocks\.\d+\.\d+)\..+")
+PLACE = re.compile(r"blocks\.(\d+)\.(\d+)\..+")
 OUTSIDE = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -49,7 +49,8 @@ def rename_efficientnet_lite(
     Raises:
         ValueError: the release has another number of blocks, or a name that none of them has.
     """
-    places = list(dict.fromkeys(match[1] for match in map(PLACE.fullmatch, wanted) if match))
+    matches = map(PLACE.fullmatch, wanted)
+    places = sorted({(int(match[1]), int(match[2])) for match in matches if match})
     blocks = {int(match[1]) for match in map(BLOCK.fullmatch, state) if match}
     if blocks != set(range(len(places))):
         raise ValueError(
@@ -59,13 +60,14 @@ def rename_efficientnet_lite(
     return {_renamed(name, state, places): tensor for name, tensor in state.items()}
 
 
-def _renamed(name: str, state: Mapping[str, Tensor], places: list[str]) -> str:
+def _renamed(name: str, state: Mapping[str, Tensor], places: list[tuple[int, int]]) -> str:
     match = BLOCK.fullmatch(name)
     if match is None:
         return _with_part(name, OUTSIDE)
     number, rest = int(match[1]), match[2]
     widens = f"_blocks.{number}._expand_conv.weight" in state
-    return f"{places[number]}.{_with_part(rest, WIDENING if widens else PLAIN)}"
+    stage, place = places[number]
+    return f"blocks.{stage}.{place}.{_with_part(rest, WIDENING if widens else PLAIN)}"
 
 
 def _with_part(name: str, parts: Mapping[str, str]) -> str:

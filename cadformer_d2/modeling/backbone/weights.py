@@ -37,6 +37,7 @@ class LoadsWeights(Protocol):
     """What of a backbone is needed here."""
 
     def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None: ...
+    def state_dict(self) -> Mapping[str, Tensor]: ...
     def load_state_dict(self, state: Mapping[str, Tensor], strict: bool) -> object: ...
 
 
@@ -60,7 +61,8 @@ def load_backbone_weights(backbone: LoadsWeights, reference: str) -> None:
                 f"none of its {len(state)} tensors is the backbone's; it has, for example, "
                 f"{shortened(sorted(state))}"
             )
-        refuse_non_finite_tensors(fitted.state)
+        _refuse_other_shapes(fitted.state, backbone.state_dict())
+        _refuse_non_finite(fitted.state)
     except ValueError as error:
         raise ValueError(f"{KEY} {reference!r} ({path}) cannot be used: {error}") from error
     backbone.load_state_dict(fitted.state, strict=False)
@@ -104,7 +106,17 @@ def hub_record(reference: str) -> dict[str, Any]:
     return {key: record[key] for key in ("mean", "std") if key in record}
 
 
-def refuse_non_finite_tensors(state: Mapping[str, Tensor]) -> None:
+def _refuse_other_shapes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, naming one, where weights have another shape than the backbone's."""
+    for name, tensor in state.items():
+        if tensor.shape != wanted[name].shape:
+            raise ValueError(
+                f"{name} has the shape {tuple(tensor.shape)}, the backbone's has "
+                f"{tuple(wanted[name].shape)}"
+            )
+
+
+def _refuse_non_finite(state: Mapping[str, Tensor]) -> None:
     """Raise ValueError, naming one, where weights are infinite or not a number."""
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
