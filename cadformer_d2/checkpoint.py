@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, finite, carrying their config."""
+"""Checkpoints: written whole or not at all, finite, carrying their config and tokenizer."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from .checkpoint_file import read_checkpoint, refuse_missing_file
 from .config import add_cadformer_config
 from .config_file import merge_values
 from .config_schema import refuse_impossible_values
+from .data.tokenization import CHECKPOINT_KEY as TOKENIZER_KEY
+from .data.tokenization import configured_tokenizer
 from .plain_yaml import parse_yaml
 
 logger = logging.getLogger(__name__)
@@ -30,7 +32,11 @@ SHOWN_KEYS = 5  # of a long list in a message
 
 
 class RefSegCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer with a config in every file, atomic writes and strict reading."""
+    """Detectron2's checkpointer with atomic writes and strict reading.
+
+    Every file has the config and the tokenizer in it, so that the model can be built and used where
+    nothing else of what it was trained with lies.
+    """
 
     def __init__(
         self,
@@ -45,14 +51,14 @@ class RefSegCheckpointer(DetectionCheckpointer):
         Args:
             model: saved and loaded.
             save_dir: where checkpoints go.
-            config: written into every checkpoint; needed for saving only.
+            config: written into every checkpoint, with its tokenizer; needed for saving only.
             is_resumable: whether ``--resume`` may go on from what this checkpointer saved last.
             kwargs: Detectron2's: ``save_to_disk`` and further objects with a state.
         """
         super().__init__(model, save_dir, **kwargs)
         self.may_lack_tensors = False
         self.is_resumable = is_resumable
-        self.config_text = None if config is None else config.dump()
+        self.carried = {} if config is None else carried_texts(config, self.model)
 
     def save(self, name: str, **state: Any) -> None:
         """Write ``<save_dir>/<name>.pth``; where resumable, point ``last_checkpoint`` to it.
@@ -65,8 +71,8 @@ class RefSegCheckpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        assert self.config_text is not None, "a checkpoint without its config cannot be used later"
-        content = {"model": self.model.state_dict(), CONFIG_KEY: self.config_text, **state}
+        assert self.carried, "a checkpoint without its config cannot be used later"
+        content = {"model": self.model.state_dict(), **self.carried, **state}
         for key, checkpointable in self.checkpointables.items():
             content[key] = checkpointable.state_dict()
         path = Path(self.save_dir) / f"{name}.pth"
@@ -168,13 +174,31 @@ def write_atomically(content: dict[str, Any], path: Path) -> None:
         ) from error
 
 
+def carried_texts(cfg: CfgNode, model: nn.Module) -> dict[str, str]:
+    """What rebuilds a model and its input without any other file, by its key in a checkpoint.
+
+    Args:
+        model: a part of it may have ``carried_values``: config values that say what a file which
+            the config names says today.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    for part in model.children():
+        for key, value in getattr(part, "carried_values", {}).items():
+            cfg.merge_from_list([key, value])
+    return {CONFIG_KEY: cfg.dump(), TOKENIZER_KEY: configured_tokenizer(cfg).to_json()}
+
+
 def checkpoint_config(filename: str | os.PathLike) -> str:
     """The YAML text of the config a checkpoint was trained with.
 
     Raises:
         ValueError: the checkpoint carries none.
     """
-    content = read_checkpoint(filename)
+    return _config_text(read_checkpoint(filename), filename)
+
+
+def _config_text(content: dict[str, Any], filename: str | os.PathLike) -> str:
     if CONFIG_KEY not in content:
         raise ValueError(f"{filename} carries no config: it was not written by this project")
     if not isinstance(content[CONFIG_KEY], str):
@@ -183,10 +207,11 @@ def checkpoint_config(filename: str | os.PathLike) -> str:
 
 
 def trained_config(filename: str | os.PathLike) -> CfgNode:
-    """The config a checkpoint was trained with, set to use its weights and to look for no others.
+    """The config a checkpoint was trained with, set to use what it carries and nothing else.
 
-    Keys that are younger than the checkpoint have their defaults, or what was computed before the
-    key existed.
+    A checkpoint from before tokenizers were carried still needs the one that its config names. Keys
+    that are younger than the checkpoint have their defaults, or what was computed before the key
+    existed.
 
     Raises:
         FileNotFoundError: no such file.
@@ -197,8 +222,9 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
     for key, value in BEFORE_THE_KEY.items():
         cfg.merge_from_list([key, value])
     source = f"the config that {filename} carries"
+    content = read_checkpoint(filename)
     try:
-        merge_values(cfg, parse_yaml(checkpoint_config(filename), source=source), source=source)
+        merge_values(cfg, parse_yaml(_config_text(content, filename), source=source), source=source)
         refuse_impossible_values(cfg)
     except ValueError as error:
         raise ValueError(
@@ -206,6 +232,8 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
         ) from error
     cfg.MODEL.WEIGHTS = os.fspath(filename)
     cfg.MODEL.TEXT_ENCODER.WEIGHTS = cfg.MODEL.BACKBONE.WEIGHTS = ""
+    if TOKENIZER_KEY in content:
+        cfg.INPUT.TOKENIZER = os.path.abspath(filename)
     return cfg
 
 

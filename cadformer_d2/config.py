@@ -16,6 +16,13 @@ def add_cadformer_config(cfg: CfgNode) -> None:
     _add_test_keys(cfg)
 
 
+def start_at_random(cfg: CfgNode) -> None:
+    """Leave out pre-trained weights, in place: for measuring what the network costs."""
+    text = cfg.MODEL.TEXT_ENCODER
+    text.CONFIG = text.CONFIG or text.WEIGHTS
+    cfg.MODEL.WEIGHTS = text.WEIGHTS = ""
+
+
 def _add_data_keys(cfg: CfgNode) -> None:
     # Datasets scored during training; the best checkpoint is the one with the highest oIoU there.
     # TRAIN and TEST are Detectron2's own; TEST is scored by --eval-only.
@@ -27,16 +34,18 @@ def _add_data_keys(cfg: CfgNode) -> None:
     cfg.INPUT.FORMAT = "RGB"
     # (height, width) in pixels to which every image is resized; aspect ratio is not kept.
     cfg.INPUT.SIZE = (480, 480)
-    # Longest expression in word pieces, [CLS] and [SEP] included; the rest is cut. The authors'
-    # released code cuts at 20, which loses words in 65 % of RSVG-HR's sentences.
+    # Longest expression in tokens, special ones ([CLS], [SEP]) included; the rest is cut. The
+    # authors' released code cuts at 20, which loses words in 65 % of RSVG-HR's sentences.
     cfg.INPUT.MAX_TOKENS = 64
     # Whether every expression is padded to MAX_TOKENS, as in the authors' released code, instead of
     # to the longest of its batch. Only components with that code's defects (SMGAMAsReleased,
     # TCMDAsReleased) can tell.
     cfg.INPUT.PAD_TO_MAX_TOKENS = False
-    # WordPiece vocabulary: a Hugging Face name, a folder holding vocab.txt, a vocab.txt file, or
-    # "synthrs" (the small vocabulary shipped with the generator).
-    cfg.INPUT.TOKENIZER = "bert-base-uncased"
+    # What cuts an expression into tokens. "": the text encoder's own, from where its WEIGHTS or
+    # CONFIG lie. Else a Hugging Face name in the local cache, a folder, "package:NAME/folder", a
+    # tokenizer.json, a vocab.txt of BERT's, a checkpoint of this project, or "synthrs" (the
+    # small vocabulary shipped with the generator).
+    cfg.INPUT.TOKENIZER = ""
     # Whether words are told apart as naming the object or its place; FIANet's alignment reads it.
     cfg.INPUT.TOKEN_ROLES = False
     # Names for objects that it knows beside those of the project's datasets; for your own classes.
@@ -75,23 +84,31 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.SYNC_BATCH_NORM = True
 
     text = cfg.MODEL.TEXT_ENCODER = CfgNode()
+    # "BertTextEncoder", whose sizes are the keys below, or "HuggingFaceTextEncoder": any encoder of
+    # the transformers library, with the sizes of its config.json.
     text.NAME = "BertTextEncoder"
-    # Pre-trained BERT whose weights are loaded: a Hugging Face name or a local folder with
-    # config.json and the weights. "": random start. Its sizes must be those below.
+    # Pre-trained weights that are loaded: a Hugging Face name in the local cache, a folder with
+    # config.json and the weights, or "package:NAME/folder". "": random start. A BertTextEncoder's
+    # sizes must be those below.
     text.WEIGHTS = "bert-base-uncased"
-    # Encoder layers that run: -1 all 12 of BERT-base, n the first n, 0 the embedding table only
+    # Architecture of a HuggingFaceTextEncoder, where it is not that of WEIGHTS: the same kinds of
+    # places, or "json:" and the content of a config.json. With WEIGHTS "" it starts at random.
+    # Checkpoints carry it, so that they need no other file.
+    text.CONFIG = ""
+    # Encoder layers that run: -1 all (12 of BERT-base), n the first n, 0 the embedding table only
     # (the authors' released code).
     text.NUM_LAYERS = -1
-    # Sizes of the encoder; the defaults are BERT-base's.
+    # Sizes and dropout of a BertTextEncoder; the defaults are BERT-base's.
     text.VOCAB_SIZE = 30522
     text.HIDDEN_SIZE = 768
     text.NUM_HEADS = 12
     text.FFN_DIM = 3072
-    # Parts of BERT that do not train, such as "embeddings" or "encoder.layer.11". (): all train, as
-    # in the papers; configs/released_optimizer.yaml has what the releases leave out.
-    text.FROZEN = ()
-    # BERT's own dropout, on hidden states and attention weights.
+    # On hidden states and attention weights.
     text.DROPOUT = 0.1
+    # Parts of the encoder that do not train, such as "embeddings" or "encoder.layer.11"; ("all",):
+    # none does, and it runs without dropout. (): all train, as in the papers;
+    # configs/released_optimizer.yaml has what the releases leave out.
+    text.FROZEN = ()
 
     swin = cfg.MODEL.SWIN = CfgNode()
     # Channels of stage 1; stage i has EMBED_DIM * 2^(i-1).

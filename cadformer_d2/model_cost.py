@@ -14,6 +14,7 @@ from torch import nn
 from .structures import ModelInput
 
 OWN_WORK = "upsampling, masks"  # what the model does outside its components
+SMALLEST_VOCABULARY = 40  # token ids that any text encoder has rows for
 
 
 def random_sample(cfg: CfgNode, num_tokens: int) -> ModelInput:
@@ -25,7 +26,7 @@ def random_sample(cfg: CfgNode, num_tokens: int) -> ModelInput:
     height, width = cfg.INPUT.SIZE
     return {
         "image": torch.rand(3, height, width) * 255,
-        "input_ids": torch.randint(5, cfg.MODEL.TEXT_ENCODER.VOCAB_SIZE, (num_tokens,)),
+        "input_ids": torch.randint(5, SMALLEST_VOCABULARY, (num_tokens,)),
         "attention_mask": torch.ones(num_tokens, dtype=torch.int64),
         "is_object": torch.arange(num_tokens) < num_tokens // 2,
         "is_position": torch.ones(num_tokens, dtype=torch.bool),

@@ -63,7 +63,7 @@ class ModelInput(TypedDict):
     """What the mapper hands to the model, one per sample."""
 
     image: Tensor  # (3, H, W) float32 in [0, 255], channel order of INPUT.FORMAT
-    input_ids: Tensor  # (T,) int64, word pieces with [CLS] and [SEP], not padded
+    input_ids: Tensor  # (T,) int64, tokens with the special ones, not padded
     attention_mask: Tensor  # (T,) int64, all ones: padding is made per batch
     is_object: NotRequired[Tensor]  # (T,) bool, True on words for the object; INPUT.TOKEN_ROLES
     is_position: NotRequired[Tensor]  # (T,) bool, True on words for the place
@@ -89,7 +89,7 @@ class TextFeatures:
     """
 
     tokens: Tensor  # (B, T, C) float
-    # (B, T) bool: True on a real token, [CLS] and [SEP] included; False on padding.
+    # (B, T) bool: True on a real token, special ones ([CLS]) included; False on padding.
     is_token: Tensor
     # The same sentence read with the words for the object alone, and with those for the place
     # alone, where INPUT.TOKEN_ROLES asks for it (FIANet). A sentence may have no such word.

@@ -18,17 +18,18 @@ ALLOWED = {
     "checkpoint_file": set(),
     "checkpoint": {
         *("atomic_files", "checkpoint_file", "config", "config_file", "config_schema"),
-        *("plain_yaml", "swin_release", "package_files"),
+        *("plain_yaml", "swin_release", "package_files", "data"),
     },
     "precision": set(),
     "version": set(),
     "package_files": set(),
+    "model_folder": {"package_files"},
     "layers": {"structures"},
-    "data": {"structures", "resampling", "package_files"},
+    "data": {"structures", "resampling", "package_files", "model_folder", "checkpoint_file"},
     "evaluation": {"structures", "atomic_files"},
     "visualization": {"structures", "resampling", "atomic_files", "data"},
     "model_cost": {"structures"},
-    "modeling": {"structures", "layers", "checkpoint_file", "package_files"},
+    "modeling": {"structures", "layers", "checkpoint_file", "package_files", "model_folder"},
     # Reads and writes the datasets' own format and draws masks: the code for that is not copied.
     "dataset_building": {
         *("structures", "atomic_files", "plain_yaml", "data", "visualization", "version"),

@@ -18,6 +18,7 @@ from tabulate import tabulate
 from torch import nn
 
 from cadformer_d2.command_errors import at_least_one, run_command
+from cadformer_d2.config import start_at_random
 from cadformer_d2.engine.config_checks import refuse_unusable_device
 from cadformer_d2.engine.setup import load_config
 from cadformer_d2.model_cost import count_flops, count_parameters, random_sample
@@ -32,8 +33,8 @@ def parse_config() -> tuple[CfgNode, argparse.Namespace]:
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    start = ["MODEL.TEXT_ENCODER.WEIGHTS", "", "MODEL.DEVICE", device]
-    cfg = load_config(arguments.config_file, [*start, *arguments.opts])
+    cfg = load_config(arguments.config_file, ["MODEL.DEVICE", device, *arguments.opts])
+    start_at_random(cfg)
     refuse_unusable_device(cfg)
     return cfg, arguments
 

@@ -42,6 +42,7 @@ from cadformer_d2.benchmark.workloads import (
     training_step,
 )
 from cadformer_d2.command_errors import at_least_one, run_command
+from cadformer_d2.config import start_at_random
 from cadformer_d2.data.catalog import register_datasets
 from cadformer_d2.data.plain_files import read_json
 from cadformer_d2.engine.config_checks import refuse_unusable_device
@@ -96,9 +97,9 @@ def works(text: str) -> list[str]:
 def configured(arguments: argparse.Namespace) -> CfgNode:
     """The config with random weights, on a GPU where there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    start = ["MODEL.WEIGHTS", "", "MODEL.TEXT_ENCODER.WEIGHTS", "", "MODEL.DEVICE", device]
-    dtype = ["TEST.DTYPE", arguments.dtype]
-    cfg = load_config(arguments.config_file, [*start, *dtype, *arguments.opts])
+    start = ["MODEL.DEVICE", device, "TEST.DTYPE", arguments.dtype]
+    cfg = load_config(arguments.config_file, [*start, *arguments.opts])
+    start_at_random(cfg)
     refuse_unusable_device(cfg)
     return cfg
 

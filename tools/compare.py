@@ -32,6 +32,7 @@ from detectron2.modeling import build_model
 from cadformer_d2.atomic_files import written_whole
 from cadformer_d2.checkpoint import trained_config
 from cadformer_d2.command_errors import at_least_one, run_command
+from cadformer_d2.config import start_at_random
 from cadformer_d2.data.plain_files import read_json
 from cadformer_d2.engine.output_folder import hold_folder
 from cadformer_d2.engine.setup import load_config, merged
@@ -233,7 +234,8 @@ def sample_ious(samples: Sequence[Mapping[str, Any]]) -> SampleIous:
 def model_cost(cfg: CfgNode) -> dict[str, float]:
     """Millions of parameters and GFLOPs of the config's model."""
     cfg = cfg.clone()
-    cfg.MODEL.TEXT_ENCODER.WEIGHTS, cfg.MODEL.DEVICE = "", "cpu"
+    start_at_random(cfg)
+    cfg.MODEL.DEVICE = "cpu"
     model = build_model(cfg)
     flops = count_flops(model, random_sample(cfg, NUM_TOKENS))
     return {

@@ -32,7 +32,7 @@ MOST_SAMPLES = 200  # a picture of 50 rows
 
 def describe(sample: ModelInput, tokenizer: ExpressionTokenizer) -> str:
     """Ids and the word pieces that are left of the sentence."""
-    pieces = tokenizer.tokenizer.convert_ids_to_tokens(sample["input_ids"].tolist())
+    pieces = tokenizer.spell(sample["input_ids"])
     lines, line = [f"ref {sample['ref_id']}, sentence {sample['sent_id']}"], ""
     for piece in pieces:
         if len(line) + len(piece) > 44:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..resampling import resize_image, resize_mask
 from .catalog import OBJECT_NAMES
 from .sentence_roles import SentenceRoleParser
-from .tokenization import ExpressionTokenizer
+from .tokenization import ExpressionTokenizer, configured_tokenizer
 
 
 class NetworkInput:
@@ -38,9 +38,7 @@ class NetworkInput:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        tokenizer = ExpressionTokenizer(
-            vocabulary=cfg.INPUT.TOKENIZER, max_tokens=cfg.INPUT.MAX_TOKENS
-        )
+        tokenizer = configured_tokenizer(cfg)
         parser = SentenceRoleParser(
             tokenizer=tokenizer,
             names=(*OBJECT_NAMES, *cfg.INPUT.OBJECT_NAMES),

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from .tokenization import ExpressionTokenizer
+from .tokenization import NO_CHARACTERS, ExpressionTokenizer
 
 PREPOSITIONS = (
     "on|in|at|to|near|by|beside|above|below|under|over|behind|between|among|along|around|inside|"
@@ -59,7 +59,7 @@ class SentenceRoleParser:
         Args:
             tokenizer: the one whose tokens the masks are for.
             names: of categories.
-            adds_special_tokens: whether [CLS] and [SEP] belong to both roles.
+            adds_special_tokens: whether the special tokens ([CLS], [SEP]) belong to both roles.
         """
         self.tokenizer = tokenizer
         self.names = tuple(names)
@@ -77,8 +77,8 @@ class SentenceRoleParser:
         if not is_position.any():
             is_position = torch.ones_like(is_position)
         if self.adds_special_tokens:
-            for mask in (is_object, is_position):
-                mask[0] = mask[-1] = True
+            is_special = torch.tensor([span == NO_CHARACTERS for span in spans])
+            is_object, is_position = is_object | is_special, is_position | is_special
         return is_object, is_position
 
     def marked(self, tokens: list[Span], phrases: list[Span]) -> Tensor:

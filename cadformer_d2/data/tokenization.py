@@ -1,26 +1,42 @@
-"""BERT's WordPiece tokenizer, with the vocabulary named by the config."""
+"""From an expression to the tokens of a published encoder, by that encoder's own tokenizer."""
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from pydantic import StrictBool, TypeAdapter
+from tokenizers import Encoding, Tokenizer
+from tokenizers.models import Unigram
 from torch import Tensor
-from transformers import BertTokenizerFast  # type: ignore[attr-defined]
-from transformers.utils import cached_file
+from transformers import AutoTokenizer, BertTokenizerFast  # type: ignore[attr-defined]
 from typing_extensions import TypedDict
 
+from ..checkpoint_file import read_checkpoint
+from ..model_folder import find_model_folder
+from ..package_files import find_package_file, is_package_reference
 from .plain_files import read_json, read_text
 from .validation import Text, checked, shown
 
 # Vocabularies that come with the package, by the name INPUT.TOKENIZER gives them.
 PACKAGED_FOLDER = Path(__file__).parent / "vocabularies"
-NEEDED_TOKENS = ("[UNK]", "[CLS]", "[SEP]")
+NEEDED_TOKENS = ("[UNK]", "[CLS]", "[SEP]")  # of a vocabulary of BERT's
 # How a vocabulary wants its words, beside it.
 SETTINGS_FILE = "tokenizer_config.json"
+VOCABULARY_FILE, WHOLE_FILE = "vocab.txt", "tokenizer.json"
+# One of these makes a folder a tokenizer's.
+TOKENIZER_FILES = (
+    *(WHOLE_FILE, VOCABULARY_FILE, "vocab.json", "spiece.model", "tokenizer.model"),
+    "sentencepiece.bpe.model",
+)
+CHECKPOINT_KEY = "tokenizer"  # of a checkpoint, under which it carries its tokenizer.json
+BLANK = "\u2581"  # a token of SentencePiece's for the space in front of a word
+NO_CHARACTERS = (0, 0)  # what a special token stands for
 
 
 class _Settings(TypedDict, total=False):
@@ -33,99 +49,217 @@ _SETTINGS, _TEXT = TypeAdapter(_Settings), TypeAdapter(Text)
 
 
 class ExpressionTokenizer:
-    """Expression -> word pieces between [CLS] and [SEP], at most ``max_tokens`` of them."""
+    """Expression -> tokens, with the encoder's special ones, at most ``max_tokens`` of them."""
 
-    def __init__(self, *, vocabulary: str, max_tokens: int):
+    def __init__(self, *, vocabulary: str, max_tokens: int, key: str = "INPUT.TOKENIZER"):
         """
         Args:
-            vocabulary: a Hugging Face name, a folder holding vocab.txt, a vocab.txt file, or the
-                name of a packaged vocabulary ("synthrs").
-            max_tokens: [CLS] and [SEP] included; longer expressions lose their end, [SEP] stays.
+            vocabulary: as ``load_tokenizer``.
+            max_tokens: special tokens included; longer expressions lose their end, but not the
+                special token that closes them.
+            key: the config key that names the vocabulary, for messages.
 
         Raises:
             FileNotFoundError: the vocabulary is not on this machine.
-            ValueError: ``max_tokens`` leaves no room for a word, or the file is no vocabulary.
+            ValueError: ``max_tokens`` leaves no room for a word, or the file is no tokenizer.
         """
-        if max_tokens < 3:
-            raise ValueError(f"INPUT.MAX_TOKENS is {max_tokens}; [CLS], a word and [SEP] need 3")
+        self.vocabulary = vocabulary
         self.max_tokens = max_tokens
-        self.tokenizer = load_tokenizer(vocabulary)
-        self.cls_id = self.tokenizer.cls_token_id
-        self.sep_id = self.tokenizer.sep_token_id
-
-    @property
-    def vocabulary_size(self) -> int:
-        return len(self.tokenizer)
+        self.tokenizer = load_tokenizer(vocabulary, key=key)
+        needed = self.tokenizer.num_special_tokens_to_add(False) + 1
+        if max_tokens < needed:
+            raise ValueError(
+                f"INPUT.MAX_TOKENS is {max_tokens}; a word and the special tokens need {needed}"
+            )
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(max_tokens)
+        self.vocabulary_size = 1 + max(self.tokenizer.get_vocab().values())
+        self.unknown_id = _unknown_id(self.tokenizer)
 
     def __call__(self, expression: str) -> Tensor:
         """Token ids (T,) int64, T <= max_tokens, without padding.
 
         Raises:
-            ValueError: the expression has no word piece.
+            ValueError: the expression is no text, or has no token of its own.
         """
-        pieces = self.word_pieces(expression)
-        if not pieces:
+        encoding = self._encode(expression)
+        if not self._own_ids(expression, encoding):
             raise ValueError(
                 f"the expression {shown(expression)} is empty; nothing can be looked for"
             )
-        return torch.tensor([self.cls_id, *pieces[: self.max_tokens - 2], self.sep_id])
+        return torch.tensor(encoding.ids)
 
     def token_spans(self, expression: str) -> list[tuple[int, int]]:
         """Characters (start, end) each token of ``self(expression)`` stands for.
 
-        [CLS] and [SEP] stand for none: (0, 0).
+        Special tokens stand for none: ``NO_CHARACTERS``.
         """
-        encoded = self.tokenizer(
-            expression, add_special_tokens=False, verbose=False, return_offsets_mapping=True
-        )
-        return [(0, 0), *encoded["offset_mapping"][: self.max_tokens - 2], (0, 0)]
+        encoding = self._encode(expression)
+        return [
+            NO_CHARACTERS if is_special else span
+            for span, is_special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+        ]
 
     def is_truncated(self, expression: str) -> bool:
         """Whether the expression loses its end."""
-        return len(self.word_pieces(expression)) > self.max_tokens - 2
+        return bool(self._encode(expression).overflowing)
 
     def is_unknown(self, expression: str) -> bool:
-        """Whether the vocabulary has no word of the expression: every piece is [UNK]."""
-        return set(self.word_pieces(expression)) == {self.tokenizer.unk_token_id}
+        """Whether the vocabulary has no word of the expression.
+
+        Never for a tokenizer that spells words in bytes, which knows all of them.
+        """
+        pieces = set(self.word_pieces(expression))
+        return pieces - {self.tokenizer.token_to_id(BLANK)} == {self.unknown_id}
 
     def word_pieces(self, expression: str) -> list[int]:
-        """
+        """Ids of the expression's own tokens, as far as they are not cut; none where it is empty.
+
         Raises:
             ValueError: the expression is no text.
         """
+        return self._own_ids(expression, self._encode(expression))
+
+    def spell(self, input_ids: Tensor) -> list[str]:
+        """The tokens as the vocabulary writes them."""
+        return [self.tokenizer.id_to_token(token) or "" for token in input_ids.tolist()]
+
+    def to_json(self) -> str:
+        """The whole tokenizer as the text of a tokenizer.json."""
+        return self.tokenizer.to_str()
+
+    def _encode(self, expression: str) -> Encoding:
         try:
             checked(_TEXT, expression)
         except ValueError as error:
             raise ValueError(f"the expression {error}") from error
-        # The length warning of the library speaks of its own limit, not of ours.
-        return self.tokenizer(expression, add_special_tokens=False, verbose=False)["input_ids"]
+        return self.tokenizer.encode(expression)
+
+    def _own_ids(self, expression: str, encoding: Encoding) -> list[int]:
+        # Tokenizers of bytes have tokens for blanks and control characters too.
+        if not any(letter.isprintable() and not letter.isspace() for letter in expression):
+            return []
+        marked = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
+        return [token for token, is_special in marked if not is_special]
 
 
-def load_tokenizer(vocabulary: str) -> BertTokenizerFast:
-    """Read a vocabulary from the package, a file, a folder or the local Hugging Face cache.
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    """Id of the token that stands for what the vocabulary cannot spell; None where it can all."""
+    if isinstance(tokenizer.model, Unigram):  # which says it in its file only
+        return json.loads(tokenizer.to_str())["model"]["unk_id"]
+    token = getattr(tokenizer.model, "unk_token", None)
+    return None if token is None else tokenizer.token_to_id(token)
+
+
+def configured_tokenizer(cfg: CfgNode) -> ExpressionTokenizer:
+    """The tokenizer of INPUT.TOKENIZER; where that is "", the text encoder's own.
+
+    Raises:
+        FileNotFoundError, ValueError: as ExpressionTokenizer; or there is nothing to follow.
+    """
+    text = cfg.MODEL.TEXT_ENCODER
+    places = {
+        "INPUT.TOKENIZER": cfg.INPUT.TOKENIZER,
+        "MODEL.TEXT_ENCODER.WEIGHTS": text.WEIGHTS,
+        "MODEL.TEXT_ENCODER.CONFIG": "" if text.CONFIG.startswith("json:") else text.CONFIG,
+    }
+    for key, vocabulary in places.items():
+        if vocabulary:
+            return ExpressionTokenizer(
+                vocabulary=vocabulary, max_tokens=cfg.INPUT.MAX_TOKENS, key=key
+            )
+    raise ValueError(
+        'INPUT.TOKENIZER "" follows the text encoder, but MODEL.TEXT_ENCODER.WEIGHTS and CONFIG '
+        "name no place where its tokenizer could lie; name one in INPUT.TOKENIZER"
+    )
+
+
+def load_tokenizer(vocabulary: str, *, key: str = "INPUT.TOKENIZER") -> Tokenizer:
+    """A tokenizer from this machine.
+
+    Args:
+        vocabulary: the name of a packaged vocabulary ("synthrs"), a folder of Hugging Face's, a
+            Hugging Face name in the local cache, "package:NAME/folder", a tokenizer.json, a
+            vocab.txt of BERT's, or a checkpoint of this project.
+        key: the config key that names it, for messages.
+
+    Raises:
+        FileNotFoundError: it is not on this machine.
+        ValueError: it is no tokenizer.
+    """
+    packaged = PACKAGED_FOLDER / f"{vocabulary}.txt"
+    path = packaged if packaged.is_file() else Path(vocabulary)
+    if is_package_reference(vocabulary):
+        path = find_package_file(vocabulary)
+    if path.is_file():
+        return _tokenizer_of_file(path)
+    folder = find_model_folder(vocabulary, files=TOKENIZER_FILES, key=key)
+    if (folder / VOCABULARY_FILE).is_file() and not (folder / WHOLE_FILE).is_file():
+        return _word_pieces_tokenizer(folder / VOCABULARY_FILE)
+    return _published_tokenizer(folder)
+
+
+def _tokenizer_of_file(path: Path) -> Tokenizer:
+    with path.open("rb") as file:
+        is_archive = file.read(2) == b"PK"
+    if is_archive:  # as torch.save writes them
+        path = Path(os.path.abspath(path))
+        text = _carried_json(path, path.stat().st_mtime_ns)
+        return _tokenizer_of_json(text, source=f"the tokenizer that {path} carries")
+    if path.suffix == ".json":
+        return _tokenizer_of_json(read_text(path), source=str(path))
+    return _word_pieces_tokenizer(path)
+
+
+@functools.lru_cache(maxsize=8)
+def _carried_json(path: Path, _modified: int) -> str:
+    """The tokenizer.json in a checkpoint, which is large, and asked for by every loader."""
+    text = read_checkpoint(path).get(CHECKPOINT_KEY)
+    if not isinstance(text, str):
+        raise ValueError(f"{path} carries no tokenizer; name another place in INPUT.TOKENIZER")
+    return text
+
+
+def _tokenizer_of_json(text: str, *, source: str) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:  # the library raises nothing more special
+        raise ValueError(f"{source}: not a tokenizer.json ({shown(str(error))})") from error
+
+
+def _published_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a folder as transformers reads it; code in the folder does not run.
+
+    Raises:
+        ValueError: it is damaged, or made of code or of files that only other libraries read.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        if tokenizer.is_fast:
+            return tokenizer.backend_tokenizer
+        reason = f"{type(tokenizer).__name__} is made of no {WHOLE_FILE}"
+    except Exception as error:  # of a library that was handed any files
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    whole = folder / WHOLE_FILE
+    if whole.is_file():  # SigLIP's class reads another of its files, with a library of its own
+        return _tokenizer_of_json(read_text(whole), source=str(whole))
+    raise ValueError(f"{folder}: holds no tokenizer that can be used here ({reason})")
+
+
+def _word_pieces_tokenizer(path: Path) -> Tokenizer:
+    """BERT's tokenizer with the vocabulary of a file.
 
     Words are lower-cased and lose their accents where the settings beside the vocabulary say so;
     without settings, where the vocabulary has no capital letter.
     """
-    path = vocabulary_file(vocabulary)
     pieces = read_vocabulary(path)
     words = [piece for piece in pieces if not piece.startswith("[")]  # "[MASK]" is none
     has_capitals = any(word != word.lower() for word in words)
     settings = {"do_lower_case": not has_capitals, **read_settings(path.with_name(SETTINGS_FILE))}
     # By position: the keyword is `vocab` in transformers 5 and was `vocab_file` before.
-    return BertTokenizerFast(pieces, **settings)
-
-
-def vocabulary_file(vocabulary: str) -> Path:
-    """
-    Raises:
-        FileNotFoundError: neither packaged, nor a file or folder, nor in the cache.
-    """
-    packaged = PACKAGED_FOLDER / f"{vocabulary}.txt"
-    path = packaged if packaged.is_file() else Path(vocabulary)
-    if path.is_dir():
-        path = path / "vocab.txt"
-    return path if path.is_file() else cached_vocabulary(vocabulary)
+    return BertTokenizerFast(pieces, **settings).backend_tokenizer
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
@@ -155,37 +289,3 @@ def read_settings(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return {key: value for key, value in settings.items() if value is not None}
-
-
-def lasting_name(vocabulary: str) -> str:
-    """The name under which a vocabulary is found from any folder: a local one's whole path.
-
-    A checkpoint carries it, and is used from elsewhere than where it was trained.
-    """
-    is_packaged = (PACKAGED_FOLDER / f"{vocabulary}.txt").is_file()
-    is_local = not is_packaged and bool(vocabulary) and Path(vocabulary).exists()
-    return os.path.abspath(vocabulary) if is_local else vocabulary
-
-
-def cached_vocabulary(name: str) -> Path:
-    """vocab.txt of a Hugging Face name, from the local cache.
-
-    Asked for by its file name: the library's own loader makes an empty tokenizer, without a word,
-    of a name it does not find.
-    """
-    try:
-        found = cached_file(name, "vocab.txt", local_files_only=True)
-    except (OSError, ValueError) as error:
-        if os.path.isabs(name):
-            raise FileNotFoundError(
-                f"{name}, which INPUT.TOKENIZER names, is missing or holds no vocab.txt; put it "
-                "back, or name another place"
-            ) from error
-        raise FileNotFoundError(
-            f"INPUT.TOKENIZER is {name!r}, but its vocab.txt is neither a local file or folder nor "
-            f"in the Hugging Face cache. It is published at https://huggingface.co/{name}: "
-            f"download it once (for example 'hf download {name}') or name a folder that holds "
-            "vocab.txt"
-        ) from error
-    assert found is not None, "cached_file raises where it finds nothing"
-    return Path(found)

@@ -9,8 +9,9 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from ..data.catalog import refuse_unknown
-from ..data.tokenization import ExpressionTokenizer
+from ..data.tokenization import configured_tokenizer
 from ..evaluation.refseg_evaluator import TASK
+from ..modeling.text_encoder import text_vocabulary_size
 from ..precision import DTYPES, refuse_unusable_format, usable_device
 
 # The keys of Detectron2 that this project reads; all others of its defaults have no effect here.
@@ -145,10 +146,10 @@ def refuse_small_vocabulary(cfg: CfgNode) -> None:
     Raises:
         FileNotFoundError: there is no such vocabulary on this machine.
     """
-    tokenizer = ExpressionTokenizer(vocabulary=cfg.INPUT.TOKENIZER, max_tokens=cfg.INPUT.MAX_TOKENS)
-    rows = cfg.MODEL.TEXT_ENCODER.VOCAB_SIZE
-    if tokenizer.vocabulary_size > rows:
+    tokenizer, rows = configured_tokenizer(cfg), text_vocabulary_size(cfg)
+    if rows is not None and tokenizer.vocabulary_size > rows:
         raise ValueError(
-            f"INPUT.TOKENIZER {cfg.INPUT.TOKENIZER!r} has {tokenizer.vocabulary_size} word pieces, "
-            f"more than MODEL.TEXT_ENCODER.VOCAB_SIZE, {rows}"
+            f"INPUT.TOKENIZER: {tokenizer.vocabulary} has {tokenizer.vocabulary_size} tokens, but "
+            f"the text encoder has rows for {rows} (MODEL.TEXT_ENCODER.VOCAB_SIZE, or vocab_size "
+            "of its config.json)"
         )

@@ -19,7 +19,6 @@ from ..config import add_cadformer_config
 from ..config_file import merge_pairs, merge_values, read_config_file
 from ..config_schema import refuse_impossible_values
 from ..data.catalog import register_datasets
-from ..data.tokenization import lasting_name
 from ..modeling.backbone import with_pixel_statistics
 from .config_checks import (
     leaves,
@@ -37,6 +36,8 @@ logger = logging.getLogger(__name__)
 # Sections that describe the network and what it is fed. They follow the checkpoint, not the config
 # file, since a network evaluated at other sizes than its own is another network.
 CHECKPOINT_SECTIONS = ("MODEL", "INPUT")
+# What these name, the checkpoint carries itself.
+CARRIED_KEYS = ("INPUT.TOKENIZER", "MODEL.TEXT_ENCODER.WEIGHTS", "MODEL.TEXT_ENCODER.CONFIG")
 # Where the weights lie and what they run on stays the caller's.
 CALLERS_KEYS = ("MODEL.WEIGHTS", "MODEL.DEVICE")
 
@@ -52,7 +53,6 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
         FileNotFoundError: a file the config names is missing.
     """
     cfg = load_config(arguments.config_file, arguments.opts)
-    cfg.INPUT.TOKENIZER = lasting_name(cfg.INPUT.TOKENIZER)
     if not arguments.eval_only and comm.is_main_process():
         hold_folder(cfg.OUTPUT_DIR)
     # Detectron2 starts its own log later, in default_setup, and none for other packages.
@@ -143,7 +143,7 @@ def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:
     refuse_impossible_values(merged)
     merged.MODEL.WEIGHTS, merged.MODEL.DEVICE = cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE
     for key, ours in leaves(cfg):
-        if ours != (theirs := value_of(merged, key)):
+        if key not in CARRIED_KEYS and ours != (theirs := value_of(merged, key)):
             logger.warning(
                 "%s is %r as in the checkpoint, the config file says %r", key, theirs, ours
             )

@@ -50,7 +50,7 @@ def parser(**options):
 
 def words(parse, expression, mask):
     ids = parse.tokenizer(expression)
-    return parse.tokenizer.tokenizer.convert_ids_to_tokens(ids[mask].tolist())
+    return parse.tokenizer.spell(ids[mask])
 
 
 def test_the_masks_mark_the_tokens_the_model_is_fed():

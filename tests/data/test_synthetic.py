@@ -118,7 +118,7 @@ def test_the_packaged_vocabulary_is_that_of_the_grammar(dataset):
     tokenizer = ExpressionTokenizer(vocabulary="synthrs", max_tokens=64)
     for ref in dataset[0]:
         for sentence in ref["sentences"]:
-            pieces = tokenizer.tokenizer.tokenize(sentence["sent"])
+            pieces = tokenizer.spell(tokenizer(sentence["sent"]))
             assert not any(piece.startswith("##") or piece == "[UNK]" for piece in pieces)
 
 

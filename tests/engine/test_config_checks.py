@@ -160,7 +160,7 @@ def test_a_vocabulary_larger_than_the_text_encoders_table_is_named():
     cfg = make_tiny_cfg()
     refuse_small_vocabulary(cfg)
     cfg.MODEL.TEXT_ENCODER.VOCAB_SIZE = 100
-    with pytest.raises(ValueError, match=r"'synthrs' has \d+ word pieces, more than .*, 100"):
+    with pytest.raises(ValueError, match=r"synthrs has \d+ tokens, but .* rows for 100"):
         refuse_small_vocabulary(cfg)
 
 

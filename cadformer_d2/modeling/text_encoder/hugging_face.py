@@ -1,0 +1,203 @@
+"""Any text encoder of the transformers library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from ...structures import TextFeatures
+from .architecture import (
+    architecture_json,
+    build_network,
+    keep_first_layers,
+    layers_of,
+    leave_out_unread,
+    load_network,
+    most_tokens,
+    read_architecture,
+)
+from .build import TEXT_ENCODER_REGISTRY
+
+ROLES = ("is_object", "is_position")  # fields of a sample, by the role of words
+WHOLE = "all"  # in FROZEN: every part
+
+
+@TEXT_ENCODER_REGISTRY.register()
+class HuggingFaceTextEncoder(nn.Module):
+    """The last hidden state of BERT, RoBERTa, CLIP's text tower, ..., without what follows it.
+
+    Its sizes are those of its config.json, MODEL.TEXT_ENCODER's own are not read.
+    """
+
+    parts: ClassVar[Mapping[str, str]] = {"": "text"}
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        config: PretrainedConfig,
+        num_layers: int = -1,
+        weights: str = "",
+        frozen: tuple[str, ...] = (),
+        reads_roles: bool = False,
+        max_tokens: int = 0,
+    ):
+        """
+        Args:
+            config: the architecture and its sizes.
+            num_layers: layers that run, from the first; -1: all; 0: the embeddings alone.
+            weights: where pre-trained weights lie; "" starts at random.
+            frozen: parts that do not train, such as "embeddings" or "encoder.layer.11"; "all":
+                nothing trains, dropout is off, and no activation is kept for a backward pass.
+            reads_roles: whether the expression is read again with the words of each role alone.
+            max_tokens: longest expression that it is going to be given.
+
+        Raises:
+            FileNotFoundError: ``weights`` is not on this machine.
+            ValueError: the weights are of another network, a part to freeze does not exist, or the
+                network takes no expression of ``max_tokens``.
+        """
+        super().__init__()
+        self.reads = ("input_ids", "attention_mask", *(ROLES if reads_roles else ()))
+        self.is_frozen = WHOLE in frozen
+        keep_first_layers(config, num_layers)
+        network = load_network(weights, config) if weights else build_network(config)
+        leave_out_unread(network)
+        # By the name it has in published files, so that weights keep theirs: "bert", "roberta", ...
+        self.network_name = network.base_model_prefix
+        self.add_module(self.network_name, network)
+        freeze(network, frozen)
+        refuse_long_expressions(network, max_tokens)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        return {
+            "config": cls._architecture(cfg),
+            "num_layers": cfg.MODEL.TEXT_ENCODER.NUM_LAYERS,
+            "weights": cfg.MODEL.TEXT_ENCODER.WEIGHTS,
+            "frozen": cfg.MODEL.TEXT_ENCODER.FROZEN,
+            "reads_roles": cfg.INPUT.TOKEN_ROLES,
+            "max_tokens": cfg.INPUT.MAX_TOKENS,
+        }
+
+    @classmethod
+    def output_shape(cls, cfg: CfgNode) -> ShapeSpec:
+        return ShapeSpec(channels=cls._architecture(cfg).hidden_size)
+
+    @classmethod
+    def vocabulary_size(cls, cfg: CfgNode) -> int:
+        return cls._architecture(cfg).vocab_size
+
+    @classmethod
+    def _architecture(cls, cfg: CfgNode) -> PretrainedConfig:
+        """
+        Raises:
+            ValueError: neither WEIGHTS nor CONFIG names one.
+        """
+        text = cfg.MODEL.TEXT_ENCODER
+        for key in ("CONFIG", "WEIGHTS"):
+            if text[key]:
+                return read_architecture(text[key], key=f"MODEL.TEXT_ENCODER.{key}")
+        raise ValueError(
+            f"MODEL.TEXT_ENCODER.NAME {text.NAME} needs MODEL.TEXT_ENCODER.WEIGHTS, a published "
+            "encoder, or MODEL.TEXT_ENCODER.CONFIG, an architecture that starts at random"
+        )
+
+    @property
+    def network(self) -> PreTrainedModel:
+        return getattr(self, self.network_name)
+
+    @property
+    def carried_values(self) -> dict[str, str]:
+        """Config values with which a checkpoint rebuilds this encoder without any other file."""
+        return {"MODEL.TEXT_ENCODER.CONFIG": architecture_json(self.network.config)}
+
+    def recomputed_modules(self) -> list[nn.Module]:
+        """The network's layers, for MODEL.CHECKPOINT_ACTIVATIONS; none where it is frozen."""
+        return [] if self.is_frozen else layers_of(self.network)
+
+    def train(self, mode: bool = True) -> HuggingFaceTextEncoder:
+        """As nn.Module's; a frozen encoder stays in evaluation mode."""
+        return super().train(mode and not self.is_frozen)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, *roles: Tensor) -> TextFeatures:
+        """
+        Args:
+            input_ids: (B, T) int64 in [0, vocab_size); anything on padding.
+            attention_mask: (B, T), 1 on real tokens, 0 on padding.
+            roles: none, or (B, T) bool for the words of the object and for those of the place. The
+                expression is then read two times more, each time with these words alone.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
+            return self.encode(input_ids, attention_mask, roles)
+
+    def encode(
+        self, input_ids: Tensor, attention_mask: Tensor, roles: tuple[Tensor, ...]
+    ) -> TextFeatures:
+        """As ``forward``."""
+        is_token = attention_mask.bool()
+        pad_id = self.network.config.pad_token_id
+        if pad_id is not None:  # some count their positions by it
+            input_ids = input_ids.masked_fill(~is_token, pad_id)
+        readings = [
+            TextFeatures(tokens=self.read(input_ids, mask, is_token), is_token=mask)
+            for mask in (is_token, *roles)
+        ]
+        if not roles:
+            return readings[0]
+        whole, object_words, position_words = readings
+        return replace(whole, object_words=object_words, position_words=position_words)
+
+    def read(self, input_ids: Tensor, mask: Tensor, is_token: Tensor) -> Tensor:
+        """The last hidden states (B, T, C) with attention to the tokens of a mask.
+
+        An expression without any such token is read whole: nobody looks at the result.
+        """
+        visible = torch.where(mask.any(dim=1, keepdim=True), mask, is_token)
+        mask = self.network_mask(visible)
+        return self.network(input_ids=input_ids, attention_mask=mask).last_hidden_state
+
+    def network_mask(self, visible: Tensor) -> Tensor:
+        """The network's own form of a mask (B, T) over the tokens it may attend to."""
+        return visible.long()
+
+
+def freeze(network: PreTrainedModel, parts: tuple[str, ...]) -> None:
+    """Keep the named parts as they are in training.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+    known = dict(network.named_modules())
+    for part in parts:
+        if part == WHOLE:
+            network.requires_grad_(False)
+        elif not part or part not in known:
+            raise ValueError(
+                f"MODEL.TEXT_ENCODER.FROZEN has {part!r}; known are {WHOLE!r} and parts such as "
+                f"{_parts_to_freeze(network)}"
+            )
+        else:
+            known[part].requires_grad_(False)
+
+
+def _parts_to_freeze(network: PreTrainedModel) -> str:
+    layers = layers_of(network)
+    ends = [name for name, part in network.named_modules() if part in (layers[:1] + layers[-1:])]
+    return ", ".join(map(repr, [*(name for name, _ in network.named_children()), *ends]))
+
+
+def refuse_long_expressions(network: nn.Module, max_tokens: int) -> None:
+    """Raise ValueError where expressions may be longer than the network takes."""
+    most = most_tokens(network)
+    if most is not None and max_tokens > most:
+        raise ValueError(
+            f"INPUT.MAX_TOKENS is {max_tokens}, but the text encoder has {most} positions; lower it"
+        )
