@@ -37,7 +37,12 @@ from .setting import (
 )
 
 pytestmark = pytest.mark.usefixtures("in_float64")
-TEXT_ENCODERS = {"BertTextEncoder": encoded}
+# The other families are compared with their own library in tests/modeling/test_text_encoder.py.
+TEXT_ENCODERS = {"BertTextEncoder": encoded, "HuggingFaceTextEncoder": encoded}
+BERT_OF_TINY_CFG = (
+    'json:{"model_type": "bert", "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, '
+    '"num_attention_heads": 2, "intermediate_size": 64}'
+)
 every_alignment = pytest.mark.parametrize("name", registered_names(ALIGNMENT_REGISTRY))
 
 
@@ -133,9 +138,10 @@ def test_the_adaptive_rotated_convolution_is_its_equation(num_kernels):
 def test_a_text_encoder_is_its_equation(name, num_layers):
     cfg = tiny_cfg(TEXT_ENCODER=name)
     cfg.INPUT.TOKEN_ROLES, cfg.MODEL.TEXT_ENCODER.NUM_LAYERS = True, num_layers
+    cfg.MODEL.TEXT_ENCODER.CONFIG = BERT_OF_TINY_CFG
     module, w = randomized(TEXT_ENCODER_REGISTRY.get(name)(cfg))
     assert module.reads == ("input_ids", "attention_mask", "is_object", "is_position")
-    input_ids = torch.arange(IS_TOKEN.numel()).view(IS_TOKEN.shape)
+    input_ids = torch.arange(IS_TOKEN.numel()).view(IS_TOKEN.shape) * IS_TOKEN  # [PAD] is 0
     fields = (input_ids, IS_TOKEN.long(), IS_OBJECT, IS_POSITION)
     ours = module(*fields)
     expected = equation_of(TEXT_ENCODERS, name)(w, *fields, heads=cfg.MODEL.TEXT_ENCODER.NUM_HEADS)
