@@ -321,3 +321,16 @@ def test_a_damaged_or_missing_file_is_named(model, tiny_cfg, tmp_path):
         RefSegCheckpointer(model).load(str(path))
     with pytest.raises(FileNotFoundError, match=r"gone\.pth is missing"):
         RefSegCheckpointer(model).load(str(tmp_path / "gone.pth"))
+
+
+def test_a_checkpoint_from_before_tokenizers_were_carried_uses_the_one_its_config_names(
+    model, tiny_cfg, tmp_path
+):
+    RefSegCheckpointer(model, str(tmp_path), config=tiny_cfg).save("model")
+    path = tmp_path / "model.pth"
+    assert trained_config(path).INPUT.TOKENIZER == str(path)
+    content = torch.load(path)
+    del content["tokenizer"]
+    content["config"] = content["config"].replace("    CONFIG: ''\n", "")  # a younger key
+    torch.save(content, path)
+    assert trained_config(path).INPUT.TOKENIZER == "synthrs"
