@@ -1,46 +1,8 @@
 #!/usr/bin/env python3
-"""Train or evaluate CADFormer, in Detectron2's manner.
+"""As ``cadformer train``."""
 
-    python train_net.py --config-file configs/rrsisd.yaml --num-gpus 1
-    python train_net.py --config-file configs/rrsisd.yaml --eval-only MODEL.WEIGHTS model.pth
-    torchrun --nproc-per-node 8 train_net.py --config-file configs/rrsisd.yaml
-
-Any key of the config may follow as KEY VALUE.
-"""
-
-from __future__ import annotations
-
-import argparse
-
-from detectron2.engine import default_argument_parser
-from detectron2.evaluation import verify_results
-from detectron2.utils import comm
-
-from cadformer_d2.checkpoint import RefSegCheckpointer
-from cadformer_d2.engine.processes import run_in_processes
-from cadformer_d2.engine.setup import setup
-from cadformer_d2.engine.trainer import RefSegTrainer
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """Train, or evaluate with --eval-only, in this process."""
-    cfg = setup(arguments)
-    if arguments.eval_only:
-        model = RefSegTrainer.build_model(cfg)
-        RefSegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        results = RefSegTrainer.test(cfg, model)
-        if comm.is_main_process():
-            verify_results(cfg, results)
-        return
-    trainer = RefSegTrainer(cfg)
-    trainer.resume_or_load(resume=arguments.resume)
-    trainer.train()
-
-
-def main() -> None:
-    arguments = default_argument_parser().parse_args()
-    run_in_processes(run, arguments, args=(arguments,))
-
+from cadformer_d2.command_errors import run_command
+from cadformer_d2.commands.train import main
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -1,84 +1,8 @@
 #!/usr/bin/env python3
-"""Say what a dataset holds: categories by split, sentence lengths, target sizes.
-
-    python datasets/describe_dataset.py rrsishr --output describe
-    python datasets/describe_dataset.py --work work --tokenizer ''
-
-Prints Markdown; --output also writes it with a CSV file and a figure. --work describes boxes and
-sentences that `build.py read` took in, without masks.
-"""
-
-from __future__ import annotations
-
-import argparse
-from contextlib import suppress
-from pathlib import Path
-
-import matplotlib
+"""As ``cadformer dataset describe``."""
 
 from cadformer_d2.command_errors import run_command
-from cadformer_d2.data.catalog import SPLITS, dataset_records, find_dataset, register_datasets
-from cadformer_d2.data.refer import EmptySplitError
-from cadformer_d2.data.tokenization import ExpressionTokenizer
-from cadformer_d2.dataset_building.description import (
-    DescribedSentence,
-    described_records,
-    described_triplets,
-    summarise,
-    truncated_shares,
-)
-from cadformer_d2.dataset_building.description_report import markdown, write_description
-from cadformer_d2.dataset_building.workspace import Workspace
-
-TOKEN_LIMITS = (20, 64)  # of the released code, and of this project
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("name", nargs="?", help="of a dataset below the root")
-    which.add_argument("--work", type=Path, help="folder of results of build.py")
-    parser.add_argument("--root", help="instead of DETECTRON2_DATASETS")
-    parser.add_argument(
-        "--tokenizer", default="bert-base-uncased", help="as INPUT.TOKENIZER; '' skips the shares"
-    )
-    parser.add_argument("--max-tokens", type=int, nargs="+", default=TOKEN_LIMITS)
-    parser.add_argument("--output", type=Path, help="folder of the tables and the figure")
-    return parser.parse_args()
-
-
-def described(arguments: argparse.Namespace) -> list[DescribedSentence]:
-    """Every sentence of a registered dataset or of a workspace."""
-    if arguments.work is not None:
-        return described_triplets(Workspace(arguments.work).triplets())
-    info = find_dataset(arguments.name, arguments.root)
-    register_datasets(arguments.root, lenient=True)
-    sentences = []
-    for split in SPLITS:
-        with suppress(EmptySplitError):
-            records = dataset_records(f"{info.name}_{split}_sentences")
-            sentences += described_records(records, split, info.classes)
-    return sentences
-
-
-def main() -> None:
-    matplotlib.use("Agg")
-    arguments = parse_arguments()
-    sentences = described(arguments)
-    truncated = {}
-    if arguments.tokenizer:
-        tokenizers = [
-            ExpressionTokenizer(vocabulary=arguments.tokenizer, max_tokens=limit)
-            for limit in arguments.max_tokens
-        ]
-        truncated = truncated_shares(sentences, tokenizers)
-    summary, name = summarise(sentences), arguments.name or str(arguments.work)
-    print(markdown(name, summary, truncated))
-    if arguments.output is not None:
-        write_description(arguments.output, name, summary, truncated)
-
+from cadformer_d2.commands.describe_dataset import main
 
 if __name__ == "__main__":
     run_command(main)

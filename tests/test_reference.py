@@ -5,8 +5,8 @@ import torch
 from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import build_model
 from equations.setting import in_float64  # noqa: F401
-from reference import plain_operators
 
+from cadformer_d2.benchmark.plain_operators import plain_operators
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
 from cadformer_d2.modeling.decoder.build import DECODER_REGISTRY
 from cadformer_d2.modeling.neck.build import NECK_REGISTRY

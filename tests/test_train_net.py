@@ -73,11 +73,10 @@ def test_a_mistake_in_several_processes_is_said_once(tmp_path):
 @pytest.fixture
 def run_here(monkeypatch, tmp_path):
     """train_net's main in this process, which gives what it ends with."""
-    monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    from train_net import main
+    from cadformer_d2.commands.train import main
 
     def run(*arguments):
         config = ("--config-file", "configs/quickstart.yaml")

@@ -1,8 +1,6 @@
 """Serves the web page of a small untrained network, for tests to ask."""
 
-import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,17 +10,13 @@ from detectron2.modeling import build_model
 
 from cadformer_d2.inference import RefSegPredictor
 
-DEMO = Path(__file__).parent.parent / "demo"
 HEIGHT, WIDTH = 60, 90
 
 
 def load_app():
-    """The module of the page."""
-    sys.path.insert(0, str(DEMO))
-    try:
-        import app
-    finally:
-        sys.path.remove(str(DEMO))
+    """The module of the page; imported where it is used, since it needs the extra."""
+    from cadformer_d2.web import app
+
     return app
 
 

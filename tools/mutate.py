@@ -46,7 +46,7 @@ SLOWEST_TEST = 3.0  # seconds; what takes longer is not repeated for each change
 # Processor seconds for the tests of one change: an endless loop is noticed by them, and a busy
 # machine is not taken for one.
 TIMEOUT = 60
-OURS = ("cadformer_d2", "tests", "conftest", "equations", "reference", "refer_files", "test_")
+OURS = ("cadformer_d2", "tests", "conftest", "equations", "refer_files", "test_")
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -15,10 +15,10 @@ import os
 import subprocess
 from pathlib import Path
 
-import runs
-
 from cadformer_d2.command_errors import run_command
+from cadformer_d2.commands import runs
 
+ROOT = Path(__file__).resolve().parent.parent
 CONFIG = Path("configs/quickstart.yaml")
 OUTPUT = Path("output/quickstart")
 TEST, SHUFFLED = "synthrs_test", "synthrs_test_shuffled"
@@ -44,21 +44,21 @@ def summarize(
 
 def demonstrate() -> None:
     """Every step of the demo, from the project's root."""
-    runs.call("datasets/prepare_synthrs.py")
+    runs.call("dataset", "synthesize")
     train_seconds = runs.train(CONFIG, OUTPUT)
     weights = runs.best_weights(OUTPUT)
     test, shuffled = runs.evaluate(CONFIG, weights, (TEST, SHUFFLED), OUTPUT)
     summary = summarize(test, shuffled, train_seconds=train_seconds)
     predictions = str(OUTPUT / f"predictions_{TEST}.json")
     sheet = str(OUTPUT / "predictions.png")
-    runs.call("tools/make_figure.py", predictions, "--output", sheet)
+    runs.call("figure", predictions, "--output", sheet)
     (OUTPUT / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(f"\n{OUTPUT / 'summary.json'}:\n{json.dumps(summary, indent=2)}\npictures: {sheet}")
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    os.chdir(runs.ROOT)
+    os.chdir(ROOT)
     try:
         demonstrate()
     except subprocess.CalledProcessError as error:  # the command has said what is wrong

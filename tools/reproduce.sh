@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The paper's tables on real data: ./tools/reproduce.sh rrsisd|rrsishr [more arguments of compare.py]
+# The paper's tables on real data: ./tools/reproduce.sh rrsisd|rrsishr [more arguments of cadformer compare]
 #
 # Table II/III (methods), Table IV (modules) and Fig. 8 (decoders), each with three seeds, as
 # published: 480 x 480, 40 epochs. Days on one GPU; a killed run goes on when called again.
@@ -10,7 +10,7 @@ name=${1:-}
 case "$name" in
   rrsisd) table=II ;;
   rrsishr) table=III ;;
-  *) echo "usage: $0 rrsisd|rrsishr [more arguments of tools/compare.py]" >&2; exit 2 ;;
+  *) echo "usage: $0 rrsisd|rrsishr [more arguments of cadformer compare]" >&2; exit 2 ;;
 esac
 shift
 seeds=${SEEDS:-"1 2 3"}
@@ -34,7 +34,7 @@ if [ "$missing" = 1 ]; then
 else
   check=()
 fi
-"$python" -W ignore tools/check_dataset.py "$name" "${check[@]}" || missing=1
+"$python" -W ignore -m cadformer_d2 dataset check "$name" "${check[@]}" || missing=1
 if [ "$missing" = 1 ]; then
   echo "nothing was started; README.md says where the files come from"
   exit 1
@@ -45,7 +45,7 @@ compare() {  # title, folder, configs
   local folder=$2
   shift 2
   # shellcheck disable=SC2086
-  "$python" tools/compare.py --config-files "$@" --seeds $seeds \
+  "$python" -m cadformer_d2 compare --config-files "$@" --seeds $seeds \
     --output "output/reproduce/$name/$folder" "${extra[@]}"
 }
 extra=("$@")

@@ -31,7 +31,7 @@ def read_description(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
     """
     Returns:
         names of the categories (key ``classes``), and refs by split
-        (key ``counts``, may be missing), which ``tools/check_dataset.py`` compares.
+        (key ``counts``, may be missing), which ``cadformer dataset check`` compares.
 
     Raises:
         OSError: the file cannot be read.

@@ -100,7 +100,7 @@ def refuse_deep_values(picture: Image.Image) -> None:
     if is_deep or DEEP_COLOURS.search(str(getattr(picture, "tile", ""))):
         raise ValueError(
             f"its values have more than 8 bits (Pillow's mode {picture.mode}); stretch them to 8, "
-            "or give the file to tools/segment_raster.py, which does"
+            "or give the file to 'cadformer segment-raster', which does"
         )
 
 

@@ -1,4 +1,4 @@
-"""The steps of ``datasets/build.py``: each works on a workspace and returns a report."""
+"""The steps of ``cadformer dataset build``: each works on a workspace and returns a report."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from cadformer_d2.benchmark.workloads import evaluation_rate
 from cadformer_d2.data.catalog import register_datasets
 from cadformer_d2.model_cost import count_flops, count_flops_by_part, part_of, random_sample
 
+BENCHMARK = (sys.executable, "-W", "ignore", "-m", "cadformer_d2", "benchmark")
 ROOT = Path(__file__).parent.parent.parent
 CPU = torch.device("cpu")
 
@@ -97,7 +98,7 @@ def test_the_command_measures_a_baseline_against_plain_operators(tmp_path):
     tiny += "INPUT.SIZE (64,64) MODEL.DECODER.HIDDEN_DIM 24 MODEL.TEXT_ENCODER.NUM_LAYERS 0"
     config = ("--config-file", "configs/baselines/fianet_rrsisd.yaml", "--repeats", "1")
     options = ("--reference", "--work", "inference,training", "--output", str(output))
-    command = [sys.executable, "-W", "ignore", "tools/benchmark.py", *config, *options]
+    command = [*BENCHMARK, *config, *options]
     subprocess.run([*command, *tiny.split()], cwd=ROOT, check=True, capture_output=True)
     result = json.loads(output.read_text())
     assert result["inference"]["seconds"]["median"] > 0
@@ -107,7 +108,16 @@ def test_the_command_measures_a_baseline_against_plain_operators(tmp_path):
 
 @pytest.mark.parametrize("options", [("--reference",), ("--work", "memory")])
 def test_what_would_not_be_compiled_is_not_called_so(options):
-    command = [sys.executable, "-W", "ignore", "tools/benchmark.py", "--compile", *options]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "cadformer_d2",
+        "benchmark",
+        "--compile",
+        *options,
+    ]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2
     assert "--compile goes neither with --reference nor" in result.stderr

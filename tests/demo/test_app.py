@@ -20,7 +20,7 @@ from conftest import make_tiny_cfg
 from detectron2.modeling import build_model
 from gradio_client import Client, handle_file
 from PIL import Image
-from web_page import DEMO, HEIGHT, WIDTH, load_app, served_page, write_image
+from web_page import HEIGHT, WIDTH, load_app, served_page, write_image
 
 from cadformer_d2.inference import RefSegPredictor
 
@@ -112,15 +112,15 @@ def test_what_is_missing_is_asked_for(client, image):
         ask(client, image, "  ")
 
 
-def test_nothing_is_written_beside_the_sources(client, image):
+def test_nothing_is_written_beside_the_sources(client, image, app):
     ask(client, image, "the pool")
-    names = {path.name for path in DEMO.iterdir()} - {"__pycache__"}
-    assert names == {"app.py", "demo.py", "page_answers.py", "page_guard.py", "recent_answers.py"}
+    names = {path.name for path in Path(app.__file__).parent.iterdir()} - {"__pycache__"}
+    assert names == {"__init__.py", "answers.py", "app.py", "guard.py", "recent_answers.py"}
 
 
 def test_a_scene_for_the_raster_tool_is_refused(client, image, app, monkeypatch):
-    monkeypatch.setattr(sys.modules["page_answers"], "LARGEST_SIDE", 80)
-    with pytest.raises(Exception, match=r"more than 80 pixels on a side; tools/segment_raster\.py"):
+    monkeypatch.setattr(sys.modules["cadformer_d2.web.answers"], "LARGEST_SIDE", 80)
+    with pytest.raises(Exception, match=r"more than 80 pixels on a side; 'cadformer seg"):
         ask(client, image, "the pool")
 
 

@@ -37,9 +37,8 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def demo(folder, monkeypatch, capfd):
     """Calls the command in the folder: exit status, what it says, and its error line."""
-    monkeypatch.syspath_prepend(str(ROOT / "demo"))
     monkeypatch.chdir(folder)
-    from demo import main
+    from cadformer_d2.commands.predict import main
 
     def call(*arguments, sentences=("the pool",)):
         options = ("--opts", "MODEL.WEIGHTS", "model.pth", "MODEL.DEVICE", "cpu")
@@ -135,8 +134,7 @@ def test_a_full_disk_leaves_no_file_and_one_line(folder, demo, monkeypatch, sent
 
 
 def test_the_written_mask_is_the_answer_pixel_by_pixel(folder, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "demo"))
-    from demo import write_answers
+    from cadformer_d2.commands.predict import write_answers
 
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[3, 5] = mask[10:20, 30:50] = True

@@ -1,17 +1,15 @@
 """The guard in front of gradio, which here is an echo."""
 
 import json
-import sys
 
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
-from web_page import load_app
 
-load_app()
-PageGuard = sys.modules["page_guard"].PageGuard
+pytest.importorskip("gradio")
+from cadformer_d2.web.guard import PageGuard  # noqa: E402
 
 JOIN, UPLOAD = "/gradio_api/queue/join", "/gradio_api/upload"
 OWN_HOSTS = ("localhost:7860", "127.0.0.1:7860", "LOCALHOST", "[::1]:7860", "localhost:8080")

@@ -1,14 +1,12 @@
-import sys
-
 import numpy as np
 import pytest
-from web_page import load_app
 
 from cadformer_d2.inference import ReferredMask
 
-load_app()
-Answered = sys.modules["page_answers"].Answered
-RecentAnswers = sys.modules["recent_answers"].RecentAnswers
+pytest.importorskip("gradio")
+from cadformer_d2.web.answers import Answered  # noqa: E402
+from cadformer_d2.web.recent_answers import RecentAnswers  # noqa: E402
+
 SIZE = 10 * 10 * (3 + 4 + 1)  # bytes of one answer
 
 

@@ -1,6 +1,6 @@
 """The dataset commands, as a user calls them."""
 
-import importlib.util
+import importlib
 import json
 import pickle
 import sys
@@ -18,15 +18,12 @@ BUS_LOT = ROOT.parent / "shared" / "real" / "bus_lot"
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Run a command in this process, as ``python <tool>.py`` would; an import takes seconds."""
+    """Run a command in this process; an import takes seconds."""
 
-    def run(tool, *arguments, root):
-        file = ROOT / f"{tool}.py"
-        spec = importlib.util.spec_from_file_location(file.stem, file)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+    def run(command, *arguments, root):
+        module = importlib.import_module(f"cadformer_d2.commands.{command}")
         monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
-        monkeypatch.setattr(sys, "argv", [file.name, *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", [command, *map(str, arguments)])
         code = 0
         try:
             run_command(module.main)
@@ -41,7 +38,7 @@ def call(monkeypatch, capsys):
 
 def test_a_sound_dataset_passes(tmp_path, call):
     ReferFiles(tmp_path).write()
-    result = call("tools/check_dataset", "synthrs", "--tokenizer", "synthrs", root=tmp_path)
+    result = call("check_dataset", "synthrs", "--tokenizer", "synthrs", root=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "synthrs: no defects" in result.stdout
 
@@ -52,7 +49,7 @@ def test_defects_are_named_and_fail_the_check(tmp_path, call):
     files.write()
     with (files.images / "2.jpg").open("r+b") as image:
         image.truncate(300)
-    result = call("tools/check_dataset", "synthrs", "--tokenizer", "synthrs", root=tmp_path)
+    result = call("check_dataset", "synthrs", "--tokenizer", "synthrs", root=tmp_path)
     assert result.returncode == 1
     assert "ref 1 points to annotation 1" in result.stdout
     assert "2.jpg cannot be read as an image" in result.stdout
@@ -61,16 +58,16 @@ def test_defects_are_named_and_fail_the_check(tmp_path, call):
 def test_published_counts_are_compared_unless_it_is_a_subset(tmp_path, call):
     ReferFiles(tmp_path, name="rrsishr").write()
     arguments = ("rrsishr", "--tokenizer", "synthrs")
-    result = call("tools/check_dataset", *arguments, root=tmp_path)
+    result = call("check_dataset", *arguments, root=tmp_path)
     assert result.returncode == 1
     assert "train: 3 usable refs, published are 2118" in result.stdout
-    assert call("tools/check_dataset", *arguments, "--subset", root=tmp_path).returncode == 0
+    assert call("check_dataset", *arguments, "--subset", root=tmp_path).returncode == 0
 
 
 @pytest.mark.skipif(not BUS_LOT.is_dir(), reason=f"{BUS_LOT.name}, a real sample, is not here")
 def test_a_real_sample_passes(call):
     arguments = ("rrsisd", "--subset", "--tokenizer", "synthrs")
-    result = call("tools/check_dataset", *arguments, root=BUS_LOT)
+    result = call("check_dataset", *arguments, root=BUS_LOT)
     assert result.returncode == 0, result.stdout
 
 
@@ -78,7 +75,7 @@ def test_the_models_input_can_be_looked_at(tmp_path, call):
     ReferFiles(tmp_path).write()
     picture = tmp_path / "data.png"
     config = ("--config-file", "configs/quickstart.yaml", "--number", "2")
-    result = call("tools/visualize_data", *config, "--output", str(picture), root=tmp_path)
+    result = call("visualize_data", *config, "--output", str(picture), root=tmp_path)
     assert result.returncode == 0, result.stderr
     assert picture.stat().st_size > 10_000
 
@@ -109,10 +106,10 @@ def test_odd_files_are_defects_and_no_tracebacks(tmp_path, call, kind):
     change, message = ODD_FILES[kind]
     files = ReferFiles(tmp_path).write()
     change(files)
-    result = call("tools/check_dataset", "synthrs", "--tokenizer", "synthrs", root=tmp_path)
+    result = call("check_dataset", "synthrs", "--tokenizer", "synthrs", root=tmp_path)
     assert result.returncode == 1 and message in result.stdout
     config = ("--config-file", "configs/quickstart.yaml", "--output", tmp_path / "a.png")
-    result = call("tools/visualize_data", *config, root=tmp_path)
+    result = call("visualize_data", *config, root=tmp_path)
     assert result.returncode == 1 and result.stderr.count("\n") == 1
     assert not list(tmp_path.glob("*.png"))
 
@@ -120,31 +117,20 @@ def test_odd_files_are_defects_and_no_tracebacks(tmp_path, call, kind):
 def test_a_root_that_is_a_file_is_one_line(tmp_path, call):
     (tmp_path / "root").write_text("")
     options = ("--root", tmp_path / "root", "--train", 1, "--val", 1, "--test", 1)
-    result = call("datasets/prepare_synthrs", *options, root=tmp_path)
+    result = call("synthesize_dataset", *options, root=tmp_path)
     assert result.returncode == 1 and result.stderr.count("\n") == 1
     assert "synthrs could not be written" in result.stderr
 
 
 def test_generated_data_are_counted(tmp_path, call):
     options = ("--root", tmp_path, "--train", 2, "--val", 1, "--test", 1)
-    result = call("datasets/prepare_synthrs", *options, root=tmp_path)
+    result = call("synthesize_dataset", *options, root=tmp_path)
     assert result.returncode == 0 and "synthrs: 4 images" in result.stdout, result.stderr
-    assert "was there already" in call("datasets/prepare_synthrs", *options, root=tmp_path).stdout
+    assert "was there already" in call("synthesize_dataset", *options, root=tmp_path).stdout
 
 
 def test_data_that_are_not_there_are_one_clear_line(tmp_path, call):
     config = ("--config-file", "configs/quickstart.yaml")
-    result = call(
-        "tools/visualize_data", *config, "--output", str(tmp_path / "a.png"), root=tmp_path
-    )
+    result = call("visualize_data", *config, "--output", str(tmp_path / "a.png"), root=tmp_path)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert result.stderr.startswith("error: ") and "is missing" in result.stderr
-
-
-def test_a_configs_model_is_described_without_any_weights(tmp_path, call):
-    config = ("--config-file", "configs/quickstart.yaml", "--num-tokens", "8")
-    result = call("tools/analyze_model", *config, root=tmp_path)
-    assert result.returncode == 0, result.stderr
-    for row in ("text_encoder", "backbone", "alignment", "decoder", "total"):
-        assert row in result.stdout
-    assert "parameters without a gradient: none" in result.stdout

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from refer_files import ReferFiles, square
 
+COMPARE = (sys.executable, "-W", "ignore", "-m", "cadformer_d2", "compare")
 ROOT = Path(__file__).parent.parent.parent
 SMALL = (
     "MODEL.SWIN.EMBED_DIM 16 MODEL.SWIN.NUM_HEADS (1,2,4,8) MODEL.TEXT_ENCODER.HIDDEN_SIZE 32 "
@@ -20,7 +21,7 @@ METHODS = ("configs/rrsisd.yaml", "configs/baselines/fianet_rrsisd.yaml")
 
 def compare(root, output, *arguments, opts=()):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(root)}
-    command = [sys.executable, "-W", "ignore", "tools/compare.py", *arguments]
+    command = [*COMPARE, *arguments]
     common = ("--common", "configs/synthrs_comparison.yaml", "--output", str(output))
     return subprocess.run(
         [*command, *common, *SMALL, *opts],
@@ -94,7 +95,16 @@ def test_a_failing_run_is_reported_and_the_others_go_on(finished, tmp_path):
 def compare_checkpoints(root, output, names, *arguments):
     """Compare the first seeds of a finished comparison below ``root``."""
     given = [f"{name}={root / 'out' / name / 'seed1' / 'model_final.pth'}" for name in names]
-    command = [sys.executable, "-W", "ignore", "tools/compare.py", "--checkpoints", *given]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "cadformer_d2",
+        "compare",
+        "--checkpoints",
+        *given,
+    ]
     return subprocess.run(
         [*command, "--output", str(output), *arguments],
         cwd=ROOT,
@@ -146,8 +156,7 @@ def test_options_for_training_are_refused_beside_checkpoints(finished, tmp_path,
 @pytest.fixture
 def comparing(monkeypatch):
     """The command as a module."""
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    import compare
+    from cadformer_d2.commands import compare
 
     return compare
 

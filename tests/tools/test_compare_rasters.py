@@ -13,7 +13,6 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(autouse=True)
 def commands_can_be_imported(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     monkeypatch.syspath_prepend(str(ROOT / "datasets"))
 
 
@@ -27,7 +26,7 @@ def write(path, values, *, left=500_000, top=5_300_000, pixel=0.5, crs="EPSG:326
 
 
 def compare(*arguments, **options):
-    from compare_rasters import compare
+    from cadformer_d2.commands.compare_rasters import compare
 
     return compare(*arguments, **options)
 
@@ -84,8 +83,9 @@ def test_rasters_that_cannot_be_compared_are_refused(tmp_path, mistake):
 
 
 def test_a_mosaic_and_its_truth_lie_on_each_other(tmp_path, monkeypatch, capsys):
-    import compare_rasters
     import prepare_synthrs_mosaic
+
+    from cadformer_d2.commands import compare_rasters
 
     arguments = ["prepare", "--output", str(tmp_path), "--side", "200", "--scene-size", "64"]
     monkeypatch.setattr(sys, "argv", arguments)

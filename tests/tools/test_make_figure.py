@@ -48,10 +48,9 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def make_figure(folder, monkeypatch, capfd):
     """Calls the command in the folder: exit status and all that it says."""
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(folder))
-    from make_figure import main
+    from cadformer_d2.commands.make_figure import main
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["make_figure.py", *arguments])
@@ -78,7 +77,7 @@ def test_a_path_and_a_title_may_have_an_equals_sign(folder, make_figure):
     (folder / "lr=1" / "ours.json").write_bytes((folder / "ours.json").read_bytes())
     for file in ("lr=1/ours.json", "title=lr=1/ours.json", "lr=1, IoU=0.5=ours.json"):
         assert make_figure(file, "--output", "e.png").status == 0
-    from make_figure import titled
+    from cadformer_d2.commands.make_figure import titled
 
     assert titled("lr=1, IoU=0.5=ours.json") == ("lr=1, IoU=0.5", Path("ours.json"))
     assert titled("title=lr=1/ours.json") == ("title", Path("lr=1/ours.json"))
@@ -169,7 +168,7 @@ def test_the_figure_never_replaces_an_image_of_the_dataset(folder, make_figure):
 
 
 def test_a_checkpoint_is_evaluated_first_and_once(folder, make_figure, monkeypatch):
-    import runs
+    from cadformer_d2.commands import runs
 
     asked = []
 
@@ -185,13 +184,12 @@ def test_a_checkpoint_is_evaluated_first_and_once(folder, make_figure, monkeypat
     assert make_figure("model.pth", "--output", "d.png", "--number", "2").status == 0
     assert make_figure("model.pth", "--output", "d.png", "--order", "best").status == 0
     (command,) = asked
-    assert command[0] == "train_net.py" and "--eval-only" in command
+    assert command[0] == "train" and "--eval-only" in command
     assert command[command.index("MODEL.WEIGHTS") + 1] == "model.pth"
 
 
 def test_the_order_decides_which_samples_are_drawn(folder, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    from make_figure import choose, read_predictions
+    from cadformer_d2.commands.make_figure import choose, read_predictions
 
     ours = read_predictions(folder / "ours.json")
     assert choose([ours], "best", number=1, rng=None) == [(1, 7)]

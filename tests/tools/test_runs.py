@@ -13,8 +13,7 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.fixture
 def runs(monkeypatch):
     """The module, whose evaluations write the name of the checkpoint as their metrics."""
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    import runs
+    from cadformer_d2.commands import runs
 
     def evaluate(*command, fails=False):
         options = dict(zip(command[4::2], command[5::2], strict=True))

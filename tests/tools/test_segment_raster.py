@@ -51,9 +51,8 @@ def command_line(*arguments, expression="the tank", weights="model.pth"):
 @pytest.fixture
 def segment_raster(files, monkeypatch, capfd):
     """Calls the command in the folder: exit status, what it says, and what it complains about."""
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     monkeypatch.chdir(files)
-    from segment_raster import main
+    from cadformer_d2.commands.segment_raster import main
 
     def call(*arguments, **options):
         monkeypatch.setattr(sys, "argv", command_line(*arguments, **options))

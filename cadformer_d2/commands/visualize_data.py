@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Draw what the mapper feeds the model: pixels at the network's size, the mask, the word pieces.
 
-    python tools/visualize_data.py --config-file configs/quickstart.yaml --output data.png
+    cadformer dataset visualize --config-file configs/quickstart.yaml --output data.png
 
 What training sees first is drawn first.
 """
@@ -15,14 +14,13 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cadformer_d2.atomic_files import written_whole
-from cadformer_d2.command_errors import run_command
-from cadformer_d2.data.catalog import register_datasets
-from cadformer_d2.data.loading import build_training_set
-from cadformer_d2.data.tokenization import ExpressionTokenizer
-from cadformer_d2.engine.setup import load_config
-from cadformer_d2.structures import ModelInput
-from cadformer_d2.visualization import TRUTH_COLOUR, draw_mask
+from ..atomic_files import written_whole
+from ..data.catalog import register_datasets
+from ..data.loading import build_training_set
+from ..data.tokenization import ExpressionTokenizer
+from ..engine.setup import load_config
+from ..structures import ModelInput
+from ..visualization import TRUTH_COLOUR, draw_mask
 
 matplotlib.use("Agg")
 
@@ -85,7 +83,3 @@ def visualize(arguments: argparse.Namespace) -> None:
     figure.tight_layout()
     with written_whole(arguments.output) as path:
         figure.savefig(path, dpi=90, format=arguments.output.suffix[1:] or "png")
-
-
-if __name__ == "__main__":
-    run_command(main)

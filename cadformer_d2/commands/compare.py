@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 """Train and score several configs over several seeds, and write one table.
 
-    python tools/compare.py --config-files configs/rrsisd.yaml configs/baselines/lavt_rrsisd.yaml \
+    cadformer compare --config-files configs/rrsisd.yaml configs/baselines/lavt_rrsisd.yaml \
         --seeds 1 2 3 --output output/compare
-    python tools/compare.py --checkpoints ours=a.pth ours=b.pth lavt=c.pth --dataset rrsisd_test
+    cadformer compare --checkpoints ours=a.pth ours=b.pth lavt=c.pth --dataset rrsisd_test
 
 The first method is the reference of the paired differences. A killed comparison goes on where it
 was when called again; a run that fails is reported, and the others go on. Settings for all
@@ -25,31 +24,31 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import runs
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from cadformer_d2.atomic_files import written_whole
-from cadformer_d2.checkpoint import trained_config
-from cadformer_d2.command_errors import at_least_one, run_command
-from cadformer_d2.config import start_at_random
-from cadformer_d2.data.plain_files import read_json
-from cadformer_d2.engine.output_folder import hold_folder
-from cadformer_d2.engine.setup import load_config, merged
-from cadformer_d2.evaluation.comparison import SampleIous, mean_over_seeds, most_disputed
-from cadformer_d2.evaluation.comparison_table import (
+from ..atomic_files import written_whole
+from ..checkpoint import trained_config
+from ..command_errors import at_least_one
+from ..config import start_at_random
+from ..data.plain_files import read_json
+from ..engine.output_folder import hold_folder
+from ..engine.setup import load_config, merged
+from ..evaluation.comparison import SampleIous, mean_over_seeds, most_disputed
+from ..evaluation.comparison_table import (
     MethodResult,
     group_rows,
     main_rows,
     rendered,
 )
-from cadformer_d2.model_cost import count_flops, count_parameters, random_sample
-from cadformer_d2.visualization import comparison_sheet, read_comparison, save_figure
+from ..model_cost import count_flops, count_parameters, random_sample
+from ..visualization import comparison_sheet, read_comparison, save_figure
+from . import runs
 
 matplotlib.use("Agg")
 
 PAPER = "CADFormer"  # its tables hold its own trainings of the methods it is compared with
-PUBLISHED = runs.ROOT / "docs" / "published_numbers.csv"
+PUBLISHED = Path(__file__).parent.parent / "evaluation" / "published_numbers.csv"
 SCORING_KEYS = ("TEST.EVAL_RESOLUTION", "TEST.EMPTY_IOU", "INPUT.SIZE")
 NUM_TOKENS = 20  # of the sentence that GFLOPs are counted for
 # Variants of a test set whose sentences were changed, and what they are called in the table.
@@ -332,7 +331,3 @@ def main() -> None:
         sheet = output / "disputed.png"
         draw_disputed(scored, results, number=arguments.disputed, path=sheet)
     print(f"tables and pictures: {output}")
-
-
-if __name__ == "__main__":
-    run_command(main)

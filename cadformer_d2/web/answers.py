@@ -16,18 +16,18 @@ import cv2
 import gradio
 import numpy as np
 
-from cadformer_d2.atomic_files import written_whole
-from cadformer_d2.data.picture_file import picture_size
-from cadformer_d2.inference import ReferredMask, RefSegPredictor
+from ..atomic_files import written_whole
+from ..data.picture_file import picture_size
+from ..inference import ReferredMask, RefSegPredictor
 
 try:
-    from cadformer_d2.inference.pieces import mask_polygons
+    from ..inference.pieces import mask_polygons
 
     FILES_LABEL = "Mask and polygons"
 except ImportError:
     mask_polygons, FILES_LABEL = None, "Mask (polygons need the extra geo)"
 
-LARGEST_SIDE = 6000  # pixels; larger scenes are for tools/segment_raster.py
+LARGEST_SIDE = 6000  # pixels; larger scenes are for segment-raster
 LONGEST_SENTENCE = 500  # characters; the network reads some 300 of them
 
 
@@ -98,7 +98,7 @@ def readable_image(predictor: RefSegPredictor, path: str) -> np.ndarray:
         ) from error
     raise refusal(
         f"The image has more than {LARGEST_SIDE} pixels on a side; "
-        "tools/segment_raster.py is made for such scenes."
+        "'cadformer segment-raster' is made for such scenes."
     )
 
 

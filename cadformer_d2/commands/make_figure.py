@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 r"""Draw a figure of predictions: image | ground truth | one column a model, its IoU in the corner.
 
-    python tools/make_figure.py output/quickstart/predictions_synthrs_test.json --output sheet.png
-    python tools/make_figure.py ours=a/predictions_rrsisd_test.json lavt=b/model_best.pth \
+    cadformer figure output/quickstart/predictions_synthrs_test.json --output sheet.png
+    cadformer figure ours=a/predictions_rrsisd_test.json lavt=b/model_best.pth \
         --dataset rrsisd_test --order disputed --number 6 --columns 1 --output figure.pdf
 
 Every evaluation writes a predictions file. A checkpoint is evaluated first; its predictions are
@@ -20,14 +19,13 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import runs
 from pydantic import BaseModel, Field, ValidationError
 
-from cadformer_d2.atomic_files import written_whole
-from cadformer_d2.checkpoint import trained_config
-from cadformer_d2.command_errors import run_command
-from cadformer_d2.evaluation.comparison import SampleIous, most_disputed
-from cadformer_d2.visualization import comparison_sheet, read_comparison, save_figure
+from ..atomic_files import written_whole
+from ..checkpoint import trained_config
+from ..evaluation.comparison import SampleIous, most_disputed
+from ..visualization import comparison_sheet, read_comparison, save_figure
+from . import runs
 
 matplotlib.use("Agg")
 
@@ -241,7 +239,3 @@ def main() -> None:
     except subprocess.CalledProcessError as error:  # the evaluation has said what is wrong
         sys.exit(error.returncode)
     print(f"{number_drawn} samples drawn: {arguments.output}")
-
-
-if __name__ == "__main__":
-    run_command(main)

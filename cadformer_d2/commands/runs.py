@@ -15,11 +15,10 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from cadformer_d2.atomic_files import written_whole
-from cadformer_d2.data.catalog import refuse_unknown, register_datasets
-from cadformer_d2.data.plain_files import read_json
+from ..atomic_files import written_whole
+from ..data.catalog import refuse_unknown, register_datasets
+from ..data.plain_files import read_json
 
-ROOT = Path(__file__).resolve().parent.parent
 # glibc gives freed memory back at once, and every step of a training on a CPU faults it in again: a
 # tenth of the quickstart's time.
 KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
@@ -35,7 +34,7 @@ def call(
     """Run one of the project's commands in the caller's working directory.
 
     Args:
-        command: a script, relative to the root, and its arguments.
+        command: its name and arguments.
         log: file that its output is added to; None: the terminal, with the
             command itself.
         environment: variables to set for it where the caller has not.
@@ -44,12 +43,11 @@ def call(
         subprocess.CalledProcessError: the command failed.
     """
     # Warnings of libraries about each other would bury what matters.
-    script, *arguments = command
-    whole = [sys.executable, "-W", "ignore", str(ROOT / script), *arguments]
+    whole = [sys.executable, "-W", "ignore", "-m", "cadformer_d2", *command]
     variables = {**KEEP_FREED_MEMORY, **(environment or {}), **os.environ}
     with nullcontext() if log is None else log.open("a") as file:
         if file is None:
-            print(f"\n$ python {shlex.join(command)}", flush=True)
+            print(f"\n$ cadformer {shlex.join(command)}", flush=True)
         with subprocess.Popen(whole, env=variables, stdout=file, stderr=file) as process:
             _running.add(process)
             try:
@@ -90,7 +88,7 @@ def train(config_file: Path, folder: Path, **options: Any) -> float:
     start = time.perf_counter()
     finished = False
     try:
-        call("train_net.py", "--config-file", str(config_file), "--resume", **options)
+        call("train", "--config-file", str(config_file), "--resume", **options)
         finished = True
     finally:
         seconds = round(spent["seconds"] + time.perf_counter() - start, 1)
@@ -153,7 +151,7 @@ def evaluate(
         # A file that is overwritten halfway is nobody's.
         write_record(record, {n: of for n, of in scored.items() if n not in missing})
         call(
-            *("train_net.py", "--config-file", str(config_file), "--eval-only"),
+            *("train", "--config-file", str(config_file), "--eval-only"),
             *overrides,
             *("MODEL.WEIGHTS", str(weights)),
             *("DATASETS.TEST", str(tuple(missing))),

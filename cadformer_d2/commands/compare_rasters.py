@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 """How far does a mask agree with another one, or with the truth?
 
-    python tools/compare_rasters.py mask.tif other.tif
-    python tools/compare_rasters.py mask.tif truth.tif --value 6
-    python tools/compare_rasters.py mosaic/tanks.tif mosaic/truth.tif --category "storage tank"
+    cadformer compare-rasters mask.tif other.tif
+    cadformer compare-rasters mask.tif truth.tif --value 6
+    cadformer compare-rasters mosaic/tanks.tif mosaic/truth.tif --category "storage tank"
 
 Compared is where both have pixels, by their place on the map. A mask's targets are 1; pixels that
 are nodata in either file are left out. Needs the extra ``geo``.
@@ -19,9 +18,8 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window as RasterWindow
 
-from cadformer_d2.command_errors import run_command
-from cadformer_d2.data.synthetic.scene import CATEGORIES
-from cadformer_d2.inference.tiling import Window, block_windows
+from ..data.synthetic.scene import CATEGORIES
+from ..inference.tiling import Window, block_windows
 
 BLOCK_SIDE = 1024  # pixels compared at once
 LARGEST_SHIFT = 0.01  # of a pixel, between grids that are taken for the same
@@ -119,7 +117,3 @@ def main() -> None:
         f"{agreement.num_pixels} pixels, IoU {agreement.iou:.4f}, "
         f"{agreement.share_differing:.4%} differ"
     )
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -1,23 +1,27 @@
-"""Plain window attention, cross-attention, rotated convolution and decoder layer."""
+"""The accelerated operators once more, plainly, as their equations read.
+
+The tests check the product's operators against them, and the benchmark's --reference times them.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from detectron2.modeling.backbone.swin import BasicLayer, WindowAttention
-from torch import nn
+from torch import Tensor, nn
 
-from cadformer_d2.layers.attention import CrossAttention
-from cadformer_d2.layers.convolution import Convolution3x3
-from cadformer_d2.layers.rotated_conv import AdaptiveRotatedConv2d
-from cadformer_d2.modeling.backbone.swin_stage import FusedWindowAttention, SwinStage
+from ..layers.attention import CrossAttention
+from ..layers.convolution import Convolution3x3
+from ..layers.rotated_conv import AdaptiveRotatedConv2d
+from ..modeling.backbone.swin_stage import FusedWindowAttention, SwinStage
 
 
-def window_attention(self, x, mask=None):
+def window_attention(self: FusedWindowAttention, x: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(Q K^T / sqrt(d) + bias + mask) U, by Detectron2's own WindowAttention."""
     side = math.isqrt(x.shape[1])
     plain = WindowAttention.__new__(WindowAttention)
@@ -34,12 +38,14 @@ def window_attention(self, x, mask=None):
     return plain(x, mask)
 
 
-def swin_stage(self, x, height, width):
+def swin_stage(self: SwinStage, x: Tensor, height: int, width: int) -> Tensor:
     """Detectron2's stage, which builds the shift mask anew on every call."""
     return BasicLayer.forward(self, x, height, width)[0]
 
 
-def cross_attention(self, query, key, value, is_key):
+def cross_attention(
+    self: CrossAttention, query: Tensor, key: Tensor, value: Tensor, is_key: Tensor | None
+) -> Tensor:
     """softmax(Q K^T / sqrt(dim)) U, one head after the other."""
     dim = query.shape[-1]
     heads = []
@@ -53,7 +59,7 @@ def cross_attention(self, query, key, value, is_key):
     return torch.cat(heads, dim=-1)
 
 
-def rotated_convolution(self, x):
+def rotated_convolution(self: AdaptiveRotatedConv2d, x: Tensor) -> Tensor:
     """Image after image: turn each of the n kernels, weigh and add them, convolve."""
     angles, weights = self.router(x)
     return torch.cat(
@@ -64,11 +70,11 @@ def rotated_convolution(self, x):
     )
 
 
-def kernel_of_image(kernels, angles, weights):
+def kernel_of_image(kernels: Tensor, angles: Tensor, weights: Tensor) -> Tensor:
     """sum_j weight_j Rot(W_j, angle_j), each cell read bilinearly from the old kernel's grid."""
     offset = torch.tensor([-1.0, 0.0, 1.0], device=kernels.device)
     v, u = torch.meshgrid(offset, offset, indexing="ij")
-    total = 0
+    total = torch.zeros_like(kernels[0])
     for kernel, angle, weight in zip(kernels, angles, weights, strict=True):
         read_u = (u * angle.cos() - v * angle.sin()).clamp(-1, 1)
         read_v = (u * angle.sin() + v * angle.cos()).clamp(-1, 1)
@@ -78,7 +84,12 @@ def kernel_of_image(kernels, angles, weights):
     return total
 
 
-def decoder_layer(self, positions, words, memory_key_padding_mask):
+def decoder_layer(
+    self: nn.TransformerDecoderLayer,
+    positions: Tensor,
+    words: Tensor,
+    memory_key_padding_mask: Tensor,
+) -> Tensor:
     """Self-attention, cross-attention and feed-forward, each added and normalised (post-norm).
 
     Positions (N, B, C) and words (T, B, C), as PyTorch's own layer has them.
@@ -92,7 +103,9 @@ def decoder_layer(self, positions, words, memory_key_padding_mask):
     return self.norm3(x + self.dropout3(self.linear2(hidden))).transpose(0, 1)
 
 
-def multi_head(attention, query, memory, is_key):
+def multi_head(
+    attention: nn.MultiheadAttention, query: Tensor, memory: Tensor, is_key: Tensor | None
+) -> Tensor:
     """softmax(Q K^T / sqrt(d)) U for each head."""
     weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
     q, k, u = (
@@ -119,7 +132,7 @@ REPLACED = (
 
 
 @contextmanager
-def plain_operators():
+def plain_operators() -> Iterator[None]:
     """Within the context every model computes with the operators above."""
     with ExitStack() as stack:
         for owner, name, plain in REPLACED:

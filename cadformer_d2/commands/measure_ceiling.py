@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """What a perfect model could score at an image's own size, since it answers at the network's.
 
-    python tools/measure_ceiling.py --dataset rrsishr_test
-    python tools/measure_ceiling.py --boxes rsvg_hr_*.txt --image-size 1024 1024
+    cadformer dataset ceiling --dataset rrsishr_test
+    cadformer dataset ceiling --boxes rsvg_hr_*.txt --image-size 1024 1024
 
 Every mask is made a label of the network's size and enlarged again, as a prediction is. The second
 row makes labels with OpenCV's INTER_NEAREST, which many code bases use: it reads the pixel at the
@@ -22,12 +21,11 @@ from detectron2.modeling.postprocessing import sem_seg_postprocess
 from pycocotools import mask as coco_mask
 from tabulate import tabulate
 
-from cadformer_d2.command_errors import run_command
-from cadformer_d2.data.catalog import dataset_records, register_datasets
-from cadformer_d2.dataset_building.defects import DefectLog
-from cadformer_d2.dataset_building.images import mask_iou
-from cadformer_d2.dataset_building.readers.rsvg_hr import read_rsvg_hr
-from cadformer_d2.resampling import resize_mask
+from ..data.catalog import dataset_records, register_datasets
+from ..dataset_building.defects import DefectLog
+from ..dataset_building.images import mask_iou
+from ..dataset_building.readers.rsvg_hr import read_rsvg_hr
+from ..resampling import resize_mask
 
 THRESHOLDS = (0.5, 0.7, 0.9)
 
@@ -103,7 +101,3 @@ def main() -> None:
         f"the two labels agree with mean IoU {np.mean(agreement):.3f}, under 0.9 for "
         f"{100 * np.mean(np.array(agreement) < 0.9):.0f} % of the masks"
     )
-
-
-if __name__ == "__main__":
-    run_command(main)

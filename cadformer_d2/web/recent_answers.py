@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from page_answers import Answered
+from .answers import Answered
 
 
 class RecentAnswers:

@@ -1,0 +1,268 @@
+"""Point at a thing in a large georeferenced raster with a sentence; get a map of it.
+
+    cadformer segment-raster SCENE.tif "the storage tank" --weights model_best.pth \
+        --mask mask.tif --vector tanks.geojson
+
+The mask is a Cloud-Optimized GeoTIFF with the scene's CRS, transform and size. Polygons are GeoJSON
+(longitude, latitude) or a GeoPackage in the scene's CRS. An interrupted run goes on with --resume
+and loses one batch of tiles at most. Files that are there are replaced with --overwrite only; the
+other layers of a GeoPackage stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import math
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..inference import RefSegPredictor
+from ..precision import DTYPES
+
+try:
+    from ..inference.mapping import (
+        MODES,
+        Segmenter,
+        TilePlan,
+        mapped_pieces,
+        place_words,
+        segment_tiles,
+        tile_job,
+    )
+    from ..inference.mask_file import MaskFile
+    from ..inference.output_files import (
+        MASK_ENDINGS,
+        refuse_unsafe_outputs,
+        remove_leftovers_beside,
+    )
+    from ..inference.raster import Scene, limited_cache
+    from ..inference.tile_store import TileStore
+    from ..inference.vector import refuse_impossible_vector, write_vector
+except ImportError as error:
+    raise SystemExit(f"error: {error}") from error
+
+DEFAULT_OVERLAP = 0.25  # of a tile
+SMALLEST_TILE = 8  # pixels of the scene; below, the network sees nothing but one colour
+LARGEST_ROTATION = 20  # degrees, from which "topmost" is no longer the north
+
+
+def positive(kind: type) -> type:
+    """An argument's type that admits numbers above 0 only."""
+
+    def parse(text: str) -> float:
+        if not 0 < (number := kind(text)) < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+        return number
+
+    return parse
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scene", type=Path, help="raster, anything GDAL reads")
+    parser.add_argument("expression", help="what is looked for, a sentence")
+    parser.add_argument("--weights", required=True, type=Path, help="checkpoint of this project")
+    parser.add_argument("--mask", type=Path, help=".tif to write")
+    parser.add_argument("--vector", type=Path, help=".geojson or .gpkg to write")
+    parser.add_argument("--mode", default="tiles", choices=MODES)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--tile", type=positive(int), help="side in pixels of the scene; default: network's input"
+    )
+    size.add_argument(
+        "--gsd", type=positive(float), help="metres on the ground a pixel that the network sees"
+    )
+    parser.add_argument(
+        "--overlap", type=int, help="of tiles, pixels of the scene; default: a quarter of a tile"
+    )
+    parser.add_argument("--bands", nargs=3, type=int, help="numbers of red, green, blue, from 1")
+    parser.add_argument(
+        "--stretch", nargs=2, type=float, metavar=("LOW", "HIGH"), help="percentiles to stretch"
+    )
+    parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
+    parser.add_argument("--batch-size", type=positive(int), default=1, help="tiles asked at once")
+    parser.add_argument("--dtype", default="float32", choices=list(DTYPES), help="of products")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile the network first, which takes minutes",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace outputs of an earlier run"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    return parser.parse_args()
+
+
+def plan_for(
+    arguments: argparse.Namespace, scene: Scene, network_size: tuple[int, int]
+) -> TilePlan:
+    """How the scene is cut.
+
+    Raises:
+        ValueError: options that cannot take effect, or do not fit each other.
+    """
+    if arguments.mode == "whole":
+        if arguments.tile or arguments.gsd or arguments.overlap is not None:
+            raise ValueError("--mode whole has no tiles: --tile, --gsd and --overlap do not apply")
+        return TilePlan(mode="whole")
+    height, width = network_size
+    if arguments.tile:
+        height, width = arguments.tile, arguments.tile
+    if arguments.gsd:
+        metres = scene.placement.pixel_metres
+        if metres is None:
+            raise ValueError(
+                f"{scene.path} has no CRS that leads to metres on the ground, so --gsd cannot be "
+                "used; --tile can"
+            )
+        height, width = (
+            round(length * arguments.gsd / of_a_pixel)
+            for length, of_a_pixel in zip(network_size, metres, strict=True)
+        )
+        if min(height, width) < SMALLEST_TILE:
+            raise ValueError(
+                f"--gsd {arguments.gsd} makes tiles of {height} x {width} pixels of the scene, "
+                f"which are {metres[0]:.3g} x {metres[1]:.3g} m; {SMALLEST_TILE} are the least"
+            )
+    if arguments.overlap is None:
+        overlap = (int(height * DEFAULT_OVERLAP), int(width * DEFAULT_OVERLAP))
+    else:
+        overlap = (arguments.overlap, arguments.overlap)
+    return TilePlan(tile=(height, width), overlap=overlap)
+
+
+def warn_of_places(expression: str, scene: Scene, num_tiles: int) -> None:
+    words = place_words(expression)
+    if num_tiles > 1 and words:
+        warn(
+            f"{', '.join(words)!r} will be understood within each of {num_tiles} tiles, not within "
+            "the scene; --mode whole asks the scene at once"
+        )
+    rotation = scene.placement.rotation
+    if words and rotation > LARGEST_ROTATION:
+        warn(
+            f"{scene.path} is turned by {rotation:.0f} degrees; {', '.join(words)!r} will be "
+            "understood in the file's own rows and columns, not on the map"
+        )
+
+
+def warn_of_pixels(scene: Scene) -> None:
+    placement = scene.placement
+    if placement.gcps:
+        warn(f"{scene.path} is placed by its {len(placement.gcps)} ground control points")
+    elif placement.crs is None and scene.dataset.rpcs is not None:
+        warn(
+            f"{scene.path} is placed by RPCs, which need heights: polygons will be in pixels, and "
+            "the mask keeps the RPCs; gdalwarp -rpc makes a scene that lies on the map"
+        )
+    elif placement.crs is None:
+        warn(f"{scene.path} has no CRS; polygons will be in pixels, x right and y down")
+    elif not placement.is_on_earth:
+        warn(f"{scene.path} has a CRS without longitudes and latitudes; areas will be missing")
+
+
+def warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def output_files(arguments: argparse.Namespace) -> list[Path]:
+    """Files to write, which can be written.
+
+    Raises:
+        ValueError: none, another format, or files that must not be replaced.
+        OSError: one cannot be written.
+    """
+    outputs = [path for path in (arguments.mask, arguments.vector) if path]
+    if not outputs:
+        raise ValueError("nothing to write: give --mask, --vector, or both")
+    if arguments.mask and arguments.mask.suffix not in MASK_ENDINGS:
+        raise ValueError(f"{arguments.mask}: masks are written as .tif")
+    inputs = (arguments.scene, arguments.weights)
+    refuse_unsafe_outputs(outputs, inputs=inputs, overwrite=arguments.overwrite)
+    return outputs
+
+
+def segmenter(predictor: RefSegPredictor, expression: str) -> Segmenter:
+    """From RGB pixels of tiles to the probability of what the sentence points at."""
+
+    def ask(tiles: list[np.ndarray]) -> list[np.ndarray]:
+        return [answer.probability for answer in predictor.predict_images(tiles, expression)]
+
+    return ask
+
+
+def segment(arguments: argparse.Namespace) -> None:
+    start = time.perf_counter()
+    outputs = output_files(arguments)
+    scene = Scene(
+        arguments.scene,
+        bands=tuple(arguments.bands) if arguments.bands else None,
+        percentiles=tuple(arguments.stretch) if arguments.stretch else None,
+    )
+    if arguments.vector:
+        refuse_impossible_vector(arguments.vector, scene.placement)
+    predictor = RefSegPredictor.from_checkpoint(
+        arguments.weights,
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        dtype=arguments.dtype,
+    )
+    predictor.sentence(arguments.expression)  # an empty one is refused before any work
+    plan = plan_for(arguments, scene, predictor.input_size)
+    grid = plan.grid(scene.size)
+    warn_of_places(arguments.expression, scene, len(grid))
+    warn_of_pixels(scene)
+    checkpoint = hashlib.sha256(arguments.weights.read_bytes()).hexdigest()[:16]
+    identity = {"sentence": arguments.expression, "checkpoint": checkpoint}
+    store = TileStore(
+        outputs[0].with_name(f"{outputs[0].name}.tiles"),
+        job=tile_job(scene, plan, **identity, dtype=arguments.dtype),
+        num_tiles=len(grid),
+        shape=predictor.input_size,
+        resume=arguments.resume,
+    )
+    if arguments.compile and not store.is_done.all():
+        predictor.compile()
+    ask = segmenter(predictor, arguments.expression)
+    with tqdm(total=len(grid), initial=int(store.is_done.sum()), unit="tile") as progress:
+        for count in segment_tiles(scene, grid, store, ask, batch_size=arguments.batch_size):
+            progress.update(count)
+    mask_file = MaskFile(scene, store.folder) if arguments.mask else None
+    pieces = mapped_pieces(scene, grid, store, mask_file)
+    if arguments.vector:
+        num_polygons = write_vector(
+            pieces, arguments.vector, placement=scene.placement, properties=identity
+        )
+    else:
+        num_polygons = sum(1 for _ in pieces)
+    if mask_file is not None:
+        remove_leftovers_beside(arguments.mask)
+        mask_file.finish(arguments.mask)
+    store.remove()
+    seconds, megapixels = time.perf_counter() - start, scene.size[0] * scene.size[1] / 1e6
+    print(
+        f"{num_polygons} polygons; {megapixels:.1f} megapixels in {seconds:.0f} s, "
+        f"{megapixels / seconds:.2f} a second; written: {', '.join(map(str, outputs))}"
+    )
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
+    warnings.filterwarnings("ignore", "Dataset has no geotransform")  # warn_of_pixels says it
+    try:
+        with limited_cache():
+            segment(arguments)
+    except KeyboardInterrupt:
+        print("what has been asked is kept; go on with --resume", file=sys.stderr)
+        raise

@@ -1,0 +1,262 @@
+"""A web page to point at things in an aerial image. Needs the extra ``web``.
+
+    cadformer app --weights model_best.pth
+
+Drop an image or pick an example, type one sentence or two, and look. Listens on this machine only;
+from another one, 'ssh -L 7860:localhost:7860 THIS_MACHINE' and http://localhost:7860 there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
+
+from ..checkpoint import trained_config
+from ..data.refer import load_refer_records
+from ..data.synthetic import SynthrsParameters, generate_synthrs
+from ..inference import RefSegPredictor
+from ..visualization import PREDICTION_COLOUR, draw_mask
+
+try:
+    import gradio
+    from starlette.middleware import Middleware
+
+    from .answers import (
+        FILES_LABEL,
+        LONGEST_SENTENCE,
+        Answered,
+        answer,
+        downloads,
+        refusal,
+        share,
+        uploaded_file,
+        verdict,
+    )
+    from .guard import MEGABYTE, PageGuard
+    from .recent_answers import RecentAnswers
+except ModuleNotFoundError as error:
+    raise SystemExit(f"app: {error.name} is missing; pip install 'cadformer_d2[web]'") from error
+
+UPLOAD_LIMIT = 30 * MEGABYTE
+KEPT_LIMIT = 512 * MEGABYTE  # of images and answers; the largest image takes 470
+NUM_SESSIONS = 100  # whose settings gradio keeps
+NUM_WAITING = 100  # questions in the queue
+HOUR = 3600  # seconds; uploads and answers are deleted after one
+NUM_EXAMPLES, EXAMPLE_SEED = 3, 2025
+ABOUT = """# Point with a sentence
+Drop an aerial image or pick an example, say what you mean (*"the pool on the left"*), and press
+**Find it**. A second sentence is shown beside the first."""
+
+
+def build_page(
+    predictor: RefSegPredictor, examples: list[tuple[str, str]], folder: Path
+) -> gradio.Blocks:
+    """The page.
+
+    Args:
+        examples: (path of an image, sentence) each.
+        folder: exists; for what is uploaded and for what can be downloaded.
+    """
+    uploads = folder.resolve() / "uploads"
+    uploads.mkdir(exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # gradio has no other way to say it
+    recent = RecentAnswers(max_bytes=KEPT_LIMIT, max_age=HOUR)
+
+    def draw(answered: Answered, threshold: float, opacity: float) -> tuple:
+        drawn = [
+            draw_mask(
+                answered.image,
+                found.probability >= threshold,
+                colour=PREDICTION_COLOUR,
+                alpha=opacity,
+            )
+            for found in answered.answers
+        ]
+        second = gradio.update(value=drawn[1] if len(drawn) > 1 else None, visible=len(drawn) > 1)
+        return drawn[0], second, downloads(answered.answers, threshold, uploads)
+
+    def find(
+        path: str | None,
+        first: str,
+        second: str,
+        threshold: float,
+        opacity: float,
+        request: gradio.Request,
+    ) -> tuple:
+        answered = answer(predictor, path, [first, second])
+        recent.put(request.session_hash, answered)
+        said = "<br>".join(verdict(predictor, found) for found in answered.answers)
+        return True, said, *draw(answered, threshold, opacity)
+
+    def redraw(
+        is_answered: bool, threshold: float, opacity: float, request: gradio.Request
+    ) -> tuple:
+        if not is_answered:
+            return (gradio.skip(),) * 3
+        answered = recent.get(request.session_hash)
+        if answered is None:
+            raise refusal("This answer is no longer kept; press Find it again.")
+        return draw(answered, threshold, opacity)
+
+    def forget(request: gradio.Request) -> None:
+        recent.drop(request.session_hash)
+
+    # Without gradio's button to publish a picture.
+    shown_only = {"interactive": False, "buttons": ["download", "fullscreen"]}
+    with gradio.Blocks(
+        title="Point with a sentence", analytics_enabled=False, delete_cache=(HOUR, HOUR)
+    ) as page:
+        gradio.Markdown(ABOUT)
+        is_answered = gradio.State(False)
+        with gradio.Row():
+            with gradio.Column():
+                path = gradio.Image(
+                    label="Image", type="filepath", sources=["upload", "clipboard"], height=300
+                )
+                # gradio would open the file itself and show a bare "Error" for a broken one; what
+                # is wrong with it is for answer() to say.
+                path.preprocess = uploaded_file
+                first = gradio.Textbox(
+                    label="Sentence",
+                    placeholder="the storage tank on the left",
+                    max_length=LONGEST_SENTENCE,
+                )
+                second = gradio.Textbox(
+                    label="Another sentence, to compare (optional)", max_length=LONGEST_SENTENCE
+                )
+                button = gradio.Button("Find it", variant="primary")
+                threshold = gradio.Slider(0.05, 0.95, 0.5, step=0.05, label="Threshold")
+                opacity = gradio.Slider(0.0, 1.0, 0.45, step=0.05, label="Opacity")
+                threshold.preprocess = opacity.preprocess = share
+            with gradio.Column():
+                with gradio.Row():
+                    left = gradio.Image(label="Answer", **shown_only)
+                    right = gradio.Image(label="Other answer", visible=False, **shown_only)
+                said = gradio.HTML()
+                files = gradio.Files(label=FILES_LABEL)
+        if examples:
+            # Pictures that are buttons; gradio.Examples makes rows that the keyboard cannot reach.
+            picked = gradio.Dataset(
+                components=["image"],
+                samples=[[example_path] for example_path, _ in examples],
+                label="Examples",
+                type="index",
+            )
+            picked.click(examples.__getitem__, picked, [path, first], api_name=False)
+        sliders = [threshold, opacity]
+        results = [left, right, files]
+        asking = {
+            "inputs": [path, first, second, *sliders],
+            "outputs": [is_answered, said, *results],
+            # One image at a time is in memory, whichever way it was asked about.
+            "concurrency_id": "network",
+            "concurrency_limit": 1,
+        }
+        button.click(find, **asking, api_name="find")
+        first.submit(find, **asking, api_name=False)
+        second.submit(find, **asking, api_name=False)
+        for slider in sliders:
+            # Only drawn anew: the network is not asked again. Arrow keys move a slider, too, and
+            # "release" is the mouse's alone.
+            slider.change(
+                redraw,
+                [is_answered, *sliders],
+                results,
+                api_name=False,
+                trigger_mode="always_last",
+            )
+        page.unload(forget)
+    return page.queue(max_size=NUM_WAITING, api_open=False)
+
+
+def serve(page: gradio.Blocks, **options: Any) -> str:
+    """Launch the page on this machine alone; returns its address."""
+    guard = Middleware(PageGuard, uploads=Path(page.GRADIO_CACHE), upload_limit=UPLOAD_LIMIT)
+    # The browser's own fonts: gradio's usual ones would be fetched from the internet.
+    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    _, address, _ = page.launch(
+        server_name="127.0.0.1",
+        share=False,
+        max_file_size=UPLOAD_LIMIT,
+        state_session_capacity=NUM_SESSIONS,
+        theme=theme,
+        footer_links=[],
+        app_kwargs={"middleware": [guard]},
+        **options,
+    )
+    return address
+
+
+def drawn_examples(folder: Path) -> list[tuple[str, str]]:
+    """Scenes of the generated dataset that nobody trained on, with a sentence each."""
+    parameters = SynthrsParameters(train=1, val=1, test=NUM_EXAMPLES, seed=EXAMPLE_SEED)
+    generate_synthrs(folder, parameters, processes=1)
+    records = load_refer_records(
+        folder / "synthrs", folder / "images" / "synthrs" / "JPEGImages", split="test"
+    )
+    by_image = {record["file_name"]: record["expressions"][-1] for record in records}
+    return list(by_image.items())
+
+
+def example(text: str) -> tuple[str, str]:
+    """IMAGE=SENTENCE as a pair."""
+    path, _, sentence = text.partition("=")
+    if not (Path(path).is_file() and sentence):
+        raise argparse.ArgumentTypeError(f"{text}: expected an image file, =, and a sentence")
+    return path, sentence
+
+
+def port_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number from 1 to 65535")
+    return int(text)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", required=True, help="checkpoint of this project")
+    parser.add_argument(
+        "--examples",
+        nargs="+",
+        type=example,
+        metavar="IMAGE=SENTENCE",
+        help="to pick from; default: drawn scenes where the model was trained on such",
+    )
+    parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
+    parser.add_argument("--port", type=port_number, default=7860)
+    return parser.parse_args()
+
+
+def stop(number: int, _: Any) -> NoReturn:
+    """End as a shell tells it, but by an exception, so that what is temporary gets removed."""
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has but the first; nohup ignores the second
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stop)
+    predictor = RefSegPredictor.from_checkpoint(arguments.weights, device=arguments.device)
+    with TemporaryDirectory(prefix="cadformer_", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        if arguments.examples:
+            examples = arguments.examples
+        elif "synthrs_train" in trained_config(arguments.weights).DATASETS.TRAIN:
+            examples = drawn_examples(folder)
+        else:
+            examples = []
+        page = build_page(predictor, examples, folder)
+        try:
+            serve(page, server_port=arguments.port, prevent_thread_lock=True)
+            threading.Event().wait()
+        finally:
+            page.close(verbose=False)
