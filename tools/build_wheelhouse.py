@@ -15,14 +15,18 @@ from install_detectron2 import build_wheel, run_pip
 
 # What a node with torch, torchvision, transformers and OpenCV usually lacks.
 BINARY = (
+    "annotated-types",
     "cloudpickle",
     "hydra-core",
     "omegaconf",
     "portalocker",
     "pycocotools",
+    "pydantic",
+    "pydantic-core",
     "tabulate",
     "termcolor",
     "timm",
+    "typing-inspection",
     "yacs",
 )
 # Published as source only, but without compiled code.

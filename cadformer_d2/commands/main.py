@@ -13,7 +13,8 @@ from ..version import __version__
 # is imported when its command is called.
 COMMANDS = {
     "Train and compare": {
-        "train": ("train", "train a config, or score a checkpoint with --eval-only"),
+        "train": ("train", "train a config"),
+        "evaluate": ("evaluate", "score a checkpoint"),
         "compare": ("compare", "train and score several methods, write one table"),
         "benchmark": ("benchmark", "parameters, FLOPs, time and memory of a config's model"),
     },
