@@ -22,6 +22,8 @@ from .decoder import build_decoder
 from .neck import build_neck
 from .text_encoder import build_text_encoder, text_output_shape
 
+TOKENS_STEP = 8  # of padded lengths on a GPU
+
 
 @META_ARCH_REGISTRY.register()
 class CADFormer(nn.Module):
@@ -52,7 +54,8 @@ class CADFormer(nn.Module):
             decoder: (pyramid, text) -> logits at the stride of the backbone's first stage.
             criterion: (logits, target) -> dict of losses.
             pixel_mean, pixel_std: per channel, of pixels in [0, 255].
-            padded_length: tokens that expressions are padded to; None: the longest of the batch.
+            padded_length: tokens that expressions are padded to; None: ``padded_tokens`` of the
+                longest of the batch.
             recomputed: components whose activations are computed again in the backward pass.
 
         Raises:
@@ -181,14 +184,14 @@ class CADFormer(nn.Module):
         return text.repeated(torch.tensor([places[key] for key in keys], device=self.device))
 
     def encode_sentences(self, batch: list[ModelInput]) -> TextFeatures:
-        """L_1, one for each sample."""
+        """L_1, one for each sample, padded as ``padded_tokens`` says: no result depends on it."""
         fields = [
             pad_sequence([self.on_device(sample[key]) for sample in batch], batch_first=True)
             for key in self.text_encoder.reads
         ]  # (B, T) each; BERT's [PAD] is 0
-        if self.padded_length is not None:
-            missing = self.padded_length - fields[0].shape[1]
-            fields = [F.pad(field, (0, missing)) for field in fields]
+        longest = fields[0].shape[1]
+        length = self.padded_length or padded_tokens(longest, self.device)
+        fields = [F.pad(field, (0, length - longest)) for field in fields]
         return self.text_encoder(*fields)
 
     def on_device(self, tensor: Tensor) -> Tensor:
@@ -206,6 +209,17 @@ class CADFormer(nn.Module):
             {"sem_seg": sem_seg_postprocess(map_, size, sample["height"], sample["width"])}
             for map_, sample in zip(logits.float().softmax(dim=1), batch, strict=True)
         ]
+
+
+def padded_tokens(longest: int, device: torch.device) -> int:
+    """T of a batch whose longest expression has ``longest`` tokens.
+
+    On a GPU the next multiple of TOKENS_STEP: every new T is a new shape there, for which cuDNN
+    plans its attention anew, seconds each. Elsewhere ``longest``: padding would only cost.
+    """
+    if device.type != "cuda":
+        return longest
+    return -(-longest // TOKENS_STEP) * TOKENS_STEP
 
 
 def upsample_to_input(logits: Tensor, size: tuple[int, int], stride: int) -> Tensor:

@@ -7,7 +7,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from cadformer_d2.config import add_cadformer_config
-from cadformer_d2.modeling.meta_arch import upsample_to_input
+from cadformer_d2.modeling.meta_arch import padded_tokens, upsample_to_input
 from cadformer_d2.modeling.text_encoder import TEXT_ENCODER_REGISTRY
 from cadformer_d2.structures import TextFeatures
 
@@ -149,3 +149,23 @@ def test_stochastic_depth_grows_to_its_rate(full_size_model):
     rates = [getattr(block.drop_path, "p", 0.0) for block in blocks]
     assert len(rates) == 24 and rates == sorted(rates)
     assert rates[0] == 0.0 and rates[-1] == pytest.approx(0.3)
+
+
+@torch.no_grad()
+def test_padding_expressions_to_the_next_multiple_of_eight_changes_no_output(tiny_cfg):
+    model = build_model(tiny_cfg).eval().double()
+    for longest in range(3, 21):
+        batch = [make_sample(seed=1, num_tokens=longest), make_sample(seed=2, num_tokens=3)]
+        for sample in batch:
+            sample["image"] = sample["image"].double()
+        outputs = []
+        for model.padded_length in (longest, padded_tokens(longest, torch.device("cuda"))):
+            outputs.append(torch.stack([result["sem_seg"] for result in model(batch)]))
+        assert model.padded_length in (8, 16, 24)
+        # The rotated kernels' angles are taken in float32.
+        torch.testing.assert_close(*outputs, rtol=0, atol=1e-6)
+
+
+def test_expressions_are_padded_further_on_a_gpu_only():
+    assert [padded_tokens(n, torch.device("cpu")) for n in (3, 8, 9)] == [3, 8, 9]
+    assert [padded_tokens(n, torch.device("cuda")) for n in (3, 8, 9)] == [8, 8, 16]
