@@ -78,7 +78,6 @@ class RefSegPredictor:
         self.network_input = NetworkInput(cfg)
         self.image_format = cfg.INPUT.FORMAT
         self.model = model.eval()
-        self.run: Callable[[list[ModelInput]], list[dict[str, Tensor]]] = self.model
         self.dtype = cfg.TEST.DTYPE
         self.batch_size = batch_size
         self.reported: set[int] = set()  # hashes of sentences that were warned of
@@ -113,7 +112,7 @@ class RefSegPredictor:
         return cls(cfg=cfg, model=model, batch_size=batch_size)
 
     def compile(self) -> bool:
-        """Compile the network with torch.compile for the input's size and batches of one.
+        """Compile the network's repeated parts for the input's size and batches of one.
 
         It takes minutes on a CPU and needs a C++ compiler there. Other batch sizes and sentence
         lengths compile again when they first occur. Where it fails, the predictor says so in the
@@ -123,11 +122,11 @@ class RefSegPredictor:
             whether the network is compiled now.
         """
         start = time.perf_counter()
-        self.run = torch.compile(self.model)
+        self.model.compile()
         try:
             self(np.zeros((*self.input_size, 3), np.uint8), "compiling")
         except RuntimeError as error:  # what torch.compile's errors derive from
-            self.run = self.model
+            self.model.apply(leave_uncompiled)
             reason = " ".join(str(error).split("\n")[:2])  # the second line names the cause
             logger.warning("torch.compile failed, going on without it: %s", reason)
             return False
@@ -191,7 +190,7 @@ class RefSegPredictor:
         waiting = iter(samples)
         while batch := list(islice(waiting, self.batch_size)):
             with autocast(self.model.device, self.dtype):
-                outputs = self.run(batch)
+                outputs = self.model(batch)
             for sample, output in zip(batch, outputs, strict=True):
                 background, target = output["sem_seg"].cpu().numpy()
                 results.append(ReferredMask(sample["expression"], target, target > background))
@@ -249,3 +248,8 @@ class RefSegPredictor:
 def sample_of(picture: Mapping[str, Any], sentence: Mapping[str, Any]) -> ModelInput:
     """A sample as the test mapper makes it."""
     return cast(ModelInput, {**picture, **sentence})
+
+
+def leave_uncompiled(module: nn.Module) -> None:
+    """Take back what ``module.compile()`` did."""
+    module._compiled_call_impl = None

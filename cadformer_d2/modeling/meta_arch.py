@@ -17,6 +17,7 @@ from ..structures import ModelInput, TextFeatures
 from .backbone import build_backbone, pixel_statistics
 from .backbone.weights import FittedWeights
 from .checkpointing import recompute_activations
+from .compilation import compile_repeated
 from .criterion import SegmentationCriterion
 from .decoder import build_decoder
 from .neck import build_neck
@@ -93,6 +94,10 @@ class CADFormer(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
+
+    def compile(self, **options: Any) -> None:
+        """Compile what repeats, as ``compile_repeated``; torch.compile's options pass through."""
+        compile_repeated(self, **options)
 
     def forward(self, batch: list[ModelInput]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """

@@ -1,0 +1,42 @@
+"""torch.compile for the parts of a model that occur many times."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import _dynamo, nn
+
+from .checkpointing import RECOMPUTED, Recomputed
+
+# What a graph is made of. The rest of the model, with its branches on sizes, runs as it is.
+COMPILED = [RECOMPUTED[component] for component in ("backbone", "alignment", "decoder")]
+# Blocks that differ in size share their code, and a graph of each is kept: of two kinds of block
+# at four stages, each for training and evaluation and for a few batch and image sizes.
+GRAPHS_OF_A_CODE = 64
+
+
+def compile_repeated(model: nn.Module, **options: Any) -> list[str]:
+    """Compile the Swin blocks, the alignments and the decoder's levels, in place.
+
+    Each is a small graph of fixed sizes, made when it is first called; blocks of the same sizes
+    share one. A new size of image, batch or sentence makes new graphs. Weights keep their names.
+    Modules that recompute their activations are left as they are.
+
+    Args:
+        model: a CADFormer, before it is wrapped for several processes.
+        options: of torch.compile, such as a backend or a mode.
+
+    Returns:
+        the names of the modules compiled.
+    """
+    config = _dynamo.config
+    config.recompile_limit = max(config.recompile_limit, GRAPHS_OF_A_CODE)
+    names = []
+    for name, module in model.named_modules():
+        if isinstance(module, Recomputed):
+            continue
+        if any(re.fullmatch(pattern, name) for pattern in COMPILED):
+            module.compile(**{"dynamic": False, **options})
+            names.append(name)
+    return names
