@@ -55,6 +55,8 @@ class RefSegTrainer(DefaultTrainer):
         model = self.build_model(cfg)
         if cfg.MODEL.SYNC_BATCH_NORM and comm.get_world_size() > 1:
             model = with_synchronized_norms(model)
+        if cfg.SOLVER.COMPILE:
+            model.compile()
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = TrainingStep(
             model=distributed(model),

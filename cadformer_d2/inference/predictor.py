@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast, overload
@@ -15,7 +15,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from ..checkpoint import RefSegCheckpointer, trained_config
 from ..data.network_input import NetworkInput

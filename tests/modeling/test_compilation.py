@@ -5,13 +5,13 @@ from detectron2.modeling import build_model
 from torch._dynamo.utils import counters
 
 SIZES, TOKENS = ((64, 64), (80, 48)), (5, 9)
-OF_IMAGES = 2 + 2 * 4 + 3  # first blocks without and with stochastic depth; kinds a stage; fusions
+OF_IMAGES = 5 + 3  # blocks and fusions
 OF_SENTENCES = 4 + 2  # alignments and the decoder's Transformer layers
 
 
 @pytest.fixture
 def model(tiny_cfg):
-    tiny_cfg.MODEL.SWIN.DEPTHS = (2, 2, 4, 2)
+    tiny_cfg.MODEL.SWIN.DEPTHS = (1, 1, 4, 1)
     torch._dynamo.reset()
     counters.clear()
     yield build_model(tiny_cfg)
@@ -26,7 +26,6 @@ def test_repeated_parts_share_graphs_and_answer_as_before_at_every_size(model):
     model.compile(backend="eager")
     for batch, expected in zip(batches, plain, strict=True):
         torch.testing.assert_close(model(batch)[0]["sem_seg"], expected, rtol=0, atol=1e-6)
-    print(counters["stats"], counters["graph_break"])
     assert not counters["graph_break"]
     assert counters["stats"]["unique_graphs"] <= len(SIZES) * (
         OF_IMAGES + len(TOKENS) * OF_SENTENCES
@@ -35,7 +34,7 @@ def test_repeated_parts_share_graphs_and_answer_as_before_at_every_size(model):
 
 def test_compiled_blocks_of_different_drop_rates_share_a_graph_in_training(model):
     stage = model.backbone.stages[2].train()
-    x = torch.rand(2, 64, 64)
+    x = torch.rand(2, 64, 64, requires_grad=True)
     for block in stage.blocks:
         block.compile(backend="eager", dynamic=False)
     stage(x, 8, 8).sum().backward()
