@@ -155,7 +155,7 @@ class CADFormer(nn.Module):
         return FittedWeights(own, not_used=fitted.not_used)
 
     def preprocess_images(self, batch: list[ModelInput]) -> Tensor:
-        """Normalised images (B, 3, H, W).
+        """Normalised images (B, 3, H, W), in the number format of the weights.
 
         Raises:
             ValueError: images of different sizes. Padding one would change its result, since the
@@ -168,7 +168,7 @@ class CADFormer(nn.Module):
                 "resize them to INPUT.SIZE, as the mapper does, or pass them one by one"
             )
         images = torch.stack([self.on_device(sample["image"]) for sample in batch])
-        return (images - self.pixel_mean) / self.pixel_std
+        return ((images - self.pixel_mean) / self.pixel_std).to(self.pixel_mean.dtype)
 
     def encode_text(self, batch: list[ModelInput]) -> TextFeatures:
         """L_1 of the batch's expressions, padded to the longest of them or to a fixed length.

@@ -24,20 +24,26 @@ class SinCosPosition(nn.Module):
             num_waves: K, waves per axis.
         """
         super().__init__()
-        wave_numbers = math.pi * torch.arange(1, num_waves + 1, dtype=torch.float32)
-        self.register_buffer("wave_numbers", wave_numbers, persistent=False)
+        self.num_waves = num_waves
         self.projection = nn.Linear(4 * num_waves, dim)
 
     def forward(self, height: int, width: int) -> Tensor:
         """The signal (1, height * width, dim) of a map of that size."""
         y = self.waves(height)[:, None, :].expand(-1, width, -1)
         x = self.waves(width)[None, :, :].expand(height, -1, -1)
-        return self.projection(torch.cat([y, x], dim=-1).flatten(0, 1)[None])
+        signal = torch.cat([y, x], dim=-1).flatten(0, 1)[None]
+        return self.projection(signal.to(self.projection.weight.dtype))
 
     def waves(self, length: int) -> Tensor:
-        """Sines and cosines (length, 2 K) at the centres of ``length`` cells in [0, 1]."""
-        centres = (torch.arange(length, device=self.wave_numbers.device) + 0.5) / length
-        phase = centres[:, None] * self.wave_numbers
+        """Sines and cosines (length, 2 K) at the centres of ``length`` cells in [0, 1].
+
+        In float32 at least: with a half format's digits the waves would move.
+        """
+        device = self.projection.weight.device
+        dtype = torch.promote_types(self.projection.weight.dtype, torch.float32)
+        centres = (torch.arange(length, device=device) + 0.5) / length
+        wave_numbers = math.pi * torch.arange(1, self.num_waves + 1, dtype=dtype, device=device)
+        phase = centres[:, None] * wave_numbers
         return torch.cat([phase.sin(), phase.cos()], dim=-1)
 
 

@@ -169,3 +169,13 @@ def test_padding_expressions_to_the_next_multiple_of_eight_changes_no_output(tin
 def test_expressions_are_padded_further_on_a_gpu_only():
     assert [padded_tokens(n, torch.device("cpu")) for n in (3, 8, 9)] == [3, 8, 9]
     assert [padded_tokens(n, torch.device("cuda")) for n in (3, 8, 9)] == [8, 8, 16]
+
+
+@torch.no_grad()
+def test_weights_in_bfloat16_give_nearly_the_same_masks(tiny_cfg):
+    tiny_cfg.MODEL.POSITION.NAME = "sincos"
+    model, batch = build_model(tiny_cfg).eval(), [make_sample(), make_sample(seed=1)]
+    exact = torch.stack([result["sem_seg"] for result in model(batch)])
+    rounded = torch.stack([result["sem_seg"] for result in model.to(torch.bfloat16)(batch)])
+    assert rounded.dtype == torch.float32  # probabilities
+    assert 0 < (rounded - exact).abs().max() < 0.03
