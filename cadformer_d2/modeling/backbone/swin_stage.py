@@ -47,9 +47,12 @@ class FusedWindowAttention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B * windows, heads, N, d)
         bias = self.position_bias()[None]
         if mask is not None:
-            bias = (bias + mask[:, None]).repeat(x.shape[0] // mask.shape[0], 1, 1, 1)
+            bias = bias + mask[:, None]  # (windows, heads, N, N)
+        bias = bias.to(query.dtype)  # before it is repeated: half the bytes in a half format
+        if mask is not None:
+            bias = bias.repeat(x.shape[0] // mask.shape[0], 1, 1, 1)
         attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias.to(query.dtype), scale=self.scale
+            query, key, value, attn_mask=bias, scale=self.scale
         )
         return self.proj(attended.transpose(1, 2).flatten(2))
 
