@@ -118,5 +118,30 @@ class AdaptiveRotatedConv2d(nn.Module):
         with without_autocast(weights.device):
             turn = weights[..., None, None] * rotation_matrices(angles)  # (B, n, 9, 9)
             base = self.weight.flatten(-2)  # (n, C_out, C_in, 9)
-            kernels = torch.einsum("bnkm,noim->boik", turn.to(base.dtype), base)
+            turn = turn.to(base.dtype)
+            if turn.is_cuda:
+                kernels = turn_by_output_channel(turn, base)
+            else:
+                kernels = torch.einsum("bnkm,noim->boik", turn, base)
         return kernels.unflatten(-1, (3, 3))
+
+
+def turn_by_output_channel(turn: Tensor, base: Tensor) -> Tensor:
+    """sum_nm turn[b, n, k, m] base[n, o, i, m], as one small product for each output channel.
+
+    As a single product its gradient by ``turn`` would sum C_out * C_in terms into 81 B n numbers:
+    too few for a GPU to share the work.
+
+    Args:
+        turn: (B, n, 9, 9).
+        base: (n, C_out, C_in, 9).
+
+    Returns:
+        (B, C_out, C_in, 9), with the input channels last in memory, as channels-last
+        convolutions read kernels.
+    """
+    batch, out_channels = len(turn), base.shape[1]
+    turn = turn.permute(0, 2, 1, 3).reshape(1, batch * 9, -1)  # (1, B * 9, n * 9)
+    base = base.permute(1, 0, 3, 2).flatten(1, 2)  # (C_out, n * 9, C_in)
+    kernels = torch.bmm(turn.expand(out_channels, -1, -1), base)  # (C_out, B * 9, C_in)
+    return kernels.unflatten(1, (batch, 9)).permute(1, 0, 3, 2)

@@ -4,7 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cadformer_d2.layers.rotated_conv import AdaptiveRotatedConv2d, rotation_matrices
+from cadformer_d2.layers.rotated_conv import (
+    AdaptiveRotatedConv2d,
+    rotation_matrices,
+    turn_by_output_channel,
+)
 
 
 def published_table(angle):
@@ -81,3 +85,12 @@ def test_kernels_are_rotated_in_float32_under_mixed_precision():
     wanted = convolution.rotated_kernels(angles, weights)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(convolution.rotated_kernels(angles, weights), wanted)
+
+
+def test_turning_by_output_channel_is_the_same_linear_map():
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.rand(3, 2, 9, 9, generator=generator, dtype=torch.float64)
+    base = torch.rand(2, 5, 4, 9, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(
+        turn_by_output_channel(turn, base), torch.einsum("bnkm,noim->boik", turn, base)
+    )
