@@ -49,10 +49,36 @@ def convolve_3x3(x: Tensor, kernels: Tensor) -> Tensor:
         return winograd_3x3(x, kernels)
     if len(kernels) == 1:
         return F.conv2d(x, kernels[0], padding=1)
+    if x.is_cuda:
+        return convolve_one_by_one(x, kernels)
     batch, _, height, width = x.shape
     # One grouped convolution: group b holds image b and its kernel.
     y = F.conv2d(x.reshape(1, -1, height, width), kernels.flatten(0, 1), padding=1, groups=batch)
     return y.reshape(batch, -1, height, width)
+
+
+def convolve_one_by_one(x: Tensor, kernels: Tensor) -> Tensor:
+    """As ``convolve_3x3``, each image on its own and channels last in memory.
+
+    A grouped convolution would hold the images' channels side by side, channels first, and cuDNN
+    would turn maps and kernels around before and after it.
+    """
+    channels_last = {"memory_format": torch.channels_last}
+    maps = x.contiguous(**channels_last).split(1)
+    kernels = kernels.flatten(0, 1).contiguous(**channels_last).unflatten(0, kernels.shape[:2])
+    pairs = zip(maps, kernels.unbind(), strict=True)
+    return torch.cat([F.conv2d(image, kernel, padding=1) for image, kernel in pairs])
+
+
+def keep_weights_channels_last(model: nn.Module) -> None:
+    """Store convolutions' weights channels last, in place; the values stay as they are.
+
+    The pyramid's maps leave the backbone channels last, and on a GPU a weight in another order is
+    turned around at every use. A CPU gains nothing. Before the optimizer is built.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def winograd_pays(x: Tensor, kernels: Tensor) -> bool:

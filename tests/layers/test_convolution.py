@@ -6,7 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cadformer_d2.layers.convolution import Convolution3x3, convolve_3x3, winograd_pays
+from cadformer_d2.layers.convolution import (
+    Convolution3x3,
+    convolve_3x3,
+    convolve_one_by_one,
+    keep_weights_channels_last,
+    winograd_pays,
+)
 
 WIDE, POSITIONS = 128, (47, 50)  # sides that are no multiples of the tile's step
 
@@ -105,3 +111,25 @@ def test_gradients_in_training_are_exact_where_no_relu_changes_its_mind():
     (layers(x) * weights).sum().backward()
     for ours, expected in zip(layers.parameters(), exact.parameters(), strict=True):
         assert relative(ours.grad, expected.grad) < 5e-5
+
+
+def test_images_one_by_one_give_the_same_maps_and_gradients():
+    x, kernels = make(channels=6, size=(5, 7), batch=3, kernels=3)
+    ours, expected = convolve_one_by_one(x, kernels), plain(x, kernels)
+    torch.testing.assert_close(ours, expected)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    weights = torch.rand_like(expected)
+    for mine, theirs in zip(
+        torch.autograd.grad((ours * weights).sum(), (x, kernels)),
+        torch.autograd.grad((expected * weights).sum(), (x, kernels)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_weights_kept_channels_last_are_the_same_weights():
+    module = torch.nn.Sequential(Convolution3x3(4, 6), torch.nn.Linear(6, 6))
+    before = copy.deepcopy(module.state_dict())
+    keep_weights_channels_last(module)
+    assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
