@@ -33,6 +33,7 @@ class FusedWindowAttention(nn.Module):
         self.register_buffer("relative_position_index", plain.relative_position_index)
         self.qkv = plain.qkv
         self.proj = plain.proj
+        self.kept: tuple[tuple, Tensor | None, Tensor] | None = None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """
@@ -45,16 +46,38 @@ class FusedWindowAttention(nn.Module):
         """
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B * windows, heads, N, d)
-        bias = self.position_bias()[None]
-        if mask is not None:
-            bias = bias + mask[:, None]  # (windows, heads, N, N)
-        bias = bias.to(query.dtype)  # before it is repeated: half the bytes in a half format
+        bias_of = self.kept_bias if self.keeps_bias() else self.bias
+        bias = bias_of(mask, query.dtype)
         if mask is not None:
             bias = bias.repeat(x.shape[0] // mask.shape[0], 1, 1, 1)
         attended = F.scaled_dot_product_attention(
             query, key, value, attn_mask=bias, scale=self.scale
         )
         return self.proj(attended.transpose(1, 2).flatten(2))
+
+    def bias(self, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """(windows or 1, heads, N, N): what is added to the scores of an image.
+
+        In the scores' number format before it is repeated over images: half the bytes.
+        """
+        bias = self.position_bias()[None]
+        return (bias if mask is None else bias + mask[:, None]).to(dtype)
+
+    def keeps_bias(self) -> bool:
+        """Whether the bias outlives a call: where it is not trained, on a GPU.
+
+        There the few launches count (five a block); on a CPU they are nothing, and memory counts.
+        """
+        table = self.relative_position_bias_table
+        return table.is_cuda and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+    def kept_bias(self, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """As ``bias``, made anew when the table, the mask or the format is another."""
+        table = self.relative_position_bias_table
+        made_of = (table.data_ptr(), table._version, dtype)
+        if self.kept is None or self.kept[0] != made_of or self.kept[1] is not mask:
+            self.kept = (made_of, mask, self.bias(mask, dtype))
+        return self.kept[2]
 
     def position_bias(self) -> Tensor:
         """(heads, N, N): the table's entry for each pair of positions of a window."""
