@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -38,13 +37,6 @@ def rotation_matrices(angle: Tensor) -> Tensor:
     weight_u = (1 - (read_u[..., None] - u).abs()).clamp(min=0)  # (..., 9, 9)
     weight_v = (1 - (read_v[..., None] - v).abs()).clamp(min=0)
     return weight_u * weight_v
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager:
-    """A context without mixed precision; the meta device, which counts operators, knows none."""
-    if not torch.amp.is_autocast_available(device.type):
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
 
 
 class RotationRouter(nn.Module):
@@ -115,7 +107,10 @@ class AdaptiveRotatedConv2d(nn.Module):
 
         In the weights' own format also under autocast: a kernel is rounded once, when it is used.
         """
-        with without_autocast(weights.device):
+        # The meta device, which counts operators, knows no autocast. Written out here: a function
+        # that returns a context breaks a compiled graph.
+        kind = weights.device.type if weights.device.type != "meta" else "cpu"
+        with torch.autocast(kind, enabled=False):
             turn = weights[..., None, None] * rotation_matrices(angles)  # (B, n, 9, 9)
             base = self.weight.flatten(-2)  # (n, C_out, C_in, 9)
             turn = turn.to(base.dtype)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from torch import _dynamo, nn
 
-from .checkpointing import RECOMPUTED, Recomputed
+from .checkpointing import Recomputed
 
 # What a graph is made of. The rest of the model, with its branches on sizes, runs as it is.
-COMPILED = [RECOMPUTED[component] for component in ("backbone", "alignment", "decoder")]
+COMPILED = ("backbone", "alignment", "decoder")
 # Blocks that differ in size share their code, and a graph of each is kept: of two kinds of block
 # at four stages, each for training and evaluation and for a few batch and image sizes.
 GRAPHS_OF_A_CODE = 64
@@ -32,11 +31,11 @@ def compile_repeated(model: nn.Module, **options: Any) -> list[str]:
     """
     config = _dynamo.config
     config.recompile_limit = max(config.recompile_limit, GRAPHS_OF_A_CODE)
+    of_component = model.recomputed_modules()
+    repeated = {module for component in COMPILED for module in of_component[component]}
     names = []
     for name, module in model.named_modules():
-        if isinstance(module, Recomputed):
-            continue
-        if any(re.fullmatch(pattern, name) for pattern in COMPILED):
+        if module in repeated and not isinstance(module, Recomputed):
             module.compile(**{"dynamic": False, **options})
             names.append(name)
     return names

@@ -4,9 +4,10 @@ from conftest import make_sample
 from detectron2.modeling import build_model
 from torch._dynamo.utils import counters
 
+from cadformer_d2.modeling.compilation import compile_repeated
+
 SIZES, TOKENS = ((64, 64), (80, 48)), (5, 9)
-OF_IMAGES = 5 + 3  # blocks and fusions
-OF_SENTENCES = 4 + 2  # alignments and the decoder's Transformer layers
+OF_SENTENCES = 4 + 2  # parts that read words: alignments and the decoder's Transformer layers
 
 
 @pytest.fixture
@@ -23,13 +24,29 @@ def test_repeated_parts_share_graphs_and_answer_as_before_at_every_size(model):
     model.eval()
     batches = [[make_sample(size=size, num_tokens=n)] for size in SIZES for n in TOKENS]
     plain = [model(batch)[0]["sem_seg"] for batch in batches]
-    model.compile(backend="eager")
+    compiled = compile_repeated(model, backend="eager")
+    made = []
     for batch, expected in zip(batches, plain, strict=True):
+        before = counters["stats"]["unique_graphs"]
         torch.testing.assert_close(model(batch)[0]["sem_seg"], expected, rtol=0, atol=1e-6)
+        made.append(counters["stats"]["unique_graphs"] - before)
     assert not counters["graph_break"]
-    assert counters["stats"]["unique_graphs"] <= len(SIZES) * (
-        OF_IMAGES + len(TOKENS) * OF_SENTENCES
-    )
+    for of_first_length, of_other_length in (made[:2], made[2:]):  # of one size of image
+        assert of_first_length < len(compiled)  # blocks of a stage share
+        assert of_other_length <= OF_SENTENCES
+
+
+@torch.no_grad()
+def test_mixed_precision_breaks_no_graph_and_a_second_call_makes_none(model):
+    model.eval().compile(backend="eager")
+    for _ in range(2):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            model([make_sample()])
+        graphs = counters["stats"]["unique_graphs"]
+    assert not counters["graph_break"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model([make_sample(seed=1)])
+    assert counters["stats"]["unique_graphs"] == graphs
 
 
 def test_compiled_blocks_of_different_drop_rates_share_a_graph_in_training(model):

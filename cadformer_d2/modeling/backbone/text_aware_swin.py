@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ...layers.initialization import initialize_linear
 from ...structures import StageInput, TextFeatures
-from .swin_release import fit_swin_release, is_swin_release
 from .stochastic_depth import SharedStochasticDepth
+from .swin_release import fit_swin_release, is_swin_release
 from .swin_stage import SwinStage
 from .text_aware import TextAwareBackbone
 from .weights import FittedWeights
