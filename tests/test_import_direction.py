@@ -45,9 +45,9 @@ ALLOWED = {
     "web": {"atomic_files", "command_errors", "checkpoint", "data", "inference", "visualization"},
     # On top of all: what is called from a shell.
     "commands": {
-        *("atomic_files", "benchmark", "checkpoint", "command_errors", "data", "dataset_building"),
-        *("engine", "evaluation", "inference", "model_cost", "precision", "resampling"),
-        *("structures", "version", "visualization"),
+        *("atomic_files", "benchmark", "checkpoint", "command_errors", "config", "data"),
+        *("dataset_building", "engine", "evaluation", "inference", "model_cost", "precision"),
+        *("resampling", "structures", "version", "visualization"),
     },
     "__init__": {"modeling", "config", "version"},
     "__main__": {"commands"},
