@@ -177,10 +177,8 @@ def test_another_input_size_reaches_given_checkpoints(compare_checkpoints, tmp_p
 
 
 @pytest.mark.parametrize("option", [("--seeds", "2"), ("--common", "configs/quickstart.yaml")])
-def test_options_for_training_are_refused_beside_checkpoints(
-    compare_checkpoints, tmp_path, option
-):
-    result = compare_checkpoints(tmp_path / "out", ("rrsisd",), *option)
+def test_options_for_training_are_refused_beside_checkpoints(option):
+    result = run("tools/compare.py", "--checkpoints", "rrsisd=model.pth", *option)
     assert result.returncode == 2
     assert "--common and --seeds are for training" in result.stderr
 

@@ -31,6 +31,31 @@ def runs(monkeypatch):
     return runs
 
 
+SCRIPT = """
+import os, sys
+print(sys.argv[1:], os.environ["GIVEN"], os.environ["BOTH"], os.getcwd())
+sys.exit("no room") if "fail" in sys.argv else None
+"""
+
+
+def test_a_command_is_called_with_its_log_and_environment(monkeypatch, tmp_path, capfd):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import runs
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOTH", "the caller's")
+    (tmp_path / "a script.py").write_text(SCRIPT)
+    script, log = str(tmp_path / "a script.py"), tmp_path / "log.txt"
+    options = {"environment": {"GIVEN": "given", "BOTH": "given"}}
+    said = f"['a b', '{{}}'] given the caller's {tmp_path}\n"
+    runs.call(script, "a b", "c", log=log, **options)
+    with pytest.raises(subprocess.CalledProcessError):
+        runs.call(script, "a b", "fail", log=log, **options)
+    assert log.read_text() == said.format("c") + said.format("fail") + "no room\n"
+    runs.call(script, "a b", "c", **options)
+    assert capfd.readouterr().out == f"\n$ python '{script}' 'a b' c\n" + said.format("c")
+
+
 @pytest.fixture
 def weights(tmp_path):
     """Two checkpoints."""
