@@ -271,7 +271,7 @@ def test_a_full_disk_is_one_message_and_nothing_under_a_final_name(
 ):
     disk = small_disk(kilobytes)
     outputs = ("--mask", str(disk / "m.tif"), "--vector", str(disk / "v.gpkg"))
-    tiles = ("--tile", "20", "--overlap", "10")
+    tiles = ("--tile", "20", "--overlap", "10", "--batch-size", "16")
     assert "could not be written" in failure(segment_raster(*outputs, *tiles))
     assert [file.name for file in disk.iterdir()] == ["m.tif.tiles"]
     subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
