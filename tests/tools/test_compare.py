@@ -102,9 +102,7 @@ def test_the_table_has_a_row_for_each_method(finished):
     assert (output / "disputed.png").stat().st_size > 10_000
 
 
-def test_a_comparison_called_again_trains_nothing_and_gives_the_same_table(
-    finished, compare
-):
+def test_a_comparison_called_again_trains_nothing_and_gives_the_same_table(finished, compare):
     root, output, _ = finished
     before = {p: p.stat().st_mtime_ns for p in output.rglob("model_final.pth")}
     table = (output / "table.csv").read_text()
