@@ -1,7 +1,12 @@
 """A model small enough for a test, and samples for it."""
 
+from functools import partial
+from unittest.mock import patch
+
+import command_process  # noqa: F401  (what a fork server has imported)
 import pytest
 import torch
+import torch.multiprocessing
 from detectron2.config import get_cfg
 from detectron2.engine import default_argument_parser
 from review_files import images, source  # noqa: F401  (fixtures)
@@ -64,6 +69,9 @@ def make_sample(*, seed=0, size=(64, 64), num_tokens=7, native_size=None, is_tra
     return sample
 
 
-def run_in_two_processes(main, *args):
+def run_in_two_processes(main, *args, start_method="forkserver"):
+    """Call ``main(*args)`` in both processes of a run; "spawn" starts them as a user's run does."""
+    started = partial(torch.multiprocessing.start_processes, start_method=start_method)
     arguments = default_argument_parser().parse_args(["--num-gpus", "2", "--dist-url", "auto"])
-    run_in_processes(main, arguments, args=args)
+    with patch("torch.multiprocessing.start_processes", started):
+        run_in_processes(main, arguments, args=args)

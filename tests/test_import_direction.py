@@ -66,9 +66,9 @@ def imported_parts(path):
 
 
 def test_imports_go_one_way():
-    wrong = {}
-    for path in PACKAGE.rglob("*.py"):
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
         part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if found := set(imported_parts(path)) - ALLOWED[part] - {part}:
-            wrong[str(path.relative_to(PACKAGE))] = found
-    assert not wrong
+        if others := set(imported_parts(path)) - ALLOWED[part] - {part}:
+            wrong.append(f"{path.relative_to(PACKAGE)} imports {', '.join(sorted(others))}")
+    assert not wrong, "\n".join(wrong)

@@ -22,6 +22,7 @@ from ..data.plain_files import read_json
 # glibc gives freed memory back at once, and every step of a training on a CPU faults it in again: a
 # tenth of the quickstart's time.
 KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+PROGRAM = (sys.executable, "-W", "ignore", "-m", "cadformer_d2")
 ASKED = "asked.yaml"  # in a run's folder: the config it was asked for
 TRAIN_TIME = "train_seconds.json"
 _running: set[subprocess.Popen] = set()
@@ -43,7 +44,7 @@ def call(
         subprocess.CalledProcessError: the command failed.
     """
     # Warnings of libraries about each other would bury what matters.
-    whole = [sys.executable, "-W", "ignore", "-m", "cadformer_d2", *command]
+    whole = [*PROGRAM, *command]
     variables = {**KEEP_FREED_MEMORY, **(environment or {}), **os.environ}
     with nullcontext() if log is None else log.open("a") as file:
         if file is None:

@@ -1,13 +1,13 @@
 """The benchmark measures what it says; what it says can be compared."""
 
 import json
-import subprocess
-import sys
+import multiprocessing
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from command_process import CADFORMER, fork_server, run
 from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import build_model
 from refer_files import ReferFiles
@@ -21,8 +21,6 @@ from cadformer_d2.benchmark.workloads import evaluation_rate
 from cadformer_d2.data.catalog import register_datasets
 from cadformer_d2.model_cost import count_flops, count_flops_by_part, part_of, random_sample
 
-BENCHMARK = (sys.executable, "-W", "ignore", "-m", "cadformer_d2", "benchmark")
-ROOT = Path(__file__).parent.parent.parent
 CPU = torch.device("cpu")
 
 
@@ -75,7 +73,8 @@ def fill(num_bytes):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory needs /proc")
-def test_peak_memory_is_of_the_work_alone():
+def test_peak_memory_is_of_the_work_alone(monkeypatch):
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: fork_server)
     little, much = (peak_memory(fill, size, device=CPU) for size in (2**20, 2**28))
     assert 0.9 * 2**28 < much - little < 1.2 * 2**28
 
@@ -98,8 +97,8 @@ def test_the_command_measures_a_baseline_against_plain_operators(tmp_path):
     tiny += "INPUT.SIZE (64,64) MODEL.DECODER.HIDDEN_DIM 24 MODEL.TEXT_ENCODER.NUM_LAYERS 0"
     config = ("--config-file", "configs/baselines/fianet_rrsisd.yaml", "--repeats", "1")
     options = ("--reference", "--work", "inference,training", "--output", str(output))
-    command = [*BENCHMARK, *config, *options]
-    subprocess.run([*command, *tiny.split()], cwd=ROOT, check=True, capture_output=True)
+    ended = run(CADFORMER, "benchmark", *config, *options, *tiny.split())
+    assert ended.returncode == 0, ended.stderr
     result = json.loads(output.read_text())
     assert result["inference"]["seconds"]["median"] > 0
     assert result["training step"]["plain / ours"] > 0
@@ -108,17 +107,7 @@ def test_the_command_measures_a_baseline_against_plain_operators(tmp_path):
 
 @pytest.mark.parametrize("options", [("--reference",), ("--work", "memory")])
 def test_what_would_not_be_compiled_is_not_called_so(options):
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "cadformer_d2",
-        "benchmark",
-        "--compile",
-        *options,
-    ]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    result = run(CADFORMER, "benchmark", "--compile", *options)
     assert result.returncode == 2
     assert "--compile goes neither with --reference nor" in result.stderr
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_tiny_cfg
+from PIL import Image
 from pycocotools import mask as coco_mask
-from refer_files import HEIGHT, WIDTH, ReferFiles
+from refer_files import HEIGHT, WIDTH, ReferFiles, rle
 
 from cadformer_d2.data.asking import ask_every_sentence
+from cadformer_d2.data.loading import RefSegTrainingSet
 from cadformer_d2.data.mapper import RefSegMapper
 from cadformer_d2.data.picture_file import read_picture
 from cadformer_d2.data.refer import load_refer_records
@@ -58,6 +60,50 @@ def test_the_record_is_left_as_it_is(record):
 def test_training_draws_among_the_sentences(record):
     drawn = {mapper()(record, rng(seed))["expression"] for seed in range(20)}
     assert drawn == set(record["expressions"])
+
+
+def test_order_and_sentences_follow_from_seed_epoch_and_place(tmp_path):
+    files = ReferFiles(tmp_path)
+    for ref in files.refs:
+        texts = [f"the tank of {number} words" for number in range(5)]
+        ref["sentences"] = [
+            {"sent_id": 10 * ref["ref_id"] + number, "sent": text, "raw": text, "tokens": []}
+            for number, text in enumerate(texts)
+        ]
+        ref["sent_ids"] = [sentence["sent_id"] for sentence in ref["sentences"]]
+    files.write()
+    records = load_refer_records(files.annotations, files.images, split="train")
+    assert [record["ref_id"] for record in records] == [1, 4, 7]
+    training_set = RefSegTrainingSet(records=records, mapper=mapper(), seed=5)
+    drawn = set()
+    for draw in (*range(15), 100, *range(14, -1, -1)):  # as a resumed run asks, too
+        epoch, place = draw // 3, draw % 3
+        ref_id = (1, 4, 7)[rng([5, epoch]).permutation(3)[place]]
+        number = int(rng([5, epoch, place]).integers(5))
+        sample = training_set[draw]
+        assert (sample["ref_id"], sample["sent_id"]) == (ref_id, 10 * ref_id + number), draw
+        assert sample["expression"] == f"the tank of {number} words"
+        drawn.add(number)
+    assert drawn == set(range(5))
+
+
+@pytest.mark.parametrize("size", [(24, 31), (64, 64), (90, 133), (55, 45)])
+def test_masks_to_train_and_to_score_are_those_of_pillow_to_the_pixel(tmp_path, size):
+    files = ReferFiles(tmp_path, num_images=1)
+    native = (np.random.default_rng(0).random((HEIGHT, WIDTH)) > 0.5).astype(np.uint8)
+    for annotation in files.instances["annotations"]:
+        annotation["segmentation"] = [rle(native)]
+    files.write()
+    (record,) = load_refer_records(files.annotations, files.images, split="train")
+    wanted = np.asarray(Image.fromarray(native).resize(size[::-1], Image.Resampling.NEAREST))
+    sample = mapper(**{"INPUT.SIZE": size})(record, rng())
+    assert np.array_equal(sample["gt_mask"].numpy(), wanted == 1)
+    asked, _ = ask_every_sentence([record])
+    for resolution, truth in (("input", wanted), ("native", native)):
+        changes = {"INPUT.SIZE": size, "TEST.EVAL_RESOLUTION": resolution}
+        scored = mapper(is_train=False, **changes)(asked)
+        assert np.array_equal(coco_mask.decode(scored["gt_rle"]), truth)
+        assert (scored["height"], scored["width"]) == truth.shape
 
 
 @pytest.mark.parametrize(("resolution", "size"), [("input", (64, 64)), ("native", (40, 60))])

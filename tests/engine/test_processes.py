@@ -33,7 +33,7 @@ def count_threads_at_exit(folder):
 
 @pytest.mark.skipif(not THREADS.is_dir(), reason="threads are counted in Linux's /proc")
 def test_the_threads_of_a_process_group_end_before_python_does(tmp_path):
-    run_in_two_processes(count_threads_at_exit, str(tmp_path))
+    run_in_two_processes(count_threads_at_exit, str(tmp_path), start_method="spawn")
     for rank in range(2):
         before, at_exit = map(int, (tmp_path / f"rank{rank}").read_text().split())
         assert before > 0

@@ -1,7 +1,5 @@
 """Opening scenes: files of this machine, one raster each."""
 
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from command_process import run
 from PIL import Image
 from scene_files import write_scene
 
@@ -87,8 +86,9 @@ def test_no_file_makes_requests(tmp_path, server):
         paths.append(tmp_path / f"{number}.tif")
         paths[-1].write_text(text.format(url=url))
     # GDAL loads its drivers once a process: in one that has them already it is too late.
-    process = [sys.executable, "-W", "ignore", "-c", READ, *map(str, paths)]
-    result = subprocess.run(process, capture_output=True, text=True, check=True)
+    (tmp_path / "read.py").write_text(READ)
+    result = run(tmp_path / "read.py", *paths)
+    assert result.returncode == 0, result.stderr
     assert requests == []
     assert [line.split(" ")[0].rstrip(":") for line in result.stdout.splitlines()] == [
         str(path) for path in paths

@@ -26,9 +26,9 @@ TCMD_TEXT_LAYERS = 15_755_776
 def full_size_model():
     cfg = get_cfg()
     add_cadformer_config(cfg)
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.TEXT_ENCODER.WEIGHTS = ""
-    return build_model(cfg)
+    cfg.MODEL.DEVICE, cfg.MODEL.TEXT_ENCODER.WEIGHTS = "meta", ""
+    with torch.device("meta"):  # no values, which take seconds to draw
+        return build_model(cfg)
 
 
 def count(module):

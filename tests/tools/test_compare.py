@@ -1,15 +1,18 @@
 """The comparison command, as a user calls it."""
 
+import io
 import json
-import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from command_process import CADFORMER, run
 from refer_files import ReferFiles, square
 
-COMPARE = (sys.executable, "-W", "ignore", "-m", "cadformer_d2", "compare")
+from cadformer_d2.command_errors import run_command
+
 ROOT = Path(__file__).parent.parent.parent
 SMALL = (
     "MODEL.SWIN.EMBED_DIM 16 MODEL.SWIN.NUM_HEADS (1,2,4,8) MODEL.TEXT_ENCODER.HIDDEN_SIZE 32 "
@@ -19,21 +22,59 @@ SMALL = (
 METHODS = ("configs/rrsisd.yaml", "configs/baselines/fianet_rrsisd.yaml")
 
 
-def compare(root, output, *arguments, opts=()):
-    environment = {**os.environ, "DETECTRON2_DATASETS": str(root)}
-    command = [*COMPARE, *arguments]
-    common = ("--common", "configs/synthrs_comparison.yaml", "--output", str(output))
-    return subprocess.run(
-        [*command, *common, *SMALL, *opts],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def comparing():
+    """The command as a module, whose trainings and evaluations start from the fork server."""
+    with pytest.MonkeyPatch.context() as patch:
+        from cadformer_d2.commands import compare
+
+        def call(*command, log=None, environment=()):
+            status = run(CADFORMER, *command, log=log, environment=environment).returncode
+            if status:
+                raise subprocess.CalledProcessError(status, command)
+
+        patch.setattr(compare.runs, "call", call)
+        patch.chdir(ROOT)
+        yield compare
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def call(comparing):
+    """Run the command in this process."""
+
+    def call(root, *arguments):
+        said, errors = io.StringIO(), io.StringIO()
+        code = 0
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            redirect_stdout(said),
+            redirect_stderr(errors),
+        ):
+            patch.setenv("DETECTRON2_DATASETS", str(root))
+            patch.setattr(sys, "argv", ["cadformer compare", *arguments])
+            try:
+                run_command(comparing.main)
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 1
+                print("" if isinstance(end.code, int) else end.code, file=sys.stderr)
+        return subprocess.CompletedProcess(arguments, code, said.getvalue(), errors.getvalue())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def compare(call):
+    """Compare configs, at a test's size."""
+
+    def compare(root, output, *arguments, opts=()):
+        common = ("--common", "configs/synthrs_comparison.yaml", "--output", str(output))
+        return call(root, *arguments, *common, *SMALL, *opts)
+
+    return compare
+
+
+@pytest.fixture(scope="module")
+def finished(compare, tmp_path_factory):
     """The folder of a comparison of two methods over two seeds, and what it printed."""
     root = tmp_path_factory.mktemp("data")
     files = ReferFiles(root)
@@ -60,7 +101,7 @@ def test_the_table_has_a_row_for_each_method(finished):
     assert (output / "disputed.png").stat().st_size > 10_000
 
 
-def test_a_comparison_called_again_trains_nothing_and_gives_the_same_table(finished):
+def test_a_comparison_called_again_trains_nothing_and_gives_the_same_table(finished, compare):
     root, output, _ = finished
     before = {p: p.stat().st_mtime_ns for p in output.rglob("model_final.pth")}
     table = (output / "table.csv").read_text()
@@ -71,7 +112,7 @@ def test_a_comparison_called_again_trains_nothing_and_gives_the_same_table(finis
     assert (output / "table.csv").read_text() == table
 
 
-def test_other_settings_do_not_reuse_the_finished_runs(finished):
+def test_other_settings_do_not_reuse_the_finished_runs(finished, compare):
     root, output, _ = finished
     result = compare(
         root, output, "--config-files", *METHODS, "--seeds", "1", opts=("SOLVER.BASE_LR", "0.1")
@@ -80,7 +121,7 @@ def test_other_settings_do_not_reuse_the_finished_runs(finished):
     assert "holds a run with other settings" in result.stderr
 
 
-def test_a_failing_run_is_reported_and_the_others_go_on(finished, tmp_path):
+def test_a_failing_run_is_reported_and_the_others_go_on(finished, compare, tmp_path):
     root, _, _ = finished
     broken = tmp_path / "broken.yaml"
     base = ROOT / "configs" / "rrsisd.yaml"
@@ -92,26 +133,16 @@ def test_a_failing_run_is_reported_and_the_others_go_on(finished, tmp_path):
     assert "known names: " in (tmp_path / "out" / "broken" / "seed1" / "output.txt").read_text()
 
 
-def compare_checkpoints(root, output, names, *arguments):
-    """Compare the first seeds of a finished comparison below ``root``."""
-    given = [f"{name}={root / 'out' / name / 'seed1' / 'model_final.pth'}" for name in names]
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "cadformer_d2",
-        "compare",
-        "--checkpoints",
-        *given,
-    ]
-    return subprocess.run(
-        [*command, "--output", str(output), *arguments],
-        cwd=ROOT,
-        env={**os.environ, "DETECTRON2_DATASETS": str(root)},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def compare_checkpoints(call, finished):
+    """Compare the first seeds of the finished comparison."""
+    root, finished_output, _ = finished
+
+    def compare_checkpoints(output, names, *arguments):
+        given = [f"{name}={finished_output / name / 'seed1' / 'model_final.pth'}" for name in names]
+        return call(root, "--checkpoints", *given, "--output", str(output), *arguments)
+
+    return compare_checkpoints
 
 
 @pytest.mark.parametrize(
@@ -122,43 +153,31 @@ def compare_checkpoints(root, output, names, *arguments):
     ],
 )
 def test_a_dataset_that_is_not_there_is_said_before_anything_runs(
-    finished, tmp_path, arguments, message
+    compare_checkpoints, tmp_path, arguments, message
 ):
-    root, _, _ = finished
-    result = compare_checkpoints(root, tmp_path / "out", ("rrsisd",), *arguments)
+    result = compare_checkpoints(tmp_path / "out", ("rrsisd",), *arguments)
     assert result.returncode == 1 and message in result.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_trained_checkpoints_can_be_compared(finished, tmp_path):
-    root, _, _ = finished
-    result = compare_checkpoints(root, tmp_path, ("rrsisd", "fianet_rrsisd"))
+def test_trained_checkpoints_can_be_compared(compare_checkpoints, tmp_path):
+    result = compare_checkpoints(tmp_path, ("rrsisd", "fianet_rrsisd"))
     assert result.returncode == 0, result.stderr[-3000:]
     assert "| fianet_rrsisd " in result.stdout
 
 
-def test_another_input_size_reaches_given_checkpoints(finished, tmp_path):
-    root, _, _ = finished
-    result = compare_checkpoints(root, tmp_path, ("rrsisd",), "INPUT.SIZE", "(96,96)")
+def test_another_input_size_reaches_given_checkpoints(compare_checkpoints, tmp_path):
+    result = compare_checkpoints(tmp_path, ("rrsisd",), "INPUT.SIZE", "(96,96)")
     assert result.returncode == 0, result.stderr[-3000:]
     predictions = json.loads((tmp_path / "rrsisd/model0/predictions_synthrs_test.json").read_text())
     assert predictions["samples"][0]["prediction"]["size"] == [96, 96]
 
 
 @pytest.mark.parametrize("option", [("--seeds", "2"), ("--common", "configs/quickstart.yaml")])
-def test_options_for_training_are_refused_beside_checkpoints(finished, tmp_path, option):
-    root, _, _ = finished
-    result = compare_checkpoints(root, tmp_path / "out", ("rrsisd",), *option)
+def test_options_for_training_are_refused_beside_checkpoints(option):
+    result = run(CADFORMER, "compare", "--checkpoints", "rrsisd=model.pth", *option)
     assert result.returncode == 2
     assert "--common and --seeds are for training" in result.stderr
-
-
-@pytest.fixture
-def comparing(monkeypatch):
-    """The command as a module."""
-    from cadformer_d2.commands import compare
-
-    return compare
 
 
 def planned(comparing, monkeypatch, output, *opts):

@@ -3,11 +3,10 @@
 import ast
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -28,6 +27,31 @@ def runs(monkeypatch):
     monkeypatch.setattr(runs, "call", evaluate)
     monkeypatch.setattr(runs, "evaluated", [], raising=False)
     return runs
+
+
+SCRIPT = """
+import os, sys
+print(sys.argv[1:], os.environ["GIVEN"], os.environ["BOTH"], os.getcwd())
+sys.exit("no room") if "fail" in sys.argv else None
+"""
+
+
+def test_a_command_is_called_with_its_log_and_environment(monkeypatch, tmp_path, capfd):
+    from cadformer_d2.commands import runs
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOTH", "the caller's")
+    (tmp_path / "a script.py").write_text(SCRIPT)
+    monkeypatch.setattr(runs, "PROGRAM", (sys.executable, str(tmp_path / "a script.py")))
+    log = tmp_path / "log.txt"
+    options = {"environment": {"GIVEN": "given", "BOTH": "given"}}
+    said = f"['a b', '{{}}'] given the caller's {tmp_path}\n"
+    runs.call("a b", "c", log=log, **options)
+    with pytest.raises(subprocess.CalledProcessError):
+        runs.call("a b", "fail", log=log, **options)
+    assert log.read_text() == said.format("c") + said.format("fail") + "no room\n"
+    runs.call("a b", "c", **options)
+    assert capfd.readouterr().out == "\n$ cadformer 'a b' c\n" + said.format("c")
 
 
 @pytest.fixture

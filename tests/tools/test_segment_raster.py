@@ -1,6 +1,7 @@
 """The raster command, as a user calls it, with a small untrained network."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import rasterio
 import shapely
 import torch
+from command_process import start
 from conftest import make_tiny_cfg
 from detectron2.modeling import build_model
 from rasterio.transform import Affine
@@ -206,22 +208,17 @@ def test_metres_on_the_ground_choose_the_size_of_tiles(segment_raster):
 
 def start_and_kill(folder, signal_number, arguments, *, after):
     """Start a run, send it a signal once some tiles are there; how many were done at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", *command_line(*arguments)],
-        cwd=folder,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A suite in the background of a shell ignores Ctrl-C, and so would what it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    errors = folder / f"{arguments[1]}.errors"
+    script, *line = command_line(*arguments)
+    process = start(script, *line, folder=folder, output=os.devnull, errors=errors)
     tiles = folder / f"{arguments[1]}.tiles" / "tiles.bin"
     record = 1 + 4 + 64 * 64
     while not tiles.exists() or tiles.stat().st_size < after * record:
-        assert process.poll() is None, "it ended before it could be stopped"
+        assert process.exitcode is None, "it ended before it could be stopped"
         time.sleep(0.002)
-    process.send_signal(signal_number)
-    _, said = process.communicate()
-    return tiles.stat().st_size // record, said
+    os.kill(process.pid, signal_number)
+    process.join()
+    return tiles.stat().st_size // record, errors.read_text()
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
@@ -273,7 +270,7 @@ def test_a_full_disk_is_one_message_and_nothing_under_a_final_name(
 ):
     disk = small_disk(kilobytes)
     outputs = ("--mask", str(disk / "m.tif"), "--vector", str(disk / "v.gpkg"))
-    tiles = ("--tile", "20", "--overlap", "10")
+    tiles = ("--tile", "20", "--overlap", "10", "--batch-size", "16")
     assert "could not be written" in failure(segment_raster(*outputs, *tiles))
     assert [file.name for file in disk.iterdir()] == ["m.tif.tiles"]
     subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
