@@ -1,8 +1,9 @@
 """Commands in processes of their own, without the seconds that importing the libraries takes.
 
 A server has imported the libraries, and nothing of this project. For each command it forks a
-process that becomes ``python -W ignore <script> <arguments>``, or the program,, with an environment, a folder,
-output and an exit status of its own; what the command imports of the project is imported anew.
+process that becomes ``python -W ignore <script> <arguments>``, or the program ``cadformer``, with
+an environment, a folder, output and an exit status of its own; what the command imports of the
+project is imported anew.
 """
 
 import atexit
