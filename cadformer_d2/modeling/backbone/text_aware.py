@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
@@ -29,8 +31,9 @@ class TextAwareBackbone(Backbone):
     V_i = stage_i(X_{i-1}); alignment gives F_i, an update of V_i and L_{i+1};
     X_i = down_i(V_i + update). The pyramid is LayerNorm_i(F_i).
 
-    A subclass has the network: ``embed``, ``run_stage`` and ``leave_stage`` are its parts, and
-    ``network_modules`` and ``fit_weights`` say what they are made of. X is in a layout of its own.
+    A subclass has the network: ``embed``, ``run_stage`` and ``leave_stage`` run its parts, and
+    ``network_modules`` names them; X is in a layout of its own. Where others publish weights for
+    it, ``fit_weights`` knows their names. docs/extending.md walks through a small one.
     """
 
     # Whether StageInput.entry is there: X_{i-1} has V_i's shape.
@@ -143,6 +146,8 @@ class TextAwareBackbone(Backbone):
         pyramid = {}
         for i, (alignment, norm) in enumerate(zip(self.alignments, self.norms, strict=True)):
             stage = self.run_stage(i, x, text)  # with V_i (B, N_i, C_i)
+            if i == 0 and self.position is not None:
+                stage = self.add_position(stage, self.position)
             aligned = alignment(stage)
             text = aligned.text
             fused = norm(aligned.fused).transpose(1, 2)
@@ -150,6 +155,10 @@ class TextAwareBackbone(Backbone):
             if i + 1 < len(self.alignments):
                 x = self.leave_stage(i, stage.visual + aligned.visual_update, stage.map_size)
         return pyramid, text
+
+    def add_position(self, stage: StageInput, position: nn.Module) -> StageInput:
+        """The absolute position signal is added to V_1."""
+        return replace(stage, visual=stage.visual + position(*stage.map_size))
 
     @abstractmethod
     def embed(self, image: Tensor) -> Tensor:
@@ -167,11 +176,10 @@ class TextAwareBackbone(Backbone):
     def network_modules(self, num_stages: int) -> list[nn.Module]:
         """The network's own modules up to the end of a stage; the alignments are none."""
 
-    @abstractmethod
     def recomputed_modules(self) -> list[nn.Module]:
         """The network's blocks, whose activations MODEL.CHECKPOINT_ACTIVATIONS can do without."""
+        return self.network_modules(len(self.shapes))
 
-    @abstractmethod
     def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None:
         """Weights that others published for the network, under the names they have here.
 
@@ -181,6 +189,7 @@ class TextAwareBackbone(Backbone):
         Raises:
             ValueError: they are of a network like this one but of other sizes.
         """
+        return None
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         return {f"stage{i + 1}": shape for i, shape in enumerate(self.shapes)}
@@ -210,3 +219,18 @@ class TextAwareBackbone(Backbone):
             for module in part.modules()
             if isinstance(module, _BatchNorm)
         ]
+
+
+def divisible(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """(height, width) rounded up to multiples of a stride."""
+    height, width = (-(-side // stride) * stride for side in size)
+    return height, width
+
+
+def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
+    """(B, 3, H, W) with zeros on the right and at the bottom, up to multiples of a stride.
+
+    So that the maps of all stages lie over the image cell by cell, however a network rounds.
+    """
+    height, width = divisible((image.shape[-2], image.shape[-1]), stride)
+    return F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2]))

@@ -96,6 +96,10 @@ class TextAwareSwin(TextAwareBackbone):
         positions = patches.flatten(2).transpose(1, 2) + self.position(height, width)
         return positions.transpose(1, 2).unflatten(2, (height, width))
 
+    def add_position(self, stage: StageInput, position: nn.Module) -> StageInput:
+        """X_0 has it already."""
+        return stage
+
     def run_stage(self, stage: int, x: Tensor, text: TextFeatures) -> StageInput:
         height, width = x.shape[-2:]
         entry = x.flatten(2).transpose(1, 2)  # (B, N_i, C_i)

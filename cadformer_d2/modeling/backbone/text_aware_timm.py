@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
@@ -13,14 +12,8 @@ from torch import Tensor, nn
 
 from ...structures import StageInput, TextFeatures
 from .efficientnet_lite import is_efficientnet_lite_release, rename_efficientnet_lite
-from .text_aware import TextAwareBackbone
-from .timm_network import (
-    TimmNetwork,
-    as_published,
-    build_timm_network,
-    divisible,
-    pretrained_record,
-)
+from .text_aware import TextAwareBackbone, pad_to_multiple
+from .timm_network import TimmNetwork, as_published, build_timm_network, pretrained_record
 from .weights import FittedWeights, hub_record, shortened
 
 COUNTER = ".num_batches_tracked"  # of batch norms; older files have none, and nothing here reads it
@@ -31,8 +24,7 @@ class TextAwareTimm(TextAwareBackbone):
     """A network of timm whose levels exchange with the text before the next begins.
 
     V_i = level_i(X_{i-1}); X_i = V_i + update, from which the network goes on. Its downsampling is
-    the beginning of the next level. X is in the network's own layout. The position signal, where
-    there is one, is added to V_1.
+    the beginning of the next level. X is in the network's own layout.
     """
 
     parts: ClassVar[Mapping[str, str]] = {
@@ -78,24 +70,20 @@ class TextAwareTimm(TextAwareBackbone):
         Raises:
             ValueError: the network is built for another size.
         """
-        size = (image.shape[-2], image.shape[-1])
-        height, width = divisible(size, self.shapes[-1].stride)
-        if self.network.fixed_size not in (None, (height, width)):
+        padded = pad_to_multiple(image, self.shapes[-1].stride)
+        if self.network.fixed_size not in (None, tuple(padded.shape[-2:])):
             raise ValueError(
-                f"an image of {size} pixels, but {self.network.name} was built for "
+                f"an image of {tuple(image.shape[-2:])}, but {self.network.name} was built for "
                 f"{self.network.fixed_size} and takes no other; set INPUT.SIZE to it"
             )
-        return F.pad(image, (0, width - size[1], 0, height - size[0]))
+        return padded
 
     def run_stage(self, stage: int, x: Tensor, text: TextFeatures) -> StageInput:
         x = self.stages[stage](x)
         # Contiguous, so that a linear map is one product for all samples and positions.
         map_ = x if self.network.is_channels_last else x.permute(0, 2, 3, 1).contiguous()
         height, width = map_.shape[1:3]
-        visual = map_.flatten(1, 2)
-        if stage == 0 and self.position is not None:
-            visual = visual + self.position(height, width)
-        return StageInput(visual, text, (height, width))
+        return StageInput(map_.flatten(1, 2), text, (height, width))
 
     def leave_stage(self, stage: int, visual: Tensor, map_size: tuple[int, int]) -> Tensor:
         map_ = visual.unflatten(1, map_size)

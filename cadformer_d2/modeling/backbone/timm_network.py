@@ -16,6 +16,8 @@ import torch
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from .text_aware import divisible
+
 KEY = "MODEL.TIMM.NAME"
 RUNS_HERE = (
     "convnext_tiny, resnet50, tf_efficientnet_lite2, mobilenetv3_large_100, regnety_016, "
@@ -77,12 +79,6 @@ def build_timm_network(
         fixed_size=fixed_size,
         published=_published_names(network),
     )
-
-
-def divisible(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    """(height, width) rounded up to multiples of a stride."""
-    height, width = (-(-side // stride) * stride for side in size)
-    return height, width
 
 
 def pretrained_record(name: str) -> Mapping[str, Any]:
