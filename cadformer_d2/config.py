@@ -20,7 +20,7 @@ def start_at_random(cfg: CfgNode) -> None:
     """Leave out pre-trained weights, in place: for measuring what the network costs."""
     text = cfg.MODEL.TEXT_ENCODER
     text.CONFIG = text.CONFIG or text.WEIGHTS
-    cfg.MODEL.WEIGHTS = text.WEIGHTS = ""
+    cfg.MODEL.WEIGHTS = text.WEIGHTS = cfg.MODEL.BACKBONE.WEIGHTS = ""
 
 
 def _add_data_keys(cfg: CfgNode) -> None:

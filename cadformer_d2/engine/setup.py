@@ -37,7 +37,10 @@ logger = logging.getLogger(__name__)
 # file, since a network evaluated at other sizes than its own is another network.
 CHECKPOINT_SECTIONS = ("MODEL", "INPUT")
 # What these name, the checkpoint carries itself.
-CARRIED_KEYS = ("INPUT.TOKENIZER", "MODEL.TEXT_ENCODER.WEIGHTS", "MODEL.TEXT_ENCODER.CONFIG")
+CARRIED_KEYS = (
+    *("INPUT.TOKENIZER", "MODEL.TEXT_ENCODER.WEIGHTS", "MODEL.TEXT_ENCODER.CONFIG"),
+    *("MODEL.BACKBONE.WEIGHTS", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"),
+)
 # Where the weights lie and what they run on stays the caller's.
 CALLERS_KEYS = ("MODEL.WEIGHTS", "MODEL.DEVICE")
 
