@@ -14,6 +14,13 @@ def add_cadformer_config(cfg: CfgNode) -> None:
     _add_model_keys(cfg)
     _add_solver_keys(cfg)
     _add_test_keys(cfg)
+    _retire_keys(cfg)
+
+
+def _retire_keys(cfg: CfgNode) -> None:
+    """Let configs and checkpoints of before load: these keys are passed over, with a warning."""
+    # Whether words are told apart follows from MODEL.ALIGNMENT.NAME.
+    cfg.register_deprecated_key("INPUT.TOKEN_ROLES")
 
 
 def start_at_random(cfg: CfgNode) -> None:
@@ -46,9 +53,8 @@ def _add_data_keys(cfg: CfgNode) -> None:
     # tokenizer.json, a vocab.txt of BERT's, a checkpoint of this project, or "synthrs" (the
     # small vocabulary shipped with the generator).
     cfg.INPUT.TOKENIZER = ""
-    # Whether words are told apart as naming the object or its place; FIANet's alignment reads it.
-    cfg.INPUT.TOKEN_ROLES = False
-    # Names for objects that it knows beside those of the project's datasets; for your own classes.
+    # Words are told apart as naming the object or its place; FIANet's alignment reads it. Names for
+    # objects that are known beside those of the project's datasets, for your own classes:
     cfg.INPUT.OBJECT_NAMES = ()
     # Whether [CLS] and [SEP] count as words of both roles. Off: FIANet as published, whose branch
     # for the object is exactly zero where a single token names it.

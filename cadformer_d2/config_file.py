@@ -108,6 +108,8 @@ def merge_pairs(cfg: CfgNode, pairs: Sequence[Any]) -> None:
     if len(pairs) % 2:
         raise ValueError(f"{pairs[-1]} has no value; expected KEY VALUE pairs")
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+        if cfg.key_is_deprecated(key):  # which warns of it
+            continue
         section, name = _place(cfg, key)
         if isinstance(section[name], CfgNode):
             if isinstance(value, Mapping):  # an empty one changes nothing

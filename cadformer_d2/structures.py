@@ -65,7 +65,7 @@ class ModelInput(TypedDict):
     image: Tensor  # (3, H, W) float32 in [0, 255], channel order of INPUT.FORMAT
     input_ids: Tensor  # (T,) int64, tokens with the special ones, not padded
     attention_mask: Tensor  # (T,) int64, all ones: padding is made per batch
-    is_object: NotRequired[Tensor]  # (T,) bool, True on words for the object; INPUT.TOKEN_ROLES
+    is_object: NotRequired[Tensor]  # (T,) bool, True on words for the object
     is_position: NotRequired[Tensor]  # (T,) bool, True on words for the place
     expression: str
     height: int  # resolution at which the prediction is scored and returned, pixels
@@ -92,7 +92,7 @@ class TextFeatures:
     # (B, T) bool: True on a real token, special ones ([CLS]) included; False on padding.
     is_token: Tensor
     # The same sentence read with the words for the object alone, and with those for the place
-    # alone, where INPUT.TOKEN_ROLES asks for it (FIANet). A sentence may have no such word.
+    # alone, where the alignment reads them (FIANet). A sentence may have no such word.
     object_words: TextFeatures | None = None
     position_words: TextFeatures | None = None
 

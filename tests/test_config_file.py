@@ -115,3 +115,10 @@ PAIRS = {
 def test_key_value_pairs_that_cannot_be_are_one_line(pairs):
     with pytest.raises(ValueError, match=PAIRS[pairs]):
         load_config("", pairs.split())
+
+
+def test_a_key_of_before_is_passed_over_in_files_pairs_and_checkpoints(tmp_path, caplog):
+    (tmp_path / "old.yaml").write_text("INPUT:\n  TOKEN_ROLES: True\n  MAX_TOKENS: 9\n")
+    cfg = load_config(str(tmp_path / "old.yaml"), ["INPUT.TOKEN_ROLES", "False"])
+    assert cfg.INPUT.MAX_TOKENS == 9 and "TOKEN_ROLES" not in cfg.INPUT
+    assert "Deprecated config key (ignoring): INPUT.TOKEN_ROLES" in caplog.text

@@ -74,7 +74,7 @@ def test_a_mask_built_in_inference_serves_training():
 @pytest.mark.parametrize("alignment", ["SMGAM", "FIAM"])
 def test_a_sentence_asked_of_many_images_is_encoded_once(alignment, monkeypatch):
     cfg = make_tiny_cfg()
-    cfg.MODEL.ALIGNMENT.NAME, cfg.INPUT.TOKEN_ROLES = alignment, alignment == "FIAM"
+    cfg.MODEL.ALIGNMENT.NAME = alignment
     model = build_model(cfg).eval()
     first, second = make_sample(seed=0), make_sample(seed=1)
     words = {key: first[key] for key in model.text_encoder.reads}

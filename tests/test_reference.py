@@ -32,7 +32,6 @@ def build(role, name):
     cfg.MODEL.ALIGNMENT.NUM_HEADS = (1, 2, 1, 2)
     cfg.MODEL.SWIN.DROP_PATH_RATE = cfg.MODEL.DECODER.DROPOUT = cfg.MODEL.TEXT_ENCODER.DROPOUT = 0.0
     cfg.MODEL[role].NAME = name
-    cfg.INPUT.TOKEN_ROLES = role == "ALIGNMENT" and ALIGNMENT_REGISTRY.get(name).reads_roles
     model = build_model(cfg)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):  # some are part of a component

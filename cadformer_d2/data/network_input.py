@@ -47,7 +47,7 @@ class NetworkInput:
         return {
             "size": cfg.INPUT.SIZE,
             "tokenizer": tokenizer,
-            "role_parser": parser if cfg.INPUT.TOKEN_ROLES else None,
+            "role_parser": parser,
         }
 
     def image(self, pixels: np.ndarray) -> Tensor:

@@ -7,6 +7,7 @@ result to the word pieces; so a sentence typed by a user needs no download eithe
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 
@@ -34,19 +35,29 @@ Span = tuple[int, int]  # characters: first, one past the last
 
 def object_spans(expression: str, names: Iterable[str]) -> list[Span]:
     """Where names of categories stand, as whole words, the longest first; a plural s may follow."""
-    ordered = sorted(names, key=len, reverse=True)
-    pattern = rf"\b(?:{'|'.join(map(re.escape, ordered))})(?:e?s)?\b"
-    return [match.span() for match in re.finditer(pattern, expression, re.IGNORECASE)]
+    return [match.span() for match in _object_pattern(tuple(names)).finditer(expression)]
 
 
 def position_spans(expression: str, names: Iterable[str]) -> list[Span]:
     """Prepositional phrases that end in a word for a place or in another object's name."""
+    return [match.span() for match in _position_pattern(tuple(names)).finditer(expression)]
+
+
+@functools.cache  # of a few sets of names
+def _object_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    ordered = sorted(names, key=len, reverse=True)
+    pattern = rf"\b(?:{'|'.join(map(re.escape, ordered))})(?:e?s)?\b"
+    return re.compile(pattern, re.IGNORECASE)
+
+
+@functools.cache
+def _position_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
     ends = "|".join([PLACES, *(re.escape(name) + "(?:e?s)?" for name in names)])
     pattern = (
         rf"\b(?:{PREPOSITIONS})\s+(?:(?:{DETERMINERS})\s+)?"
         rf"(?:[\w-]+\s+){{0,{MOST_MODIFIERS}}}?(?:{ends})\b(?:\s+(?:{PLACES})\b)*"
     )
-    return [match.span() for match in re.finditer(pattern, expression, re.IGNORECASE)]
+    return re.compile(pattern, re.IGNORECASE)
 
 
 class SentenceRoleParser:

@@ -33,8 +33,8 @@ def mapper(*, is_train=True, **changes):
 
 def test_names_of_ones_own_objects_are_told_from_places(record):
     record["expressions"] = ["the windsock on the left"] * len(record["expressions"])
-    own = mapper(**{"INPUT.TOKEN_ROLES": True, "INPUT.OBJECT_NAMES": ("windsock",)})
-    for mapped, is_known in ((mapper(**{"INPUT.TOKEN_ROLES": True}), False), (own, True)):
+    own = mapper(**{"INPUT.OBJECT_NAMES": ("windsock",)})
+    for mapped, is_known in ((mapper(), False), (own, True)):
         assert mapped(record, rng())["is_object"].any() == is_known
 
 

@@ -31,7 +31,6 @@ def tiny_cfg(**names):
     cfg.MODEL.DECODER.NUM_KERNELS, cfg.MODEL.NECK.NUM_BLOCKS = 2, 2
     for role, name in names.items():
         cfg.MODEL[role].NAME = name
-    cfg.INPUT.TOKEN_ROLES = names.get("ALIGNMENT") == "FIAM"
     return cfg
 
 

@@ -137,7 +137,7 @@ def test_the_adaptive_rotated_convolution_is_its_equation(num_kernels):
 @pytest.mark.parametrize("num_layers", [0, 2])
 def test_a_text_encoder_is_its_equation(name, num_layers):
     cfg = tiny_cfg(TEXT_ENCODER=name)
-    cfg.INPUT.TOKEN_ROLES, cfg.MODEL.TEXT_ENCODER.NUM_LAYERS = True, num_layers
+    cfg.MODEL.ALIGNMENT.NAME, cfg.MODEL.TEXT_ENCODER.NUM_LAYERS = "FIAM", num_layers
     cfg.MODEL.TEXT_ENCODER.CONFIG = BERT_OF_TINY_CFG
     module, w = randomized(TEXT_ENCODER_REGISTRY.get(name)(cfg))
     assert module.reads == ("input_ids", "attention_mask", "is_object", "is_position")

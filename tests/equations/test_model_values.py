@@ -49,7 +49,7 @@ def make_batch():
 
 
 def padded_fields(batch, cfg, length=None):
-    roles = ("is_object", "is_position") if cfg.INPUT.TOKEN_ROLES else ()
+    roles = ("is_object", "is_position") if cfg.MODEL.ALIGNMENT.NAME == "FIAM" else ()
     fields = [
         pad_sequence([sample[name] for sample in batch], batch_first=True)
         for name in ("input_ids", "attention_mask", *roles)

@@ -64,7 +64,7 @@ def test_parameters_are_those_of_the_equations(method):
     cfg = get_cfg()
     add_cadformer_config(cfg)
     cfg.MODEL.DEVICE, cfg.MODEL.TEXT_ENCODER.WEIGHTS = "meta", ""
-    cfg.MODEL.ALIGNMENT.NAME, cfg.INPUT.TOKEN_ROLES = alignment, alignment == "FIAM"
+    cfg.MODEL.ALIGNMENT.NAME = alignment
     cfg.MODEL.ALIGNMENT.DECODER_FEATURE = "gated" if method.startswith("gated") else "fused"
     cfg.MODEL.NECK.NAME = neck
     cfg.MODEL.DECODER.NAME, cfg.MODEL.DECODER.HIDDEN_DIM = decoder, width

@@ -270,7 +270,7 @@ def whole_model_cfg(name):
     text = cfg.MODEL.TEXT_ENCODER
     text.NAME, text.CONFIG = "HuggingFaceTextEncoder", architecture_json(CONFIGS[name]())
     text.NUM_LAYERS = 2
-    cfg.MODEL.ALIGNMENT.NAME, cfg.INPUT.TOKEN_ROLES = "FIAM", True
+    cfg.MODEL.ALIGNMENT.NAME = "FIAM"
     return cfg
 
 

@@ -1,6 +1,6 @@
 """How a backbone stage and the sentence inform each other."""
 
-from .build import Alignment, AlignmentSpec, build_alignment
+from .build import Alignment, AlignmentSpec, alignment_reads_roles, build_alignment
 from .fiam import FIAM
 from .iim import IIM
 from .pwam import PWAM
@@ -15,5 +15,6 @@ __all__ = [
     "SMGAMAsReleased",
     "Alignment",
     "AlignmentSpec",
+    "alignment_reads_roles",
     "build_alignment",
 ]

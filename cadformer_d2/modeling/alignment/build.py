@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from detectron2.config import CfgNode
 from detectron2.utils.registry import Registry
@@ -35,8 +35,8 @@ class AlignmentSpec:
 class Alignment(nn.Module, ABC):
     """What the alignments have in common: how they are called."""
 
-    # Whether TextFeatures.object_words and position_words are used (FIANet). Only then are words
-    # told apart, and the expression is encoded three times instead of once.
+    # Whether TextFeatures.object_words and position_words are used (FIANet). Only then is the
+    # expression encoded with them alone as well, three times in all.
     reads_roles: ClassVar[bool] = False
 
     @abstractmethod
@@ -44,18 +44,16 @@ class Alignment(nn.Module, ABC):
         """F_i for the decoder, the update of V_i, and L_{i+1}."""
 
 
-def build_alignment(cfg: CfgNode, spec: AlignmentSpec) -> nn.Module:
-    """The alignment named by MODEL.ALIGNMENT.NAME for one stage.
+def alignment_reads_roles(cfg: CfgNode) -> bool:
+    """Whether the configured alignment uses the words for the object and for the place alone."""
+    return _configured_class(cfg).reads_roles
 
-    Raises:
-        ValueError: an unknown name, or INPUT.TOKEN_ROLES is not what the alignment needs.
-    """
+
+def build_alignment(cfg: CfgNode, spec: AlignmentSpec) -> nn.Module:
+    """The alignment named by MODEL.ALIGNMENT.NAME for one stage."""
+    return _configured_class(cfg)(cfg, spec)
+
+
+def _configured_class(cfg: CfgNode) -> Any:
     name = cfg.MODEL.ALIGNMENT.NAME
-    alignment = component_class(ALIGNMENT_REGISTRY, name, key="MODEL.ALIGNMENT.NAME")
-    if alignment.reads_roles != cfg.INPUT.TOKEN_ROLES:
-        need = "needs" if alignment.reads_roles else "does not read"
-        raise ValueError(
-            f"MODEL.ALIGNMENT.NAME {name} {need} the roles of words, and INPUT.TOKEN_ROLES is "
-            f"{cfg.INPUT.TOKEN_ROLES}; set it to {alignment.reads_roles}"
-        )
-    return alignment(cfg, spec)
+    return component_class(ALIGNMENT_REGISTRY, name, key="MODEL.ALIGNMENT.NAME")

@@ -9,6 +9,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor
 from transformers import BertConfig
 
+from ..alignment import alignment_reads_roles
 from .architecture import read_architecture
 from .build import TEXT_ENCODER_REGISTRY
 from .hugging_face import HuggingFaceTextEncoder
@@ -77,7 +78,7 @@ class BertTextEncoder(HuggingFaceTextEncoder):
             "dropout": text.DROPOUT,
             "weights": text.WEIGHTS,
             "frozen": text.FROZEN,
-            "reads_roles": cfg.INPUT.TOKEN_ROLES,
+            "reads_roles": alignment_reads_roles(cfg),
             "max_tokens": cfg.INPUT.MAX_TOKENS,
         }
 

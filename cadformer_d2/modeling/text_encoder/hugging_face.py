@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ...structures import TextFeatures
+from ..alignment import alignment_reads_roles
 from .architecture import (
     architecture_json,
     build_network,
@@ -83,7 +84,7 @@ class HuggingFaceTextEncoder(nn.Module):
             "num_layers": cfg.MODEL.TEXT_ENCODER.NUM_LAYERS,
             "weights": cfg.MODEL.TEXT_ENCODER.WEIGHTS,
             "frozen": cfg.MODEL.TEXT_ENCODER.FROZEN,
-            "reads_roles": cfg.INPUT.TOKEN_ROLES,
+            "reads_roles": alignment_reads_roles(cfg),
             "max_tokens": cfg.INPUT.MAX_TOKENS,
         }
 
