@@ -39,7 +39,8 @@ def _add_data_keys(cfg: CfgNode) -> None:
 
     # Channel order of the pixels the network sees; MODEL.PIXEL_MEAN and PIXEL_STD follow it.
     cfg.INPUT.FORMAT = "RGB"
-    # (height, width) in pixels to which every image is resized; aspect ratio is not kept.
+    # (height, width) in pixels to which every image is resized; aspect ratio is not kept. (): what
+    # the backbone's weights were trained with, where they have a record (timm's).
     cfg.INPUT.SIZE = (480, 480)
     # Longest expression in tokens, special ones ([CLS], [SEP]) included; the rest is cut. The
     # authors' released code cuts at 20, which loses words in 65 % of RSVG-HR's sentences.

@@ -16,10 +16,15 @@ Names = list[str]
 Stages = tuple[Count, Count, Count, Count]
 
 
-def _three_or_none(values: tuple[float, ...]) -> tuple[float, ...]:
-    if len(values) not in (0, 3):
-        raise ValueError("expected one number per channel, or [] for those of the weights' record")
-    return values
+def _all_or_none(number: int) -> AfterValidator:
+    """Accepts that many values, or none of them: then the weights' record has them."""
+
+    def check(values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(values) not in (0, number):
+            raise ValueError(f"expected {number} numbers, or none: those of the weights' record")
+        return values
+
+    return AfterValidator(check)
 
 
 class Section(BaseModel):
@@ -30,7 +35,7 @@ class Section(BaseModel):
 
 class Input(Section):
     FORMAT: Literal["RGB", "BGR"]
-    SIZE: tuple[Count, Count]
+    SIZE: Annotated[tuple[Count, ...], _all_or_none(2)]
     MAX_TOKENS: Annotated[int, Field(ge=3)]  # [CLS], a word, [SEP]
     OBJECT_NAMES: Names
     ORIENTATIONS: Names
@@ -92,8 +97,8 @@ class Loss(Section):
 
 
 class Model(Section):
-    PIXEL_MEAN: Annotated[tuple[float, ...], AfterValidator(_three_or_none)]
-    PIXEL_STD: Annotated[tuple[Positive, ...], AfterValidator(_three_or_none)]
+    PIXEL_MEAN: Annotated[tuple[float, ...], _all_or_none(3)]
+    PIXEL_STD: Annotated[tuple[Positive, ...], _all_or_none(3)]
     CHECKPOINT_ACTIVATIONS: Names
     TEXT_ENCODER: TextEncoder
     SWIN: Swin

@@ -133,7 +133,7 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
         for name, file in zip(names, arguments.config_files, strict=True):
             folder = output / name / f"seed{seed}"
             own = ("SEED", str(seed), "OUTPUT_DIR", str(folder))
-            cfg = merged(load_config(file), [*arguments.opts, *own], file=arguments.common)
+            cfg = load_config(file, [*arguments.opts, *own], common=arguments.common)
             dataset = runs.tested_dataset(cfg, arguments.dataset, variants)
             planned.append(Run(name, folder, cfg, dataset, None))
     return planned

@@ -19,7 +19,7 @@ from ..config import add_cadformer_config
 from ..config_file import merge_pairs, merge_values, read_config_file
 from ..config_schema import refuse_impossible_values
 from ..data.catalog import register_datasets
-from ..modeling.backbone import with_pixel_statistics
+from ..modeling.backbone import with_weights_record
 from .config_checks import (
     leaves,
     refuse_keys_without_effect,
@@ -68,7 +68,6 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
     refuse_unknown_datasets(cfg, eval_only=arguments.eval_only)
     refuse_unmeetable_expectations(cfg, eval_only=arguments.eval_only)
     refuse_small_vocabulary(cfg)
-    cfg = with_pixel_statistics(cfg)
     cfg.freeze()
     with writing_into(cfg.OUTPUT_DIR):
         default_setup(cfg, arguments)
@@ -77,8 +76,11 @@ def setup(arguments: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
+def load_config(config_file: str, overrides: Sequence[str] = (), *, common: str = "") -> CfgNode:
     """The defaults, then a config file ("" for none), then KEY VALUE pairs.
+
+    Args:
+        common: another config file, put over the first.
 
     Raises:
         ValueError: a file that is not plain YAML, an unknown key, a key without effect, or a value
@@ -87,7 +89,8 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """
     cfg = get_cfg()
     add_cadformer_config(cfg)
-    return merged(cfg, overrides, file=config_file)
+    merged(cfg, (), file=config_file)
+    return with_weights_record(merged(cfg, overrides, file=common))
 
 
 def merged(cfg: CfgNode, overrides: Sequence[str], *, file: str = "") -> CfgNode:
@@ -144,6 +147,7 @@ def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:
         merged[section] = trained[section]
     merge_pairs(merged, overrides)
     refuse_impossible_values(merged)
+    merged = with_weights_record(merged)
     merged.MODEL.WEIGHTS, merged.MODEL.DEVICE = cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE
     for key, ours in leaves(cfg):
         if key not in CARRIED_KEYS and ours != (theirs := value_of(merged, key)):

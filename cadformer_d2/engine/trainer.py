@@ -25,7 +25,7 @@ from ..data.loading import (
     build_training_set,
 )
 from ..evaluation import ReferringSegmentationEvaluator
-from ..modeling.backbone import with_pixel_statistics
+from ..modeling.backbone import with_weights_record
 from ..precision import autocast
 from . import optimizer as optimizers
 from .distributed import distributed, share_buffers, with_synchronized_norms
@@ -47,10 +47,11 @@ class RefSegTrainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode):
         # TrainerBase's own start: DefaultTrainer's would build its SimpleTrainer and checkpointer.
         super(DefaultTrainer, self).__init__()
+        cfg = with_weights_record(cfg)
         # With SEED < 0 all processes share one drawn seed for the order of the data.
         data_seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         self.training_set = build_training_set(cfg, seed=data_seed)
-        cfg = with_pixel_statistics(with_iterations(cfg, num_refs=len(self.training_set)))
+        cfg = with_iterations(cfg, num_refs=len(self.training_set))
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         if cfg.MODEL.SYNC_BATCH_NORM and comm.get_world_size() > 1:

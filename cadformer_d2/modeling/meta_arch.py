@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..structures import ModelInput, TextFeatures
-from .backbone import build_backbone, pixel_statistics
+from .backbone import build_backbone, with_weights_record
 from .backbone.weights import FittedWeights
 from .checkpointing import recompute_activations
 from .compilation import compile_repeated
@@ -76,7 +76,7 @@ class CADFormer(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        pixel_mean, pixel_std = pixel_statistics(cfg)
+        cfg = with_weights_record(cfg)
         text_shape = text_output_shape(cfg)
         backbone = build_backbone(cfg, text_shape)
         return {
@@ -85,8 +85,8 @@ class CADFormer(nn.Module):
             "neck": build_neck(cfg, backbone.output_shape(), text_shape),
             "decoder": build_decoder(cfg, backbone.output_shape(), text_shape),
             "criterion": SegmentationCriterion(cfg),
-            "pixel_mean": pixel_mean,
-            "pixel_std": pixel_std,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
             "padded_length": cfg.INPUT.MAX_TOKENS if cfg.INPUT.PAD_TO_MAX_TOKENS else None,
             "recomputed": cfg.MODEL.CHECKPOINT_ACTIVATIONS,
         }

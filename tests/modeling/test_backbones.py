@@ -14,7 +14,7 @@ from torch import nn
 from cadformer_d2.checkpoint import RefSegCheckpointer, trained_config
 from cadformer_d2.checkpoint_file import read_checkpoint
 from cadformer_d2.engine.distributed import SyncBatchNormOnCPU
-from cadformer_d2.modeling.backbone import TextAwareBackbone, with_pixel_statistics
+from cadformer_d2.modeling.backbone import TextAwareBackbone, with_weights_record
 from cadformer_d2.modeling.backbone.efficientnet_lite import rename_efficientnet_lite
 from cadformer_d2.package_files import find_package_file
 from cadformer_d2.structures import TextFeatures
@@ -200,16 +200,24 @@ def test_a_network_of_one_size_is_built_for_the_inputs_and_refuses_others():
 
 def test_pixels_are_normalised_as_the_weights_want_unless_the_config_says_otherwise():
     half = pytest.approx([127.5] * 3)
-    cfg = with_pixel_statistics(make_cfg("tf_efficientnet_lite2"))
+    cfg = with_weights_record(make_cfg("tf_efficientnet_lite2"))
     assert cfg.MODEL.PIXEL_MEAN == half and cfg.MODEL.PIXEL_STD == half
     imagenet = [123.675, 116.28, 103.53]
     for name in ("TextAwareSwin", "resnet18"):
-        assert with_pixel_statistics(make_cfg(name)).MODEL.PIXEL_MEAN == pytest.approx(imagenet)
-    bgr = with_pixel_statistics(make_cfg("TextAwareSwin", INPUT__FORMAT="BGR"))
+        assert with_weights_record(make_cfg(name)).MODEL.PIXEL_MEAN == pytest.approx(imagenet)
+    bgr = with_weights_record(make_cfg("TextAwareSwin", INPUT__FORMAT="BGR"))
     assert bgr.MODEL.PIXEL_MEAN == imagenet[::-1]
-    own = with_pixel_statistics(make_cfg("resnet18", MODEL__PIXEL_MEAN=[1.0, 2.0, 3.0]))
+    own = with_weights_record(make_cfg("resnet18", MODEL__PIXEL_MEAN=[1.0, 2.0, 3.0]))
     assert own.MODEL.PIXEL_MEAN == [1.0, 2.0, 3.0]
     assert own.MODEL.PIXEL_STD == pytest.approx([58.395, 57.12, 57.375])
+    assert own.INPUT.SIZE == (64, 64)  # the config's own
+
+
+def test_the_input_has_the_size_the_weights_want_where_the_config_says_nothing():
+    cfg = with_weights_record(make_cfg("tf_efficientnet_lite2", INPUT__SIZE=()))
+    assert cfg.INPUT.SIZE == (260, 260)
+    with pytest.raises(ValueError, match=r"INPUT\.SIZE is \(\), but .*TextAwareSwin has no record"):
+        with_weights_record(make_cfg("TextAwareSwin", INPUT__SIZE=()))
 
 
 def saved(tmp_path, state, name="weights.pth"):
@@ -267,7 +275,7 @@ def test_weights_from_the_hugging_face_cache_bring_their_record(tmp_path, monkey
     (folder / "config.json").write_text('{"pretrained_cfg": {"mean": [0.2, 0.4, 0.6]}}')
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     cfg = make_cfg("test_resnet", MODEL__BACKBONE__WEIGHTS="org/net")
-    assert with_pixel_statistics(cfg).MODEL.PIXEL_MEAN == pytest.approx([51.0, 102.0, 153.0])
+    assert with_weights_record(cfg).MODEL.PIXEL_MEAN == pytest.approx([51.0, 102.0, 153.0])
     loaded = build_model(cfg).backbone.state_dict()
     assert torch.equal(loaded["stages.0.conv1.0.weight"], state["conv1.0.weight"])
 
@@ -283,7 +291,7 @@ def test_weights_of_the_backbone_load_through_model_weights_too(tmp_path):
 
 def test_a_checkpoint_needs_neither_the_weights_nor_their_record(tmp_path):
     path = saved(tmp_path, timm.create_model("test_resnet").state_dict())
-    cfg = with_pixel_statistics(make_cfg("test_resnet", MODEL__BACKBONE__WEIGHTS=path))
+    cfg = with_weights_record(make_cfg("test_resnet", MODEL__BACKBONE__WEIGHTS=path))
     model = build_model(cfg)
     RefSegCheckpointer(model, str(tmp_path), config=cfg).save("model")
     (tmp_path / "weights.pth").unlink()

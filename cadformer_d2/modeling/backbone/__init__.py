@@ -1,6 +1,6 @@
 """The visual encoder that the text flows through."""
 
-from .build import build_backbone, pixel_statistics, with_pixel_statistics
+from .build import build_backbone, with_weights_record
 from .text_aware import TextAwareBackbone
 from .text_aware_swin import TextAwareSwin
 from .text_aware_timm import TextAwareTimm
@@ -10,6 +10,5 @@ __all__ = [
     "TextAwareSwin",
     "TextAwareTimm",
     "build_backbone",
-    "pixel_statistics",
-    "with_pixel_statistics",
+    "with_weights_record",
 ]

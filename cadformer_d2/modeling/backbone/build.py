@@ -36,30 +36,33 @@ def build_backbone(cfg: CfgNode, text_shape: ShapeSpec) -> Backbone:
     return backbone(*arguments)
 
 
-def pixel_statistics(cfg: CfgNode) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of pixels in [0, 255], per channel in INPUT.FORMAT's order.
+def with_weights_record(cfg: CfgNode) -> CfgNode:
+    """The config with what the backbone's weights were trained with where it says nothing.
 
-    MODEL.PIXEL_MEAN and MODEL.PIXEL_STD, or, where they are empty, what the backbone's weights were
-    trained with.
+    Those are INPUT.SIZE (), MODEL.PIXEL_MEAN [] and MODEL.PIXEL_STD [].
+
+    Raises:
+        ValueError: the weights have no record of their input size.
     """
-    mean, std = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
-    if mean and std:
-        return mean, std
+    open_keys = (cfg.INPUT.SIZE, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
+    if all(map(len, open_keys)):
+        return cfg
     name = cfg.MODEL.BACKBONE.NAME
     backbone = component_class(BACKBONE_REGISTRY, name, key="MODEL.BACKBONE.NAME")
-    # Detectron2's own and functions have no record; what they are built for is said elsewhere.
-    source = backbone if hasattr(backbone, "pixel_statistics") else TextAwareBackbone
-    recorded_mean, recorded_std = source.pixel_statistics(cfg)
-    if cfg.INPUT.FORMAT == "BGR":
-        recorded_mean, recorded_std = recorded_mean[::-1], recorded_std[::-1]
-    return mean or recorded_mean, std or recorded_std
-
-
-def with_pixel_statistics(cfg: CfgNode) -> CfgNode:
-    """The config with numbers where MODEL.PIXEL_MEAN and MODEL.PIXEL_STD were empty."""
+    # Functions and Detectron2's own backbones have no record.
+    source = backbone if hasattr(backbone, "weights_record") else TextAwareBackbone
+    record = source.weights_record(cfg)
+    if not cfg.INPUT.SIZE and record.input_size is None:
+        raise ValueError(
+            f"INPUT.SIZE is (), but MODEL.BACKBONE.NAME {name} has no record of the size that its "
+            "weights were trained with; give (height, width)"
+        )
+    order = slice(None, None, -1 if cfg.INPUT.FORMAT == "BGR" else 1)
     resolved = cfg.clone()
     resolved.defrost()
-    resolved.MODEL.PIXEL_MEAN, resolved.MODEL.PIXEL_STD = pixel_statistics(cfg)
+    resolved.INPUT.SIZE = cfg.INPUT.SIZE or record.input_size
+    resolved.MODEL.PIXEL_MEAN = cfg.MODEL.PIXEL_MEAN or list(record.mean[order])
+    resolved.MODEL.PIXEL_STD = cfg.MODEL.PIXEL_STD or list(record.std[order])
     if cfg.is_frozen():
         resolved.freeze()
     return resolved

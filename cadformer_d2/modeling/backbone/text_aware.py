@@ -19,7 +19,7 @@ from ..alignment import AlignmentSpec, build_alignment
 from ..decoder import decoder_reads_text
 from ..neck import neck_reads_text
 from ..position import build_position
-from .weights import FittedWeights, load_backbone_weights
+from .weights import FittedWeights, WeightsRecord, load_backbone_weights
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -92,12 +92,9 @@ class TextAwareBackbone(Backbone):
             load_backbone_weights(self, weights)
 
     @classmethod
-    def pixel_statistics(cls, cfg: CfgNode) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of R, G, B in [0, 255] that the weights were trained with.
-
-        Where they have no record of their own: ImageNet's.
-        """
-        return list(IMAGENET_MEAN), list(IMAGENET_STD)
+    def weights_record(cls, cfg: CfgNode) -> WeightsRecord:
+        """What the weights were trained with; without a record of their own: ImageNet's pixels."""
+        return WeightsRecord(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     @classmethod
     def weaving(

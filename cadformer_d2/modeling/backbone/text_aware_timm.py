@@ -14,7 +14,7 @@ from ...structures import StageInput, TextFeatures
 from .efficientnet_lite import is_efficientnet_lite_release, rename_efficientnet_lite
 from .text_aware import TextAwareBackbone, pad_to_multiple
 from .timm_network import TimmNetwork, as_published, build_timm_network, pretrained_record
-from .weights import FittedWeights, hub_record, shortened
+from .weights import FittedWeights, WeightsRecord, hub_record, shortened
 
 COUNTER = ".num_batches_tracked"  # of batch norms; older files have none, and nothing here reads it
 
@@ -55,14 +55,15 @@ class TextAwareTimm(TextAwareBackbone):
         return {"network": network, **cls.weaving(cfg, network.shapes, text_shape)}
 
     @classmethod
-    def pixel_statistics(cls, cfg: CfgNode) -> tuple[list[float], list[float]]:
-        """From the record beside the weights in the cache, else from timm's of the network."""
+    def weights_record(cls, cfg: CfgNode) -> WeightsRecord:
+        """The record beside the weights in the cache, else timm's of the network."""
         record = {
             **pretrained_record(cfg.MODEL.TIMM.NAME),
             **hub_record(cfg.MODEL.BACKBONE.WEIGHTS),
         }
-        mean, std = ([255 * value for value in record[key]] for key in ("mean", "std"))
-        return mean, std
+        mean, std = (tuple(255 * value for value in record[key]) for key in ("mean", "std"))
+        height, width = record["input_size"][1:]
+        return WeightsRecord(mean=mean, std=std, input_size=(height, width))
 
     def embed(self, image: Tensor) -> Tensor:
         """X_0 is the image, padded to whole cells of the last stage.

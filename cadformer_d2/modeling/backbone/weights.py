@@ -33,6 +33,15 @@ class FittedWeights:
     not_used: tuple[str, ...]  # names, as published, of what the backbone has no place for
 
 
+@dataclass(frozen=True)
+class WeightsRecord:
+    """What pre-trained weights were trained with."""
+
+    mean: tuple[float, ...]  # of R, G, B in [0, 255]
+    std: tuple[float, ...]
+    input_size: tuple[int, int] | None = None  # (height, width), pixels
+
+
 class LoadsWeights(Protocol):
     """What of a backbone is needed here."""
 
@@ -93,7 +102,7 @@ def find_weights(reference: str) -> Path:
 
 
 def hub_record(reference: str) -> dict[str, Any]:
-    """What the config.json beside cached weights says of their normalisation; {} without one.
+    """What the config.json beside cached weights says of how they were trained; {} without one.
 
     Args:
         reference: as MODEL.BACKBONE.WEIGHTS.
@@ -103,7 +112,7 @@ def hub_record(reference: str) -> dict[str, Any]:
     if not isinstance(found, str):
         return {}
     record = json.loads(Path(found).read_text(encoding="utf-8")).get("pretrained_cfg", {})
-    return {key: record[key] for key in ("mean", "std") if key in record}
+    return {key: record[key] for key in ("mean", "std", "input_size") if key in record}
 
 
 def _refuse_other_shapes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
