@@ -14,7 +14,11 @@ from pydantic import StrictBool, TypeAdapter
 from tokenizers import Encoding, Tokenizer
 from tokenizers.models import Unigram
 from torch import Tensor
-from transformers import AutoTokenizer, BertTokenizerFast  # type: ignore[attr-defined]
+from transformers import (  # type: ignore[attr-defined]
+    AutoTokenizer,
+    BertTokenizerFast,
+    PreTrainedTokenizerFast,
+)
 from typing_extensions import TypedDict
 
 from ..checkpoint_file import read_checkpoint
@@ -65,16 +69,18 @@ class ExpressionTokenizer:
         """
         self.vocabulary = vocabulary
         self.max_tokens = max_tokens
-        self.tokenizer = load_tokenizer(vocabulary, key=key)
-        needed = self.tokenizer.num_special_tokens_to_add(False) + 1
+        self.backend = load_tokenizer(vocabulary, key=key)
+        # The transformers library's own, with its habits for whoever looks at tokens.
+        self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=self.backend)
+        needed = self.backend.num_special_tokens_to_add(False) + 1
         if max_tokens < needed:
             raise ValueError(
                 f"INPUT.MAX_TOKENS is {max_tokens}; a word and the special tokens need {needed}"
             )
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(max_tokens)
-        self.vocabulary_size = 1 + max(self.tokenizer.get_vocab().values())
-        self.unknown_id = _unknown_id(self.tokenizer)
+        self.backend.no_padding()
+        self.backend.enable_truncation(max_tokens)
+        self.vocabulary_size = 1 + max(self.backend.get_vocab().values())
+        self.unknown_id = _unknown_id(self.backend)
 
     def __call__(self, expression: str) -> Tensor:
         """Token ids (T,) int64, T <= max_tokens, without padding.
@@ -110,7 +116,7 @@ class ExpressionTokenizer:
         Never for a tokenizer that spells words in bytes, which knows all of them.
         """
         pieces = set(self.word_pieces(expression))
-        return pieces - {self.tokenizer.token_to_id(BLANK)} == {self.unknown_id}
+        return pieces - {self.backend.token_to_id(BLANK)} == {self.unknown_id}
 
     def word_pieces(self, expression: str) -> list[int]:
         """Ids of the expression's own tokens, as far as they are not cut; none where it is empty.
@@ -122,18 +128,18 @@ class ExpressionTokenizer:
 
     def spell(self, input_ids: Tensor) -> list[str]:
         """The tokens as the vocabulary writes them."""
-        return [self.tokenizer.id_to_token(token) or "" for token in input_ids.tolist()]
+        return self.tokenizer.convert_ids_to_tokens(input_ids.tolist())
 
     def to_json(self) -> str:
         """The whole tokenizer as the text of a tokenizer.json."""
-        return self.tokenizer.to_str()
+        return self.backend.to_str()
 
     def _encode(self, expression: str) -> Encoding:
         try:
             checked(_TEXT, expression)
         except ValueError as error:
             raise ValueError(f"the expression {error}") from error
-        return self.tokenizer.encode(expression)
+        return self.backend.encode(expression)
 
     def _own_ids(self, expression: str, encoding: Encoding) -> list[int]:
         # Tokenizers of bytes have tokens for blanks and control characters too.

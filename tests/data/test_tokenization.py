@@ -172,7 +172,7 @@ def test_the_special_tokens_of_any_tokenizer_play_both_roles_where_they_shall(tm
     )
     parse = SentenceRoleParser(tokenizer=tokenizer, names=["tank"], adds_special_tokens=True)
     is_object, is_position = parse("the tank on the left")
-    num_special = tokenizer.tokenizer.num_special_tokens_to_add(False)
+    num_special = tokenizer.backend.num_special_tokens_to_add(False)
     assert (is_object & is_position).sum() == num_special and bool(is_object[-1])
 
 
