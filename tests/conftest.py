@@ -1,5 +1,6 @@
 """A model small enough for a test, and samples for it."""
 
+from contextlib import contextmanager
 from functools import partial
 from unittest.mock import patch
 
@@ -16,6 +17,7 @@ from cadformer_d2.config import add_cadformer_config
 from cadformer_d2.engine.processes import run_in_processes
 
 VOCABULARY_SIZE = 320
+DRAWING = ("uniform_", "normal_")
 
 
 def make_tiny_cfg():
@@ -43,6 +45,14 @@ def make_tiny_cfg():
 @pytest.fixture
 def tiny_cfg():
     return make_tiny_cfg()
+
+
+@contextmanager
+def zeros_for_random_weights():
+    """Models start at zero within the context: at full size, drawing takes seconds."""
+    zeros = {name: lambda tensor, *args, **options: tensor.zero_() for name in DRAWING}
+    with patch.multiple(torch.Tensor, **zeros):
+        yield
 
 
 def make_sample(*, seed=0, size=(64, 64), num_tokens=7, native_size=None, is_train=True):

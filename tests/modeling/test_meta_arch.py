@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import VOCABULARY_SIZE, make_sample
+from conftest import VOCABULARY_SIZE, make_sample, zeros_for_random_weights
 from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
@@ -27,7 +27,7 @@ def full_size_model():
     cfg = get_cfg()
     add_cadformer_config(cfg)
     cfg.MODEL.DEVICE, cfg.MODEL.TEXT_ENCODER.WEIGHTS = "meta", ""
-    with torch.device("meta"):  # no values, which take seconds to draw
+    with zeros_for_random_weights():
         return build_model(cfg)
 
 

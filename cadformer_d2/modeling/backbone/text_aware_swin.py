@@ -132,7 +132,7 @@ def swin_shapes(embed_dim: int) -> list[ShapeSpec]:
 def set_stochastic_depth(stages: nn.ModuleList, drop_path_rate: float) -> None:
     """Give block k of n the rate drop_path_rate * k / (n - 1); no parameters are involved."""
     blocks = [block for stage in stages for block in stage.blocks]
-    rates = torch.linspace(0, drop_path_rate, len(blocks), device="cpu").tolist()
+    rates = torch.linspace(0, drop_path_rate, len(blocks)).tolist()
     for block, rate in zip(blocks, rates, strict=True):
         if rate > 0:
             block.drop_path = SharedStochasticDepth(rate)
