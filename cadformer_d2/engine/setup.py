@@ -41,8 +41,6 @@ CARRIED_KEYS = (
     *("INPUT.TOKENIZER", "MODEL.TEXT_ENCODER.WEIGHTS", "MODEL.TEXT_ENCODER.CONFIG"),
     *("MODEL.BACKBONE.WEIGHTS", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"),
 )
-# Where the weights lie and what they run on stays the caller's.
-CALLERS_KEYS = ("MODEL.WEIGHTS", "MODEL.DEVICE")
 
 
 def setup(arguments: argparse.Namespace) -> CfgNode:
@@ -148,6 +146,7 @@ def config_for_evaluation(cfg: CfgNode, *, overrides: list[str]) -> CfgNode:
     merge_pairs(merged, overrides)
     refuse_impossible_values(merged)
     merged = with_weights_record(merged)
+    # Where the weights lie and what they run on stays the caller's.
     merged.MODEL.WEIGHTS, merged.MODEL.DEVICE = cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE
     for key, ours in leaves(cfg):
         if key not in CARRIED_KEYS and ours != (theirs := value_of(merged, key)):
