@@ -128,7 +128,7 @@ class ExpressionTokenizer:
 
     def spell(self, input_ids: Tensor) -> list[str]:
         """The tokens as the vocabulary writes them."""
-        return self.tokenizer.convert_ids_to_tokens(input_ids.tolist())
+        return list(self.tokenizer.convert_ids_to_tokens(input_ids.tolist()))
 
     def to_json(self) -> str:
         """The whole tokenizer as the text of a tokenizer.json."""
