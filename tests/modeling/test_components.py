@@ -30,8 +30,6 @@ def build(role, name):
     torch.manual_seed(0)
     cfg = make_tiny_cfg()
     cfg.MODEL[role].NAME = name
-    if role == "ALIGNMENT" and name in ALIGNMENT_REGISTRY:
-        cfg.INPUT.TOKEN_ROLES = ALIGNMENT_REGISTRY.get(name).reads_roles
     return build_model(cfg)
 
 
@@ -183,7 +181,6 @@ def test_any_alignment_neck_and_decoder_train_together(alignment, neck, decoder)
         neck,
         decoder,
     )
-    cfg.INPUT.TOKEN_ROLES = ALIGNMENT_REGISTRY.get(alignment).reads_roles
     model = build_model(cfg)
     sum(model.train()([make_sample(seed=0), make_sample(seed=1)]).values()).backward()
     without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
