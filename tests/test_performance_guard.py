@@ -52,6 +52,30 @@ def test_every_attention_of_the_model_is_fused():
     assert counts["aten._safe_softmax.default"] == 0  # what an attention falls back to
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_attention_has_a_mask_that_cuda_cannot_fuse(dtype, monkeypatch):
+    # There a row of the mask must lie side by side, or scores are computed apart and in float32;
+    # the CPU's operator takes any.
+    cfg, seen = make_tiny_cfg(), []
+    cfg.MODEL.SWIN.DEPTHS = (2, 2, 2, 2)
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query, key, value, attn_mask=None, *rest, **options):
+        seen.append((query, key, value, attn_mask))
+        return fused(query, key, value, attn_mask, *rest, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        forward_counts(build_model(cfg), [make_sample(is_train=False)])
+    assert len(seen) > 8 + 8
+    for query, *_, mask in seen:
+        if mask is not None:
+            assert mask.stride(-1) == 1 or mask.shape[-1] == 1
+            assert mask.dtype in (torch.bool, query.dtype)
+    if dtype == torch.bfloat16:  # windows were moved in the format that they are multiplied in
+        assert all(query.dtype == dtype for query, *_ in seen if query.shape[-2] == 16)
+
+
 def test_a_shift_mask_is_built_once_for_a_size():
     cfg = make_tiny_cfg()
     cfg.MODEL.SWIN.DEPTHS = (2, 2, 4, 2)
