@@ -16,6 +16,7 @@ from cadformer_d2.engine.optimizer import build_optimizer
 from cadformer_d2.engine.training_step import TrainingStep
 from cadformer_d2.layers import convolution
 from cadformer_d2.model_cost import count_parameters, random_sample
+from cadformer_d2.modeling.backbone import swin_stage
 from cadformer_d2.modeling.backbone.swin_stage import shift_mask
 
 FUSED_ATTENTION = "aten._scaled_dot_product_flash_attention_for_cpu.default"
@@ -72,8 +73,24 @@ def test_no_attention_has_a_mask_that_cuda_cannot_fuse(dtype, monkeypatch):
         if mask is not None:
             assert mask.stride(-1) == 1 or mask.shape[-1] == 1
             assert mask.dtype in (torch.bool, query.dtype)
-    if dtype == torch.bfloat16:  # windows were moved in the format that they are multiplied in
-        assert all(query.dtype == dtype for query, *_ in seen if query.shape[-2] == 16)
+
+
+def test_windows_and_maps_are_moved_in_the_format_that_they_are_multiplied_in(monkeypatch):
+    model, moved = build_model(make_tiny_cfg()), []
+    to_windows = swin_stage.to_windows
+    monkeypatch.setattr(
+        swin_stage, "to_windows", lambda x, *how: moved.append(x.dtype) or to_windows(x, *how)
+    )
+    model.decoder.register_forward_pre_hook(
+        lambda _, inputs: moved.extend(map_.dtype for map_ in inputs[0].values())
+    )
+    norm = torch.nn.functional.layer_norm  # CUDA's autocast has it answer in float32
+    monkeypatch.setattr(
+        torch.nn.functional, "layer_norm", lambda x, *how, **eps: norm(x.float(), *how, **eps)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        forward_counts(model, [make_sample(is_train=False)])
+    assert moved == [torch.bfloat16] * (5 + 4)  # blocks, and stages of the pyramid
 
 
 def test_a_shift_mask_is_built_once_for_a_size():
