@@ -16,6 +16,7 @@ from cadformer_d2.engine.optimizer import build_optimizer
 from cadformer_d2.engine.training_step import TrainingStep
 from cadformer_d2.layers import convolution
 from cadformer_d2.model_cost import count_parameters, random_sample
+from cadformer_d2.modeling.backbone import swin_stage
 from cadformer_d2.modeling.backbone.swin_stage import shift_mask
 
 FUSED_ATTENTION = "aten._scaled_dot_product_flash_attention_for_cpu.default"
@@ -50,6 +51,46 @@ def test_every_attention_of_the_model_is_fused():
     assert counts[FUSED_ATTENTION] == blocks + alignments + decoder + 1  # and BERT's layer
     assert counts["aten._native_multi_head_attention.default"] == 0  # unfused in spite of its name
     assert counts["aten._safe_softmax.default"] == 0  # what an attention falls back to
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_attention_has_a_mask_that_cuda_cannot_fuse(dtype, monkeypatch):
+    # There a row of the mask must lie side by side, or scores are computed apart and in float32;
+    # the CPU's operator takes any.
+    cfg, seen = make_tiny_cfg(), []
+    cfg.MODEL.SWIN.DEPTHS = (2, 2, 2, 2)
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query, key, value, attn_mask=None, *rest, **options):
+        seen.append((query, key, value, attn_mask))
+        return fused(query, key, value, attn_mask, *rest, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        forward_counts(build_model(cfg), [make_sample(is_train=False)])
+    assert len(seen) > 8 + 8
+    for query, *_, mask in seen:
+        if mask is not None:
+            assert mask.stride(-1) == 1 or mask.shape[-1] == 1
+            assert mask.dtype in (torch.bool, query.dtype)
+
+
+def test_windows_and_maps_are_moved_in_the_format_that_they_are_multiplied_in(monkeypatch):
+    model, moved = build_model(make_tiny_cfg()), []
+    to_windows = swin_stage.to_windows
+    monkeypatch.setattr(
+        swin_stage, "to_windows", lambda x, *how: moved.append(x.dtype) or to_windows(x, *how)
+    )
+    model.decoder.register_forward_pre_hook(
+        lambda _, inputs: moved.extend(map_.dtype for map_ in inputs[0].values())
+    )
+    norm = torch.nn.functional.layer_norm  # CUDA's autocast has it answer in float32
+    monkeypatch.setattr(
+        torch.nn.functional, "layer_norm", lambda x, *how, **eps: norm(x.float(), *how, **eps)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        forward_counts(model, [make_sample(is_train=False)])
+    assert moved == [torch.bfloat16] * (5 + 4)  # blocks, and stages of the pyramid
 
 
 def test_a_shift_mask_is_built_once_for_a_size():

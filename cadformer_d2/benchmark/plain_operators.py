@@ -12,13 +12,13 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from detectron2.modeling.backbone.swin import BasicLayer, WindowAttention
+from detectron2.modeling.backbone.swin import BasicLayer, SwinTransformerBlock, WindowAttention
 from torch import Tensor, nn
 
 from ..layers.attention import CrossAttention
 from ..layers.convolution import Convolution3x3
 from ..layers.rotated_conv import AdaptiveRotatedConv2d
-from ..modeling.backbone.swin_stage import FusedWindowAttention, SwinStage
+from ..modeling.backbone.swin_stage import FusedWindowAttention, SwinBlock, SwinStage
 
 
 def window_attention(self: FusedWindowAttention, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -123,6 +123,7 @@ def multi_head(
 
 REPLACED = (
     (FusedWindowAttention, "forward", window_attention),
+    (SwinBlock, "forward", SwinTransformerBlock.forward),
     (SwinStage, "forward", swin_stage),
     (CrossAttention, "attend", cross_attention),
     (Convolution3x3, "forward", nn.Conv2d.forward),

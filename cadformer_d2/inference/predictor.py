@@ -114,9 +114,9 @@ class RefSegPredictor:
     def compile(self) -> bool:
         """Compile the network's repeated parts for the input's size and batches of one.
 
-        It takes minutes on a CPU and needs a C++ compiler there. Other batch sizes and sentence
-        lengths compile again when they first occur. Where it fails, the predictor says so in the
-        log and goes on as it was.
+        It takes minutes on a CPU and needs a C++ compiler there. Other batch sizes, and sentences
+        of more than 32 tokens, compile again when they first occur. Where it fails, the predictor
+        says so in the log and goes on as it was.
 
         Returns:
             whether the network is compiled now.
@@ -127,6 +127,7 @@ class RefSegPredictor:
             self(np.zeros((*self.input_size, 3), np.uint8), "compiling")
         except RuntimeError as error:  # what torch.compile's errors derive from
             self.model.apply(leave_uncompiled)
+            self.model.is_compiled = False
             reason = " ".join(str(error).split("\n")[:2])  # the second line names the cause
             logger.warning("torch.compile failed, going on without it: %s", reason)
             return False

@@ -24,6 +24,7 @@ from .neck import build_neck
 from .text_encoder import build_text_encoder, text_output_shape
 
 TOKENS_STEP = 8  # of padded lengths on a GPU
+COMPILED_TOKENS_STEP = 32  # and where each length is compiled for
 
 
 @META_ARCH_REGISTRY.register()
@@ -70,6 +71,7 @@ class CADFormer(nn.Module):
         self.criterion = criterion
         self.padded_length = padded_length
         self.stride = next(iter(backbone.output_shape().values())).stride  # of h_1 and w_1
+        self.is_compiled = False
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         recompute_activations(self.recomputed_modules(), recomputed)
@@ -98,6 +100,18 @@ class CADFormer(nn.Module):
     def compile(self, **options: Any) -> None:
         """Compile what repeats, as ``compile_repeated``; torch.compile's options pass through."""
         compile_repeated(self, **options)
+        self.is_compiled = True
+
+    @property
+    def tokens_step(self) -> int:
+        """What T is a multiple of.
+
+        On a GPU every new T is a new shape, for which cuDNN plans its attention anew, seconds each;
+        compiled parts compile anew. Elsewhere 1: padding would only cost.
+        """
+        if self.is_compiled:
+            return COMPILED_TOKENS_STEP
+        return TOKENS_STEP if self.device.type == "cuda" else 1
 
     def forward(self, batch: list[ModelInput]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """
@@ -195,7 +209,7 @@ class CADFormer(nn.Module):
             for key in self.text_encoder.reads
         ]  # (B, T) each; BERT's [PAD] is 0
         longest = fields[0].shape[1]
-        length = self.padded_length or padded_tokens(longest, self.device)
+        length = self.padded_length or padded_tokens(longest, self.tokens_step)
         fields = [F.pad(field, (0, length - longest)) for field in fields]
         return self.text_encoder(*fields)
 
@@ -216,15 +230,9 @@ class CADFormer(nn.Module):
         ]
 
 
-def padded_tokens(longest: int, device: torch.device) -> int:
-    """T of a batch whose longest expression has ``longest`` tokens.
-
-    On a GPU the next multiple of TOKENS_STEP: every new T is a new shape there, for which cuDNN
-    plans its attention anew, seconds each. Elsewhere ``longest``: padding would only cost.
-    """
-    if device.type != "cuda":
-        return longest
-    return -(-longest // TOKENS_STEP) * TOKENS_STEP
+def padded_tokens(longest: int, step: int) -> int:
+    """T of a batch whose longest expression has ``longest`` tokens: the next multiple of a step."""
+    return -(-longest // step) * step
 
 
 def upsample_to_input(logits: Tensor, size: tuple[int, int], stride: int) -> Tensor:

@@ -159,16 +159,20 @@ def test_padding_expressions_to_the_next_multiple_of_eight_changes_no_output(tin
         for sample in batch:
             sample["image"] = sample["image"].double()
         outputs = []
-        for model.padded_length in (longest, padded_tokens(longest, torch.device("cuda"))):
+        for model.padded_length in (longest, padded_tokens(longest, 8)):
             outputs.append(torch.stack([result["sem_seg"] for result in model(batch)]))
         assert model.padded_length in (8, 16, 24)
         # The rotated kernels' angles are taken in float32.
         torch.testing.assert_close(*outputs, rtol=0, atol=1e-6)
 
 
-def test_expressions_are_padded_further_on_a_gpu_only():
-    assert [padded_tokens(n, torch.device("cpu")) for n in (3, 8, 9)] == [3, 8, 9]
-    assert [padded_tokens(n, torch.device("cuda")) for n in (3, 8, 9)] == [8, 8, 16]
+def test_expressions_are_padded_further_on_a_gpu_or_compiled_only(tiny_cfg, monkeypatch):
+    model = build_model(tiny_cfg)
+    assert model.tokens_step == 1
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    assert [padded_tokens(n, model.tokens_step) for n in (3, 8, 9)] == [8, 8, 16]
+    model.compile()
+    assert [padded_tokens(n, model.tokens_step) for n in (3, 32, 33)] == [32, 32, 64]
 
 
 @torch.no_grad()

@@ -35,7 +35,8 @@ class WordPixelAttentionAsReleased(CrossAttention):
         Returns:
             (B, T, dim).
         """
-        query = self.query(text.tokens) * (~text.is_token * ADDED_TO_PADDING)[..., None]
+        query = self.query(text.tokens)
+        query = query * (~text.is_token * ADDED_TO_PADDING)[..., None].to(query.dtype)
         key = normalize_over_positions(self.key(visual))
         value = normalize_over_positions(self.value(visual))
         attended = self.attend(query, key, value, is_key=None)

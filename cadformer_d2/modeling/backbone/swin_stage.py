@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from detectron2.modeling.backbone.swin import BasicLayer, WindowAttention, window_partition
+from detectron2.modeling.backbone.swin import (
+    BasicLayer,
+    SwinTransformerBlock,
+    WindowAttention,
+    window_partition,
+    window_reverse,
+)
 from torch import Tensor, nn
+
+from ...layers.mixed_precision import compute_dtype
 
 MASKED = -100.0  # Swin's; an attention weight of exp(-100) is nothing
 CACHED_SIZES = 64  # four stages of a few image sizes; a mask takes 0.4 to 8 MB at Swin-B
@@ -60,8 +67,8 @@ class FusedWindowAttention(nn.Module):
 
         In the scores' number format before it is repeated over images: half the bytes.
         """
-        bias = self.position_bias()[None]
-        return (bias if mask is None else bias + mask[:, None]).to(dtype)
+        bias = self.position_bias(dtype)[None]
+        return bias if mask is None else bias + mask[:, None].to(dtype)
 
     def keeps_bias(self) -> bool:
         """Whether the bias outlives a call: where it is not trained, on a GPU.
@@ -79,10 +86,71 @@ class FusedWindowAttention(nn.Module):
             self.kept = (made_of, mask, self.bias(mask, dtype))
         return self.kept[2]
 
-    def position_bias(self) -> Tensor:
+    def position_bias(self, dtype: torch.dtype) -> Tensor:
         """(heads, N, N): the table's entry for each pair of positions of a window."""
-        bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
-        return bias.T.unflatten(1, self.relative_position_index.shape)
+        bias = self.relative_position_bias_table[self.relative_position_index.flatten()].to(dtype)
+        # Contiguous: CUDA's fused kernels want a row's scores side by side, and attention would
+        # quietly fall back to separate operators in float32.
+        return bias.T.contiguous().unflatten(1, self.relative_position_index.shape)
+
+
+class SwinBlock(nn.Module):
+    """x + s * attention of the normed windows, then x + s' * MLP(LN(x)).
+
+    It takes over the parts of Detectron2's block, names and all. Sizes, mask and stochastic depth
+    are handed to it, so that blocks of one size are one graph to torch.compile.
+    """
+
+    def __init__(self, plain: SwinTransformerBlock):
+        """
+        Args:
+            plain: whose parts become this module's.
+        """
+        super().__init__()
+        self.window_size = plain.window_size
+        self.shift_size = plain.shift_size
+        self.norm1 = plain.norm1
+        self.attn = FusedWindowAttention(plain.attn)
+        self.drop_path = plain.drop_path
+        self.norm2 = plain.norm2
+        self.mlp = plain.mlp
+
+    def forward(
+        self,
+        x: Tensor,
+        map_size: tuple[int, int],
+        mask: Tensor | None,
+        kept: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """
+        Args:
+            x: (B, height * width, C).
+            map_size: (height, width), positions.
+            mask: of ``shift_mask`` for shifted windows, else None.
+            kept: s and s', (B, 1, 1) each, of stochastic depth; None: both 1.
+
+        Returns:
+            (B, height * width, C).
+        """
+        # Rounded before they are moved into windows: the product rounds them anyway.
+        normed = self.norm1(x).to(compute_dtype(x)).unflatten(1, map_size)
+        windows = to_windows(normed, self.window_size, self.shift_size)
+        attended = from_windows(
+            self.attn(windows, mask), map_size, self.window_size, self.shift_size
+        ).flatten(1, 2)
+        x = x + (attended if kept is None else attended * kept[0])
+        response = self.mlp(self.norm2(x))
+        return x + (response if kept is None else response * kept[1])
+
+    def drawn_depth(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Stochastic depth's factors for the samples of a batch, or None where nothing is dropped.
+
+        0 for a branch that is dropped, 1 / (1 - rate) for one that is kept.
+        """
+        if not self.training or isinstance(self.drop_path, nn.Identity):
+            return None
+        ones = x.new_ones(len(x), 1, 1)
+        return self.drop_path(ones), self.drop_path(ones)
 
 
 class SwinStage(BasicLayer):
@@ -97,53 +165,71 @@ class SwinStage(BasicLayer):
             window_size: side of a window, in positions.
         """
         super().__init__(dim, depth, num_heads, window_size=window_size, drop_path=0.0)
-        for block in self.blocks:
-            block.attn = FusedWindowAttention(block.attn)
+        self.blocks = nn.ModuleList(SwinBlock(block) for block in self.blocks)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         """(B, height * width, dim) to the same."""
+        size = (height, width)
         for block in self.blocks:
-            block.H, block.W = height, width  # how Detectron2's block is told
-            x = block(x, self.mask_for(block.shift_size, height, width, x.device))
+            mask = None
+            if block.shift_size:
+                how = (self.window_size, block.shift_size, compute_dtype(x), x.device)
+                mask = shift_mask(size, *how)
+            x = block(x, size, mask, block.drawn_depth(x))
         return x
 
-    def mask_for(
-        self, shift_size: int, height: int, width: int, device: torch.device
-    ) -> Tensor | None:
-        """What a block's windows may not attend to; None for windows that are not shifted."""
-        if not shift_size:
-            return None
-        return constant_shift_mask(height, width, self.window_size, shift_size, device)
+
+def to_windows(x: Tensor, window_size: int, shift_size: int) -> Tensor:
+    """The windows (B * windows, N, C) of a map (B, height, width, C).
+
+    The map is padded with zeros to whole windows, then shifted up and to the left.
+    """
+    bottom, right = (-side % window_size for side in x.shape[1:3])
+    if bottom or right:
+        x = F.pad(x, (0, 0, 0, right, 0, bottom))
+    if shift_size:
+        x = x.roll((-shift_size, -shift_size), dims=(1, 2))
+    return window_partition(x, window_size).flatten(1, 2)
+
+
+def from_windows(
+    windows: Tensor, map_size: tuple[int, int], window_size: int, shift_size: int
+) -> Tensor:
+    """The map (B, height, width, C) of its windows; undoes ``to_windows``."""
+    height, width = map_size
+    padded = (height + -height % window_size, width + -width % window_size)
+    x = window_reverse(windows.unflatten(1, (window_size, window_size)), window_size, *padded)
+    if shift_size:
+        x = x.roll((shift_size, shift_size), dims=(1, 2))
+    return x[:, :height, :width]
 
 
 @functools.lru_cache(maxsize=CACHED_SIZES)
 def shift_mask(
-    height: int, width: int, window_size: int, shift_size: int, device: torch.device
+    map_size: tuple[int, int],
+    window_size: int,
+    shift_size: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Tensor:
     """Keeps apart what a cyclic shift has brought together from opposite borders.
 
     Args:
-        height, width: of the map, positions; it is padded to multiples of the window.
+        map_size: (height, width), positions; it is padded to multiples of the window.
 
     Returns:
-        (windows, N, N) float32: 0 within a region, MASKED between regions.
+        (windows, N, N): 0 within a region, MASKED between regions.
     """
     # A tensor made in inference mode could not be used in training later.
     with torch.inference_mode(mode=False), torch.no_grad():
         rows, columns = (
             border_regions(-(-length // window_size) * window_size, window_size, shift_size)
-            for length in (height, width)
+            for length in map_size
         )
         regions = (3 * rows[:, None] + columns).float()[None, :, :, None]
         windows = window_partition(regions, window_size).flatten(1)  # (windows, N)
         is_apart = windows[:, None, :] != windows[:, :, None]
-        return (is_apart * MASKED).to(device)
-
-
-@torch.compiler.assume_constant_result
-def constant_shift_mask(*of: Any) -> Tensor:
-    """As ``shift_mask``; torch.compile, which would trace past a cache, takes it as it is."""
-    return shift_mask(*of)
+        return (is_apart * MASKED).to(device, dtype)
 
 
 def border_regions(length: int, window_size: int, shift_size: int) -> Tensor:

@@ -14,6 +14,7 @@ from detectron2.modeling import Backbone
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...layers.mixed_precision import compute_dtype
 from ...structures import StageInput, TextFeatures
 from ..alignment import AlignmentSpec, build_alignment
 from ..decoder import decoder_reads_text
@@ -147,7 +148,8 @@ class TextAwareBackbone(Backbone):
                 stage = self.add_position(stage, self.position)
             aligned = alignment(stage)
             text = aligned.text
-            fused = norm(aligned.fused).transpose(1, 2)
+            # Rounded here: neck and decoder move it about before their products round it.
+            fused = norm(aligned.fused).to(compute_dtype(stage.visual)).transpose(1, 2)
             pyramid[f"stage{i + 1}"] = fused.unflatten(2, stage.map_size)
             if i + 1 < len(self.alignments):
                 x = self.leave_stage(i, stage.visual + aligned.visual_update, stage.map_size)

@@ -11,10 +11,10 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.swin import PatchEmbed, PatchMerging
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from ...layers.initialization import initialize_linear
 from ...structures import StageInput, TextFeatures
-from .stochastic_depth import SharedStochasticDepth
 from .swin_release import fit_swin_release, is_swin_release
 from .swin_stage import SwinStage
 from .text_aware import TextAwareBackbone
@@ -135,4 +135,4 @@ def set_stochastic_depth(stages: nn.ModuleList, drop_path_rate: float) -> None:
     rates = torch.linspace(0, drop_path_rate, len(blocks)).tolist()
     for block, rate in zip(blocks, rates, strict=True):
         if rate > 0:
-            block.drop_path = SharedStochasticDepth(rate)
+            block.drop_path = StochasticDepth(rate, mode="row")
