@@ -128,7 +128,7 @@ def test_evaluating_twice_is_bit_identical(role, name):
 @every_component
 @pytest.mark.parametrize("how", ["weights", "autocast"])
 def test_bfloat16_gives_nearly_the_same_probabilities(role, name, how):
-    model, sample = build(role, name), make_sample(is_train=False)
+    model, sample = build(role, name).eval(), make_sample(is_train=False)
     (expected,) = predict(model, sample)
     with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
         (rounded,) = predict(model.to(torch.bfloat16) if how == "weights" else model, sample)
