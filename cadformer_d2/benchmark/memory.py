@@ -63,4 +63,6 @@ def resident_peak(work: Callable[..., Any], arguments: tuple) -> int:
     """
     work(*arguments)
     status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None, "every process on Linux has a highest resident size"
+    return int(found[1]) * 1024

@@ -124,7 +124,7 @@ def write_png(pixels: np.ndarray, path: Path) -> None:
     # In memory first: cv2.imwrite on a full disk says that all is well.
     _, content = cv2.imencode(".png", pixels)
     with written_whole(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(content.tobytes())
 
 
 def main() -> None:

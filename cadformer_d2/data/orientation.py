@@ -38,8 +38,10 @@ CORNERS = (
     ("north", "south", COMPASS_SIDES),
 )
 # The same along one axis: swapped by a quarter turn, untouched by a flip.
-AXES = (("horizontal", "vertical"), ("horizontally", "vertically"), ("row", "column"))
-AXES += (("rows", "columns"),)
+AXES = (
+    *(("horizontal", "vertical"), ("horizontally", "vertically")),
+    *(("row", "column"), ("rows", "columns")),
+)
 # Where these occur, a direction is meant in a way the rows above do not cover, or no direction is.
 UNSAFE = re.compile(
     r"\b(?:up|down|upward|upwards|downward|downwards|under|over|beneath|underneath|clockwise|"

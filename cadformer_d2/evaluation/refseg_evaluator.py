@@ -142,7 +142,7 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
         if self.output_dir is None:
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        header = {
+        header: dict[str, Any] = {
             "dataset": self.dataset_name,
             "eval_resolution": self.eval_resolution,
             "empty_iou": self.empty_iou,

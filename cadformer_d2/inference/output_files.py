@@ -17,8 +17,10 @@ from .mask_file import NODATA
 MASK_ENDINGS = (".tif", ".tiff")
 # Files beside a raster in which GDAL looks for its place, its overviews and its validity; left over
 # from another raster they misplace or misread the new one.
-BESIDE_A_RASTER = ("{name}.aux.xml", "{name}.ovr", "{name}.msk", "{stem}.aux", "{stem}.tfw")
-BESIDE_A_RASTER += ("{stem}.tifw", "{stem}.wld", "{stem}.TFW", "{stem}.tab")
+BESIDE_A_RASTER = (
+    *("{name}.aux.xml", "{name}.ovr", "{name}.msk", "{stem}.aux", "{stem}.tfw"),
+    *("{stem}.tifw", "{stem}.wld", "{stem}.TFW", "{stem}.tab"),
+)
 # Of a GeoPackage that another program has open, or left without finishing.
 OF_AN_OPEN_DATABASE = ("{name}-wal", "{name}-shm", "{name}-journal")
 START_BYTES = 64

@@ -135,7 +135,8 @@ def downloads(answers: list[ReferredMask], threshold: float, folder: Path) -> li
     contents = {}
     for number, found in enumerate(answers, start=1):
         mask = found.probability >= threshold
-        contents[f"mask{number}.png"] = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1]
+        _, png = cv2.imencode(".png", mask.astype(np.uint8) * 255)
+        contents[f"mask{number}.png"] = png.tobytes()
         if mask_polygons is None:
             continue
         features = [

@@ -107,7 +107,7 @@ def build_page(
         recent.drop(request.session_hash)
 
     # Without gradio's button to publish a picture.
-    shown_only = {"interactive": False, "buttons": ["download", "fullscreen"]}
+    shown_only: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"]}
     with gradio.Blocks(
         title="Point with a sentence", analytics_enabled=False, delete_cache=(HOUR, HOUR)
     ) as page:
@@ -150,7 +150,7 @@ def build_page(
             picked.click(examples.__getitem__, picked, [path, first], api_name=False)
         sliders = [threshold, opacity]
         results = [left, right, files]
-        asking = {
+        asking: dict[str, Any] = {
             "inputs": [path, first, second, *sliders],
             "outputs": [is_answered, said, *results],
             # One image at a time is in memory, whichever way it was asked about.

@@ -7,7 +7,7 @@ import numpy as np
 
 from .scene import SceneObject
 
-Colour = tuple[float, float, float]  # RGB in [0, 255]
+Colour = tuple[float, ...]  # RGB, three values in [0, 255]
 SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
 
 

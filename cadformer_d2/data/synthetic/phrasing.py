@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -154,7 +155,7 @@ def joined(parts: list[str]) -> str:
     return " and ".join([" , ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def shuffled(items, rng: np.random.Generator) -> list:  # noqa: ANN001  (any sequence)
+def shuffled(items: Sequence, rng: np.random.Generator) -> list:
     return [items[index] for index in rng.permutation(len(items))]
 
 
