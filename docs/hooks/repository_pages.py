@@ -21,7 +21,12 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
 }
-LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
+# Code comes first, so that what looks like a link in it is left alone.
+CODE_OR_LINK = re.compile(
+    r"```.*?```|`[^`\n]*`"
+    r"|\[(?P<text>[^\]]*)\]\((?!https?:|#)(?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)",
+    re.DOTALL,
+)
 
 
 def on_files(files: Files, *, config: Any) -> Files:
@@ -47,7 +52,10 @@ def linked(markdown: str, folder: PurePosixPath) -> str:
     """
 
     def replaced(found: re.Match) -> str:
-        text, target, anchor = found[1], os.path.normpath(folder / found[2]), found[3] or ""
+        if found["target"] is None:
+            return found[0]
+        text, anchor = found["text"], found["anchor"] or ""
+        target = os.path.normpath(folder / found["target"])
         if not (ROOT / target).exists():
             raise FileNotFoundError(f"a page in {folder} links to {target}, which does not exist")
         if target in PAGES:
@@ -56,4 +64,4 @@ def linked(markdown: str, folder: PurePosixPath) -> str:
             return f"[{text}]({PurePosixPath(target).relative_to('docs')}{anchor})"
         return f"`{target}`"
 
-    return LINK.sub(replaced, markdown)
+    return CODE_OR_LINK.sub(replaced, markdown)
