@@ -260,13 +260,16 @@ def test_what_is_temporary_is_removed_when_the_page_is_stopped(
         os.kill(os.getpid(), number if is_caught else signal.SIGINT)
 
     threading.Thread(target=upload_and_stop, daemon=True).start()
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
+    handled = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    before = [signal.getsignal(known) for known in handled]
+    # Python leaves it ignored where a shell has started the tests in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(end) as stop:
             app.main()
     finally:
-        signal.signal(signal.SIGTERM, before[0])
-        signal.signal(signal.SIGHUP, before[1])
+        for known, handler in zip(handled, before, strict=True):
+            signal.signal(known, handler)
     assert status is None or stop.value.code == status
     assert left and not list(tmp_path.iterdir())
 
