@@ -5,14 +5,8 @@ cadformer evaluate --config-file configs/rrsisd.yaml MODEL.WEIGHTS model_best.pt
 
 from __future__ import annotations
 
-import sys
-
-from detectron2.engine import default_argument_parser
-
-from ..engine.processes import run_in_processes
-from .train import run
+from . import train
 
 
 def main() -> None:
-    arguments = default_argument_parser().parse_args(["--eval-only", *sys.argv[1:]])
-    run_in_processes(run, arguments, args=(arguments,))
+    train.main("--eval-only")

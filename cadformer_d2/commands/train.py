@@ -10,6 +10,7 @@ Any key of the config may follow as KEY VALUE.
 from __future__ import annotations
 
 import argparse
+import sys
 
 from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     trainer.train()
 
 
-def main() -> None:
-    arguments = default_argument_parser().parse_args()
+def main(*given: str) -> None:
+    """Args: given: arguments beside those of the command line."""
+    arguments = default_argument_parser().parse_args([*given, *sys.argv[1:]])
     run_in_processes(run, arguments, args=(arguments,))
