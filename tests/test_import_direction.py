@@ -1,7 +1,12 @@
 """Imports inside the package go one way; this is the whole law."""
 
 import ast
+import json
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 PACKAGE = Path(__file__).parent.parent / "cadformer_d2"
 ALLOWED = {
@@ -72,3 +77,52 @@ def test_imports_go_one_way():
         if others := set(imported_parts(path)) - ALLOWED[part] - {part}:
             wrong.append(f"{path.relative_to(PACKAGE)} imports {', '.join(sorted(others))}")
     assert not wrong, "\n".join(wrong)
+
+
+IMPORTS = """
+import json, sys
+import cadformer_d2
+print(json.dumps(sorted(sys.modules)))
+from cadformer_d2.inference import RefSegPredictor
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported():
+    """Names of all modules of a fresh Python: with the package, then with the predictor too."""
+    command = [sys.executable, "-W", "ignore", "-c", IMPORTS]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    return [json.loads(line) for line in output.splitlines()[-2:]]
+
+
+def modules_among(modules, parts):
+    return [
+        name
+        for name in modules
+        if any(name == part or name.startswith(f"{part}.") for part in parts)
+    ]
+
+
+def test_a_predictor_imports_neither_painter_nor_datasets_nor_scoring(imported):
+    _, modules = imported
+    unwanted = (
+        *("data.synthetic", "data.catalog", "data.refer", "data.refsegrs", "data.annotation_files"),
+        *("data.plain_pickle", "data.mapper", "data.loading", "dataset_building", "evaluation"),
+        *("engine", "benchmark", "commands", "web", "visualization"),
+    )
+    assert not modules_among(modules, [f"cadformer_d2.{part}" for part in unwanted])
+    extras = ("rasterio", "shapely", "gradio", "matplotlib.pyplot")
+    assert not modules_among(modules, extras)
+
+
+def test_a_predictor_imports_few_modules_of_ours(imported):
+    _, modules = imported
+    assert len(modules_among(modules, ["cadformer_d2"])) <= 75  # 41 are the model's
+
+
+def test_importing_the_package_waits_for_no_library_of_networks(imported):
+    """They take longer than Detectron2, and a config says whether they are needed."""
+    modules, _ = imported
+    assert not modules_among(modules, ("transformers", "timm", "pydantic", "scipy", "pandas"))
+    assert "cadformer_d2.modeling.text_encoder.hugging_face" in modules  # its name resolves

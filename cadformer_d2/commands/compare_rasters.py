@@ -18,7 +18,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window as RasterWindow
 
-from ..data.synthetic.scene import CATEGORIES
+from ..data.class_names import RRSISHR_CLASSES
 from ..inference.tiling import Window, block_windows
 
 BLOCK_SIDE = 1024  # pixels compared at once
@@ -109,9 +109,11 @@ def main() -> None:
     parser.add_argument("other", type=Path)
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--value", type=int, default=1, help="of the other's targets")
-    target.add_argument("--category", choices=CATEGORIES, help="whose pixels in a synthrs mosaic")
+    target.add_argument(
+        "--category", choices=RRSISHR_CLASSES, help="whose pixels in a synthrs mosaic"
+    )
     arguments = parser.parse_args()
-    value = CATEGORIES.index(arguments.category) + 1 if arguments.category else arguments.value
+    value = RRSISHR_CLASSES.index(arguments.category) + 1 if arguments.category else arguments.value
     agreement = compare(arguments.mask, arguments.other, value=value)
     print(
         f"{agreement.num_pixels} pixels, IoU {agreement.iou:.4f}, "

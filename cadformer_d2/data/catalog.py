@@ -15,58 +15,14 @@ from detectron2.utils.logger import log_first_n
 
 from ..structures import ReferRecord
 from .asking import ask_about_another, ask_every_sentence, ask_without
+from .class_names import OBJECT_NAMES, RRSISD_CLASSES, RRSISHR_CLASSES
 from .description_file import DESCRIPTION_FILE, SPLITS, read_description
 from .refer import load_refer_records
 from .refsegrs import load_refsegrs_records
 from .sentence_roles import object_spans, position_spans
-from .synthetic.scene import CATEGORIES  # RRSIS-HR's seven
 
 EVALUATOR_TYPE = "referring_seg"
 Asker = Callable[[list[ReferRecord]], list[ReferRecord]]
-
-RRSISD_CLASSES = (
-    "airplane",
-    "airport",
-    "golf field",
-    "expressway service area",
-    "baseball field",
-    "stadium",
-    "ground track field",
-    "storage tank",
-    "basketball court",
-    "chimney",
-    "tennis court",
-    "overpass",
-    "train station",
-    "ship",
-    "expressway toll station",
-    "dam",
-    "harbor",
-    "bridge",
-    "vehicle",
-    "windmill",
-)
-
-
-# What RefSegRS's sentences speak of; its files have no categories.
-REFSEGRS_THINGS = (
-    "road",
-    "vehicle",
-    "car",
-    "van",
-    "building",
-    "truck",
-    "trailer",
-    "bus",
-    "road marking",
-    "bikeway",
-    "sidewalk",
-    "tree",
-    "low vegetation",
-    "impervious surface",
-)
-# Every name for an object that a sentence of these datasets may use.
-OBJECT_NAMES = tuple(sorted({*RRSISD_CLASSES, *CATEGORIES, *REFSEGRS_THINGS}))
 
 
 @dataclass(frozen=True)
@@ -119,9 +75,9 @@ DATASETS = {
     info.name: info
     for info in (
         DatasetInfo("rrsisd", RRSISD_CLASSES, {"train": 12181, "val": 1740, "test": 3481}),
-        DatasetInfo("rrsishr", CATEGORIES, {"train": 2118, "val": 268, "test": 264}),
+        DatasetInfo("rrsishr", RRSISHR_CLASSES, {"train": 2118, "val": 268, "test": 264}),
         RefSegRSInfo("refsegrs", ("target",), {"train": 2172, "val": 431, "test": 1817}),
-        DatasetInfo("synthrs", CATEGORIES, {}),
+        DatasetInfo("synthrs", RRSISHR_CLASSES, {}),
     )
 }
 

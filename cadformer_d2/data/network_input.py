@@ -10,7 +10,7 @@ from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
 from ..resampling import resize_image, resize_mask
-from .catalog import OBJECT_NAMES
+from .class_names import OBJECT_NAMES
 from .sentence_roles import SentenceRoleParser
 from .tokenization import ExpressionTokenizer, configured_tokenizer
 

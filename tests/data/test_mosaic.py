@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from cadformer_d2.data.class_names import RRSISHR_CLASSES
 from cadformer_d2.data.synthetic.mosaic import mosaic_strips
-from cadformer_d2.data.synthetic.scene import CATEGORIES
 
 
 def mosaic(height, width, **options):
@@ -20,8 +20,8 @@ def test_a_smaller_mosaic_is_the_upper_left_part_of_a_larger_one():
 def test_objects_look_unlike_the_ground_around_them_and_every_category_occurs():
     pixels, category_ids = mosaic(480, 480)
     assert pixels.shape == (480, 480, 3) and category_ids.shape == (480, 480)
-    assert set(np.unique(category_ids)) == {*range(len(CATEGORIES) + 1)}
-    pools = pixels[category_ids == CATEGORIES.index("swimming pool") + 1].mean(axis=0)
+    assert set(np.unique(category_ids)) == {*range(len(RRSISHR_CLASSES) + 1)}
+    pools = pixels[category_ids == RRSISHR_CLASSES.index("swimming pool") + 1].mean(axis=0)
     ground = pixels[category_ids == 0].mean(axis=0)
     assert pools[2] - pools[0] > 40 > abs(ground[2] - ground[0])  # blue
 

@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 from refer_files import HEIGHT, WIDTH, ReferFiles, rle, square
 
 from cadformer_d2.data.asking import ask_about_another, ask_every_sentence, ask_without
-from cadformer_d2.data.catalog import OBJECT_NAMES
+from cadformer_d2.data.class_names import OBJECT_NAMES
 from cadformer_d2.data.refer import load_refer_records
 from cadformer_d2.data.sentence_roles import position_spans
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cadformer_d2.data.catalog import OBJECT_NAMES
+from cadformer_d2.data.class_names import OBJECT_NAMES
 from cadformer_d2.data.sentence_roles import SentenceRoleParser, object_spans, position_spans
 from cadformer_d2.data.tokenization import ExpressionTokenizer
 

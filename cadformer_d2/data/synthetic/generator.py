@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ..class_names import RRSISHR_CLASSES
 from ..plain_files import read_json
 from ..refer_writer import (
     annotation_entry,
@@ -29,7 +30,7 @@ from ..refer_writer import (
 from .drawing import draw_scene
 from .expressions import choose_descriptions
 from .phrasing import write_sentence
-from .scene import CATEGORIES, Scene, SceneObject, sample_scene
+from .scene import Scene, SceneObject, sample_scene
 
 NAME = "synthrs"
 STAMP = "parameters.json"  # beside the annotations: what they were made with
@@ -134,7 +135,7 @@ def write_dataset(folder: Path, parameters: SynthrsParameters, processes: int) -
     instances: dict[str, list] = {
         "images": [],
         "annotations": [],
-        "categories": category_entries(CATEGORIES),
+        "categories": category_entries(RRSISHR_CLASSES),
     }
     refs: list[dict[str, Any]] = []
     # Ctrl-C is for the process that asked; the others end with it, without a word.
@@ -201,7 +202,7 @@ def append_scene(
         {"id": image_id, "file_name": file_name, "height": size, "width": size}
     )
     for target in made["targets"]:
-        category_id = CATEGORIES.index(target["category"]) + 1
+        category_id = RRSISHR_CLASSES.index(target["category"]) + 1
         annotation = annotation_entry(len(refs) + 1, image_id, category_id, target["mask"])
         instances["annotations"].append(annotation)
         sentences = [

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..class_names import RRSISHR_CLASSES
 from .drawing import draw_scene
-from .scene import CATEGORIES, sample_scene
+from .scene import sample_scene
 
 
 def mosaic_strips(
@@ -24,7 +25,7 @@ def mosaic_strips(
 
     Yields:
         RGB (height, width, 3) uint8, and (height, width) uint8 with 0 for ground and k for the
-        k-th of CATEGORIES, of ``scene_size`` rows of pixels or of those that are left.
+        k-th of RRSISHR_CLASSES, of ``scene_size`` rows of pixels or of those that are left.
 
     Raises:
         ValueError: nothing to draw.
@@ -47,5 +48,5 @@ def draw_cell(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarr
     picture, masks = draw_scene(scene, size=size)
     category_ids = np.zeros((size, size), np.uint8)
     for target, mask in zip(scene.objects, masks, strict=True):
-        category_ids[mask] = CATEGORIES.index(target.category) + 1
+        category_ids[mask] = RRSISHR_CLASSES.index(target.category) + 1
     return picture, category_ids

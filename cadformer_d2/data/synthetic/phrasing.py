@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..class_names import RRSISHR_CLASSES
 from ..refer_writer import words_of
 from .expressions import (
     HORIZONTAL,
@@ -22,7 +23,7 @@ from .expressions import (
     SideOf,
     true_clauses,
 )
-from .scene import CATEGORIES, Scene, SceneObject
+from .scene import Scene, SceneObject
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_SENTENCE = 41  # words, as in RRSIS-HR
@@ -141,7 +142,7 @@ def region_words(region: InRegion) -> str:
 def inventory(scene: Scene, rng: np.random.Generator) -> str:
     """What else there is: "two tennis courts and a roundabout"."""
     parts = []
-    for category in shuffled(CATEGORIES, rng):
+    for category in shuffled(RRSISHR_CLASSES, rng):
         count = len(scene.of_category(category))
         if count == 1:
             parts.append(f"a {category}")
@@ -162,10 +163,10 @@ def shuffled(items: Sequence, rng: np.random.Generator) -> list:
 def vocabulary() -> list[str]:
     """WordPiece vocabulary: special tokens, every word above, letters to spell any other word."""
     texts = [*CATEGORY_TEMPLATES, *REGION_TEMPLATES, *LONG_OPENINGS, *HORIZONTAL, *VERTICAL]
-    texts += [*NEAREST_WORDS, *FARTHEST_WORDS, *NUMBER_WORDS.values(), *CATEGORIES]
+    texts += [*NEAREST_WORDS, *FARTHEST_WORDS, *NUMBER_WORDS.values(), *RRSISHR_CLASSES]
     for table in (OUTERMOST_WORDS, HALF_WORDS, SIDE_WORDS):
         texts += [phrase for phrases in table.values() for phrase in phrases]
-    texts += [f"{category.split()[-1]}s" for category in CATEGORIES]
+    texts += [f"{category.split()[-1]}s" for category in RRSISHR_CLASSES]
     texts += ["top bottom in a scene with the of image and"]
     words = sorted({word for text in texts for word in words_of(re.sub(r"\{\w+\}", " ", text))})
     characters = string.ascii_lowercase + string.digits

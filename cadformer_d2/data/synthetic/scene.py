@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-# RRSIS-HR's seven categories, in the order of their ids (from 1).
-CATEGORIES = (
-    "baseball field",
-    "basketball court",
-    "ground track field",
-    "roundabout",
-    "swimming pool",
-    "storage tank",
-    "tennis court",
-)
+from ..class_names import RRSISHR_CLASSES
+
 # (shortest, longest) long side of an object and its short side / long side, in image widths.
 SIZES = {
     "baseball field": (0.20, 0.30, 1.0),
@@ -72,7 +64,7 @@ def sample_scene(rng: np.random.Generator) -> Scene:
 
 def sample_categories(rng: np.random.Generator) -> list[str]:
     """Categories to place, largest first so that room is found for all."""
-    names = rng.permutation(CATEGORIES).tolist()
+    names = rng.permutation(RRSISHR_CLASSES).tolist()
     repeated = names[0]
     copies = int(rng.choice([2, 3], p=[0.6, 0.4])) if repeated != "ground track field" else 2
     singles = names[1 : 1 + int(rng.integers(1, 4))]
@@ -98,7 +90,7 @@ def place(
         )
         reach = candidate.radius if ratio < 1 else length / 2
         x, y = rng.uniform(reach + 0.01, 1 - reach - 0.01, size=2)
-        candidate = SceneObject(**{**candidate.__dict__, "x": float(x), "y": float(y)})
+        candidate = replace(candidate, x=float(x), y=float(y))
         if all(are_apart(candidate, other) for other in others):
             return candidate
     return None

@@ -2,6 +2,9 @@
 
 A folder from the internet is data: code in it does not run, its weights are read without pickle's
 code, and nothing it names is fetched.
+
+The library itself is imported where it is needed: it takes seconds, and a model of another text
+encoder has no use for it.
 """
 
 from __future__ import annotations
@@ -9,15 +12,15 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 from torch import Tensor, nn
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from ...model_folder import find_model_folder
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,8 @@ def read_architecture(reference: str, *, key: str) -> PretrainedConfig:
         FileNotFoundError: it is not on this machine.
         ValueError: not the description of a network that the transformers library has.
     """
+    from transformers import AutoConfig
+
     if reference.startswith(JSON_PREFIX):
         source, text = key, reference.removeprefix(JSON_PREFIX)
     else:
@@ -236,6 +241,9 @@ def _parameters_behind(output: Tensor) -> set[Tensor]:
 
 def _network_class(config: PretrainedConfig) -> Any:
     """The class of AutoModel's table; text towers that it lacks are named as their config is."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
     name = type(config).__name__.removesuffix("Config") + "Model"
     network_class = MODEL_MAPPING.get(type(config), None) or getattr(transformers, name, None)
     if network_class is None or isinstance(network_class, tuple):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor
-from transformers import BertConfig
 
 from ..alignment import alignment_reads_roles
 from .architecture import read_architecture
 from .build import TEXT_ENCODER_REGISTRY
 from .hugging_face import HuggingFaceTextEncoder
+
+if TYPE_CHECKING:
+    from transformers import BertConfig
 
 BERT_BASE_LAYERS = 12
 
@@ -53,6 +55,8 @@ class BertTextEncoder(HuggingFaceTextEncoder):
             ValueError: ``weights`` has other sizes, or holds no BERT; and as
                 HuggingFaceTextEncoder.
         """
+        from transformers import BertConfig
+
         config = BertConfig(
             vocab_size=vocab_size,
             hidden_size=hidden_size,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
 
 from ...structures import TextFeatures
 from ..alignment import alignment_reads_roles
@@ -25,6 +24,9 @@ from .architecture import (
     read_architecture,
 )
 from .build import TEXT_ENCODER_REGISTRY
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 ROLES = ("is_object", "is_position")  # fields of a sample, by the role of words
 WHOLE = "all"  # in FROZEN: every part
