@@ -16,14 +16,11 @@ import logging
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ..data.asking import ask_every_sentence
 from ..data.catalog import SPLITS, DatasetInfo, dataset_root, find_dataset
 from ..data.mapper import read_image
 from ..data.refer import EmptySplitError
-from ..data.tokenization import ExpressionTokenizer
+from ..data.truncation import TOKEN_LIMITS, truncated_shares
 from ..structures import ReferRecord
-
-TOKEN_LIMITS = (20, 64)  # of the released code, and of this project
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -67,20 +64,15 @@ def image_defects(records: list[ReferRecord], split: str) -> list[str]:
     return defects
 
 
-def truncated_shares(records: list[ReferRecord], vocabulary: str) -> list[str]:
-    """Share of the sentences that each token limit cuts, as texts."""
+def share_texts(expressions: list[str], vocabulary: str) -> list[str]:
+    """Share of the sentences that each of ``TOKEN_LIMITS`` cuts; "-" without a vocabulary."""
     if not vocabulary:
         return ["-"] * len(TOKEN_LIMITS)
-    sentences = [record["expressions"][0] for record in ask_every_sentence(records)]
-    shares = []
-    for limit in TOKEN_LIMITS:
-        try:
-            tokenizer = ExpressionTokenizer(vocabulary=vocabulary, max_tokens=limit)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error}; or pass --tokenizer ''") from error
-        cut = sum(tokenizer.is_truncated(sentence) for sentence in sentences)
-        shares.append(f"{cut / len(sentences):.1%}")
-    return shares
+    try:
+        shares = truncated_shares(expressions, vocabulary)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; or pass --tokenizer ''") from error
+    return [f"{share:.1%}" for share in shares.values()]
 
 
 class SkippedRecords(logging.Handler):
@@ -124,6 +116,6 @@ def main() -> None:
 
 def split_counts(records: list[ReferRecord], vocabulary: str) -> list[int | str]:
     """Refs, sentences and images of a split, and the shares that token limits cut."""
-    sentences = sum(len(record["expressions"]) for record in records)
+    sentences = [text for record in records for text in record["expressions"]]
     images = len({record["file_name"] for record in records})
-    return [len(records), sentences, images, *truncated_shares(records, vocabulary)]
+    return [len(records), len(sentences), images, *share_texts(sentences, vocabulary)]

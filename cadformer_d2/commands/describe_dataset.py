@@ -17,18 +17,15 @@ import matplotlib
 
 from ..data.catalog import SPLITS, dataset_records, find_dataset, register_datasets
 from ..data.refer import EmptySplitError
-from ..data.tokenization import ExpressionTokenizer
+from ..data.truncation import TOKEN_LIMITS, truncated_shares
 from ..dataset_building.description import (
     DescribedSentence,
     described_records,
     described_triplets,
     summarise,
-    truncated_shares,
 )
 from ..dataset_building.description_report import markdown, write_description
 from ..dataset_building.workspace import Workspace
-
-TOKEN_LIMITS = (20, 64)  # of the released code, and of this project
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -67,11 +64,8 @@ def main() -> None:
     sentences = described(arguments)
     truncated = {}
     if arguments.tokenizer:
-        tokenizers = [
-            ExpressionTokenizer(vocabulary=arguments.tokenizer, max_tokens=limit)
-            for limit in arguments.max_tokens
-        ]
-        truncated = truncated_shares(sentences, tokenizers)
+        texts = [entry.sentence for entry in sentences]
+        truncated = truncated_shares(texts, arguments.tokenizer, arguments.max_tokens)
     summary, name = summarise(sentences), arguments.name or str(arguments.work)
     print(markdown(name, summary, truncated))
     if arguments.output is not None:

@@ -17,6 +17,7 @@ from ..structures import ModelInput, ReferRecord
 from .catalog import dataset_records
 from .mapper import RefSegMapper
 from .tokenization import ExpressionTokenizer
+from .truncation import count_truncated
 from .validation import shown
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ def build_refseg_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
 def log_sentences(records: list[ReferRecord], tokenizer: ExpressionTokenizer) -> None:
     """Say how many training sentences INPUT.MAX_TOKENS cuts, and how many say nothing."""
     expressions = [text for record in records for text in record["expressions"]]
-    cut = sum(map(tokenizer.is_truncated, expressions))
+    cut = count_truncated(expressions, tokenizer)
     logger.info(
         "%d refs with %d sentences; %d sentences (%.1f %%) are cut at %d tokens",
         len(records),

@@ -72,10 +72,12 @@ class ExpressionTokenizer:
         self.backend = load_tokenizer(vocabulary, key=key)
         # The transformers library's own, with its habits for whoever looks at tokens.
         self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=self.backend)
-        needed = self.backend.num_special_tokens_to_add(False) + 1
-        if max_tokens < needed:
+        num_special = self.backend.num_special_tokens_to_add(False)
+        self.max_word_pieces = max_tokens - num_special  # of an expression
+        if self.max_word_pieces < 1:
             raise ValueError(
-                f"INPUT.MAX_TOKENS is {max_tokens}; a word and the special tokens need {needed}"
+                f"INPUT.MAX_TOKENS is {max_tokens}; a word and the special tokens need "
+                f"{num_special + 1}"
             )
         self.backend.no_padding()
         self.backend.enable_truncation(max_tokens)

