@@ -60,12 +60,18 @@ def _add_data_keys(cfg: CfgNode) -> None:
     # Whether [CLS] and [SEP] count as words of both roles. Off: FIANet as published, whose branch
     # for the object is exactly zero where a single token names it.
     cfg.INPUT.ROLE_SPECIAL_TOKENS = False
-    # Changes of the training picture, with the words for directions changed in the sentence:
-    # "horizontal_flip", "vertical_flip", "quarter_turns". Empty: off, the paper. A sentence that
-    # cannot be changed safely keeps its picture as it is.
+    # Augmentations of the training image, in order: [name, argument, ...] each, where the name is
+    # one of Detectron2's (RandomBrightness, RandomFlip, RandomApply, ...) or of those that
+    # docs/extending.md lists, and a mapping at the end holds arguments by keyword. The mask and the
+    # words for directions follow; what would make the expression false is left out. (): the paper.
+    cfg.INPUT.AUGMENTATIONS = ()
+    # Short for a first line ["RandomOrientation", ORIENTATIONS]: "horizontal_flip",
+    # "vertical_flip", "quarter_turns". Empty: off, the paper. An expression that cannot be changed
+    # safely keeps its image as it is.
     cfg.INPUT.ORIENTATIONS = ()
-    # (fewest, most) black 32 x 32 boxes drawn on the image of one fifth of the training refs, in
-    # image pixels. (0, 0): off, the paper. The authors' released code uses (20, 60).
+    # Short for a line ["ReleasedBoxes", fewest, most] before all others: black 32 x 32 boxes on the
+    # image of one fifth of the training refs, in image pixels. (0, 0): off, the paper. The authors'
+    # released code uses (20, 60).
     cfg.INPUT.RANDOM_ERASE_BOXES = (0, 0)
 
 

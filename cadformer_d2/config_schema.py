@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from detectron2.config import CfgNode
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -38,6 +38,7 @@ class Input(Section):
     SIZE: Annotated[tuple[Count, ...], _all_or_none(2)]
     MAX_TOKENS: Annotated[int, Field(ge=3)]  # [CLS], a word, [SEP]
     OBJECT_NAMES: Names
+    AUGMENTATIONS: list[list[Any]]
     ORIENTATIONS: Names
     RANDOM_ERASE_BOXES: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import BACKBONE_REGISTRY, build_model
 
+from cadformer_d2.data.augmentation import AUGMENTATION_REGISTRY, build_augmentations
 from cadformer_d2.engine.config_checks import refuse_small_vocabulary
 from cadformer_d2.model_cost import part_of
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
@@ -45,6 +48,35 @@ def convolution_pyramid():
     run_page("ConvolutionPyramid", package="cadformer_d2.modeling.backbone")
     yield "ConvolutionPyramid"
     del BACKBONE_REGISTRY._obj_map["ConvolutionPyramid"]
+
+
+@pytest.fixture
+def gamma():
+    run_page("RandomGamma", package="cadformer_d2.data.augmentation")
+    yield "RandomGamma"
+    del AUGMENTATION_REGISTRY._obj_map["RandomGamma"]
+
+
+def test_the_pages_augmentation_is_a_line_of_the_config(gamma):
+    cfg = make_tiny_cfg()
+    cfg.INPUT.AUGMENTATIONS = [[gamma, 2.0, 2.0]]
+    (augmentation,) = build_augmentations(cfg)
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    changed = augmentation.get_transform(image).apply_image(image)
+    assert np.abs(changed - 255 * (image / 255.0) ** 2).max() <= 0.5
+
+
+def test_the_pages_lines_of_augmentations_are_known():
+    text = PAGE.read_text(encoding="utf-8")
+    lines = yaml.safe_load(
+        re.search(r"```yaml\n(INPUT:\n  AUGMENTATIONS.*?)```", text, re.DOTALL)[1]
+    )["INPUT"]["AUGMENTATIONS"]
+    lines += [yaml.safe_load(line) for line in re.findall(r"^\| `(\[.*\])` \|", text, re.MULTILINE)]
+    cfg = make_tiny_cfg()
+    cfg.INPUT.AUGMENTATIONS = lines
+    assert len(build_augmentations(cfg)) == len(lines) == 11
+    ours = {name for name, _ in AUGMENTATION_REGISTRY}
+    assert ours <= {line[0] for line in lines}
 
 
 def test_the_pages_alignment_trains(mean_word):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
 from pycocotools import mask as coco_mask
 
 from ..structures import ModelInput, ReferRecord
-from .augmentation import erase_boxes, is_erased
+from .augmentation import ExpressionAugInput, build_augmentations, seeded_numpy
 from .network_input import NetworkInput
-from .orientation import Orientation, allowed_orientations
 from .picture_file import read_picture
 
 EVAL_RESOLUTIONS = ("input", "native")
@@ -22,8 +23,8 @@ class RefSegMapper:
     """Reads one sample.
 
     1. Read the image; its size must be the record's.
-    2. In training, draw one of the ref's sentences and, if so configured, black boxes, and another
-       orientation of the picture with the words for directions changed to suit.
+    2. In training, draw one of the ref's sentences and augment image, mask and sentence together;
+       what would make the sentence false is left out.
     3. Resize the image to the network's size and tokenize the sentence.
     4. Training: the mask at the network's size (nearest). Evaluation: the mask, run-length encoded,
        at the resolution of scoring, which ``height`` and ``width`` state.
@@ -36,8 +37,7 @@ class RefSegMapper:
         is_train: bool,
         network_input: NetworkInput,
         image_format: str,
-        erase_box_range: tuple[int, int],
-        orientations: tuple[str, ...],
+        augmentations: Sequence[T.Augmentation | T.Transform],
         eval_resolution: str,
     ):
         """
@@ -45,12 +45,12 @@ class RefSegMapper:
             is_train: whether the result is for training.
             network_input: resizes and tokenizes.
             image_format: "RGB" or "BGR".
-            erase_box_range: (fewest, most) black boxes on a fixed fifth of the training refs.
-            orientations: changes of the picture that training may draw, by name.
+            augmentations: of the training image at its own size, Detectron2's or written as they
+                are; they see an ``ExpressionAugInput``.
             eval_resolution: "input": score at the network's size; "native": at the image's own.
 
         Raises:
-            ValueError: another resolution, or an unknown orientation.
+            ValueError: another resolution.
         """
         if eval_resolution not in EVAL_RESOLUTIONS:
             raise ValueError(
@@ -59,8 +59,7 @@ class RefSegMapper:
         self.is_train = is_train
         self.network_input = network_input
         self.image_format = image_format
-        self.erase_box_range = tuple(erase_box_range)
-        self.orientations = allowed_orientations(tuple(orientations))
+        self.augmentations = T.AugmentationList(augmentations)
         self.eval_resolution = eval_resolution
         self.last_read: tuple[str, np.ndarray] | None = None  # file name and its pixels
 
@@ -70,8 +69,7 @@ class RefSegMapper:
             "is_train": is_train,
             "network_input": NetworkInput(cfg),
             "image_format": cfg.INPUT.FORMAT,
-            "erase_box_range": cfg.INPUT.RANDOM_ERASE_BOXES,
-            "orientations": cfg.INPUT.ORIENTATIONS,
+            "augmentations": build_augmentations(cfg) if is_train else [],
             "eval_resolution": cfg.TEST.EVAL_RESOLUTION,
         }
 
@@ -86,30 +84,39 @@ class RefSegMapper:
                 sentence is empty; the message names file and ref.
         """
         image = self.image_of(record)
-        position, orientation = 0, Orientation()
+        position, expression, mask = 0, record["expressions"][0], None
         if self.is_train:
             assert rng is not None, "training needs a generator for its random choices"
             position = int(rng.integers(len(record["expressions"])))
-            if self.erase_box_range[1] and is_erased(record["ref_id"]):
-                image = erase_boxes(image, num_boxes=self.erase_box_range, rng=rng)
-            if len(self.orientations) > 1:
-                orientation = self.orientations[rng.integers(len(self.orientations))]
-        expression = orientation.sentence(record["expressions"][position])
-        if expression is None:  # it cannot be changed safely: picture and sentence stay
-            expression, orientation = record["expressions"][position], Orientation()
+            image, mask, expression = self.augmented(record, image, position, rng)
         sample = {
-            "image": self.network_input.image(orientation.image(image)),
+            "image": self.network_input.image(image),
             **self.sentence(record, position, expression),
             "file_name": record["file_name"],
             "image_id": record["image_id"],
             "ref_id": record["ref_id"],
             "sent_id": record["sent_ids"][position],
             "category_id": record["category_id"],
-            **self.target(record, orientation),
+            **self.target(record, mask),
         }
         if "sentence_kinds" in record:
             sample["sentence_kind"] = record["sentence_kinds"][position]
         return cast(ModelInput, sample)
+
+    def augmented(
+        self, record: ReferRecord, image: np.ndarray, position: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, str]:
+        """Image, mask and sentence to train on."""
+        mask = coco_mask.decode(record["annotations"][0]["segmentation"])
+        expression = record["expressions"][position]
+        if not self.augmentations.augs:
+            return image, mask, expression
+        sample = ExpressionAugInput(
+            image, sem_seg=mask, expression=expression, ref_id=record["ref_id"], rng=rng
+        )
+        with seeded_numpy(rng):
+            self.augmentations(sample)
+        return sample.image, sample.sem_seg, sample.expression
 
     def image_of(self, record: ReferRecord) -> np.ndarray:
         """The record's pixels, not to be written to; decoded once for records in a row.
@@ -131,18 +138,23 @@ class RefSegMapper:
                 f"{record['sent_ids'][position]}: {error}"
             ) from error
 
-    def target(self, record: ReferRecord, orientation: Orientation) -> dict[str, Any]:
-        """The mask, and the resolution (height, width) it is compared at."""
+    def target(self, record: ReferRecord, mask: np.ndarray | None) -> dict[str, Any]:
+        """The mask, and the resolution (height, width) it is compared at.
+
+        Args:
+            mask: (height, width) uint8, the augmented one; None in evaluation.
+        """
         native = {"height": record["height"], "width": record["width"]}
-        mask = record["annotations"][0]["segmentation"]
-        if not self.is_train and self.eval_resolution == "native":
-            return {**native, "gt_rle": mask}
-        target = self.network_input.mask(orientation.image(coco_mask.decode(mask)))
-        if self.is_train:
-            return {**native, "gt_mask": torch.from_numpy(target).bool()}
+        if mask is not None:
+            trained = self.network_input.mask(np.ascontiguousarray(mask))
+            return {**native, "gt_mask": torch.from_numpy(trained).bool()}
+        encoded = record["annotations"][0]["segmentation"]
+        if self.eval_resolution == "native":
+            return {**native, "gt_rle": encoded}
         height, width = self.network_input.size
-        encoded = coco_mask.encode(np.asfortranarray(target))
-        return {"height": height, "width": width, "gt_rle": encoded}
+        scored = self.network_input.mask(np.ascontiguousarray(coco_mask.decode(encoded)))
+        scored_rle = coco_mask.encode(np.asfortranarray(scored))
+        return {"height": height, "width": width, "gt_rle": scored_rle}
 
 
 def read_image(record: ReferRecord, image_format: str) -> np.ndarray:
