@@ -196,6 +196,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     decoder.NUM_KERNELS = 1
 
     loss = cfg.MODEL.LOSS = CfgNode()
+    # The registered loss; the keys below are CrossEntropyDice's, the paper's.
+    loss.NAME = "CrossEntropyDice"
     # Weight of the cross-entropy and of the Dice term.
     loss.CE_WEIGHT = 0.9
     loss.DICE_WEIGHT = 0.1

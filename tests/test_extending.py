@@ -14,6 +14,7 @@ from cadformer_d2.data.augmentation import AUGMENTATION_REGISTRY, build_augmenta
 from cadformer_d2.engine.config_checks import refuse_small_vocabulary
 from cadformer_d2.model_cost import part_of
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
+from cadformer_d2.modeling.loss import LOSS_REGISTRY
 from cadformer_d2.modeling.text_encoder import TEXT_ENCODER_REGISTRY
 
 PAGE = Path(__file__).parent.parent / "docs" / "extending.md"
@@ -48,6 +49,27 @@ def convolution_pyramid():
     run_page("ConvolutionPyramid", package="cadformer_d2.modeling.backbone")
     yield "ConvolutionPyramid"
     del BACKBONE_REGISTRY._obj_map["ConvolutionPyramid"]
+
+
+@pytest.fixture
+def focal():
+    run_page("FocalLoss", package="cadformer_d2.modeling.loss")
+    yield "FocalLoss"
+    del LOSS_REGISTRY._obj_map["FocalLoss"]
+
+
+def test_the_pages_loss_trains(focal):
+    cfg = make_tiny_cfg()
+    cfg.MODEL.LOSS.NAME = focal
+    model = build_model(cfg)
+    losses = model.train()([make_sample(seed=0), make_sample(seed=1)])
+    assert losses.keys() == {"loss_focal"} and losses["loss_focal"].shape == ()
+    losses["loss_focal"].backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    # One pixel, p_y = 0.8: (1 - 0.8)^2 (-log 0.8) = 0.04 * 0.223144.
+    logits = torch.tensor([0.2, 0.8]).log().view(1, 2, 1, 1)
+    value = model.criterion(logits, torch.ones(1, 1, 1, dtype=torch.bool))["loss_focal"]
+    assert value.item() == pytest.approx(0.04 * 0.223144, rel=1e-4)
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from .backbone import build_backbone, with_weights_record
 from .backbone.weights import FittedWeights
 from .checkpointing import recompute_activations
 from .compilation import compile_repeated
-from .criterion import SegmentationCriterion
 from .decoder import build_decoder
+from .loss import build_loss
 from .neck import build_neck
 from .text_encoder import build_text_encoder, text_output_shape
 
@@ -86,7 +86,7 @@ class CADFormer(nn.Module):
             "backbone": backbone,
             "neck": build_neck(cfg, backbone.output_shape(), text_shape),
             "decoder": build_decoder(cfg, backbone.output_shape(), text_shape),
-            "criterion": SegmentationCriterion(cfg),
+            "criterion": build_loss(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "padded_length": cfg.INPUT.MAX_TOKENS if cfg.INPUT.PAD_TO_MAX_TOKENS else None,

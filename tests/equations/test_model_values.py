@@ -7,8 +7,8 @@ from detectron2.modeling import build_model
 from torch.nn.utils.rnn import pad_sequence
 
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
-from cadformer_d2.modeling.criterion import SegmentationCriterion
 from cadformer_d2.modeling.decoder.build import DECODER_REGISTRY
+from cadformer_d2.modeling.loss import LOSS_REGISTRY, CrossEntropyDice
 from cadformer_d2.modeling.neck.build import NECK_REGISTRY
 from cadformer_d2.modeling.registry import registered_names
 
@@ -109,9 +109,13 @@ def test_training_gives_the_weighted_losses_of_the_models_logits(reduction):
         assert_equal(ours[name], value)
 
 
+def test_every_registered_loss_has_its_equation_here():
+    assert registered_names(LOSS_REGISTRY) == ["CrossEntropyDice"]
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_the_loss_is_its_equation(reduction):
-    criterion = SegmentationCriterion(
+    criterion = CrossEntropyDice(
         ce_weight=0.7, dice_weight=0.4, class_weights=(0.75, 1.25), dice_reduction=reduction
     ).double()
     # Images so small, one of them without a target, that Dice's smoothing shows.

@@ -18,9 +18,13 @@ import math
 
 import pytest
 import torch
+from conftest import make_sample, make_tiny_cfg
+from detectron2.modeling import build_model
 
-from cadformer_d2.modeling.criterion import SegmentationCriterion
+from cadformer_d2.modeling.loss import LOSS_REGISTRY, CrossEntropyDice, build_loss
+from cadformer_d2.modeling.registry import registered_names
 
+every_loss = pytest.mark.parametrize("name", registered_names(LOSS_REGISTRY))
 PROBABILITY = torch.tensor([[0.8, 0.5], [0.2, 0.4]])
 TARGET = torch.tensor([[True, False], [False, True]])
 CROSS_ENTROPY, DICE = 0.519510, 0.750469
@@ -33,7 +37,7 @@ def criterion(**changes):
         "class_weights": (0.9, 1.1),
         "dice_reduction": "mean",
     }
-    return SegmentationCriterion(**(values | changes))
+    return CrossEntropyDice(**(values | changes))
 
 
 def logits_of(probability):
@@ -71,7 +75,57 @@ def test_an_unknown_reduction_is_refused_by_name():
 
 
 def test_whole_numbers_can_be_class_weights():
-    losses = SegmentationCriterion(
+    losses = CrossEntropyDice(
         ce_weight=1.0, dice_weight=0.0, class_weights=(1, 1), dice_reduction="mean"
     )(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool))
     assert losses["loss_ce"].item() == pytest.approx(math.log(2))
+
+
+def registered_loss(name):
+    cfg = make_tiny_cfg()
+    cfg.MODEL.LOSS.NAME = name
+    return build_loss(cfg)
+
+
+@every_loss
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0], ids=["empty", "usual", "full"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_loss_keeps_the_contract(name, share, dtype):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(3, 2, 9, 14, generator=generator)
+    logits = (20 * values).to(dtype).requires_grad_()
+    target = torch.rand(3, 9, 14, generator=generator) < share
+    before = logits.detach().clone(), target.clone()
+    losses = registered_loss(name)(logits, target)
+    assert losses and all(key.startswith("loss") for key in losses)
+    for value in losses.values():
+        assert value.shape == () and value.dtype == torch.float32 and value >= 0
+    sum(losses.values()).backward()
+    assert torch.isfinite(logits.grad).all() and logits.grad.abs().sum() > 0
+    assert torch.equal(logits.detach(), before[0]) and torch.equal(target, before[1])
+
+
+@every_loss
+def test_a_better_prediction_costs_less(name):
+    target = torch.zeros(2, 8, 8, dtype=torch.bool)
+    target[:, 2:5, 3:7] = True
+    sure = torch.where(target, 4.0, -4.0)
+    costs = [
+        sum(registered_loss(name)(torch.stack([-guess, guess], 1), target).values()).item()
+        for guess in (sure, sure / 4, 0 * sure, -sure / 4, -sure)
+    ]
+    assert costs == sorted(costs) and costs[0] < 0.1 * costs[2]
+
+
+@every_loss
+def test_a_model_trains_on_it(name):
+    cfg = make_tiny_cfg()
+    cfg.MODEL.LOSS.NAME = name
+    model = build_model(cfg).train()
+    sum(model([make_sample(seed=0)]).values()).backward()
+    assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+def test_an_unknown_loss_lists_the_known_ones():
+    with pytest.raises(ValueError, match="LOSS.NAME is 'Dise'; known names: CrossEntropyDice"):
+        registered_loss("Dise")

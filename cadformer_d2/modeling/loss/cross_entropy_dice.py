@@ -1,4 +1,4 @@
-"""The training loss: class-weighted cross-entropy and Dice."""
+"""The paper's training loss: class-weighted cross-entropy and Dice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
+
+from .build import LOSS_REGISTRY
 
 DICE_SMOOTHING = 1e-6
 
@@ -33,10 +35,12 @@ def dice_loss(logits: Tensor, target: Tensor, *, reduction: str) -> Tensor:
     return per_sample.mean() if reduction == "mean" else per_sample.sum()
 
 
-class SegmentationCriterion(nn.Module):
+@LOSS_REGISTRY.register()
+class CrossEntropyDice(nn.Module):
     """loss = ce_weight * CE + dice_weight * Dice (0.9 and 0.1 in the paper)."""
 
     parts: ClassVar[Mapping[str, str]] = {"": "loss"}
+    class_weights: Tensor
 
     @configurable
     def __init__(
