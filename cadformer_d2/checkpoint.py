@@ -15,7 +15,13 @@ from detectron2.config import CfgNode, get_cfg
 from torch import Tensor, nn
 
 from .atomic_files import written_whole
-from .checkpoint_file import read_checkpoint, refuse_missing_file
+from .checkpoint_file import (
+    read_carried,
+    read_checkpoint,
+    refuse_missing_file,
+    refuse_non_finite,
+    shortened,
+)
 from .config import add_cadformer_config
 from .config_file import merge_values
 from .config_schema import refuse_impossible_values
@@ -28,7 +34,6 @@ logger = logging.getLogger(__name__)
 CONFIG_KEY = "config"
 # What a checkpoint without the key was trained with, where that is not today's default.
 BEFORE_THE_KEY = {"MODEL.ALIGNMENT.DECODER_FEATURE": "fused"}
-SHOWN_KEYS = 5  # of a long list in a message
 
 
 class RefSegCheckpointer(DetectionCheckpointer):
@@ -195,7 +200,7 @@ def checkpoint_config(filename: str | os.PathLike) -> str:
     Raises:
         ValueError: the checkpoint carries none.
     """
-    return _config_text(read_checkpoint(filename), filename)
+    return _config_text(read_carried(filename), filename)
 
 
 def _config_text(content: dict[str, Any], filename: str | os.PathLike) -> str:
@@ -222,7 +227,7 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
     for key, value in BEFORE_THE_KEY.items():
         cfg.merge_from_list([key, value])
     source = f"the config that {filename} carries"
-    content = read_checkpoint(filename)
+    content = read_carried(filename)
     try:
         merge_values(cfg, parse_yaml(_config_text(content, filename), source=source), source=source)
         refuse_impossible_values(cfg)
@@ -272,19 +277,3 @@ def refuse_missing_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Ten
     """Raise ValueError where the model would keep random weights."""
     if missing := sorted(wanted.keys() - found.keys()):
         raise ValueError(f"{len(missing)} tensors of the model are missing: {shortened(missing)}")
-
-
-def refuse_non_finite(state: Mapping[str, Tensor]) -> None:
-    """Raise ValueError, naming the first few, where weights are infinite or not a number."""
-    bad = [
-        name
-        for name, value in state.items()
-        if value.is_floating_point() and not torch.isfinite(value).all()
-    ]
-    if bad:
-        raise ValueError(f"{len(bad)} of {len(state)} tensors are not finite: {shortened(bad)}")
-
-
-def shortened(names: list[str]) -> str:
-    more = len(names) - SHOWN_KEYS
-    return ", ".join(names[:SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "") or "none"

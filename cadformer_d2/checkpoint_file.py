@@ -6,7 +6,7 @@ import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from .library_errors import first_line
+
+SHOWN_NAMES = 5  # of a long list in a message
 WRAPPERS = ("model", "state_dict")  # keys under which a model's tensors are kept
 WRAPPED = "module."  # before every name of a model that was saved in its DistributedDataParallel
+ARCHIVE = b"PK"  # how files of torch.save begin
 # What the readers raise on bytes that make no sense.
 DAMAGED = (
     *(pickle.UnpicklingError, safetensors.SafetensorError, zipfile.BadZipFile, struct.error),
@@ -40,22 +44,39 @@ def read_checkpoint(filename: str | os.PathLike) -> dict[str, Any]:
             and plain values.
     """
     path = Path(filename)
-    refuse_missing_file(path)
-    if path.suffix == ".pkl":
-        raise ValueError(f"{path}: .pkl files can run code when read; convert it to .pth first")
-    try:
-        content = _read(path)
-    except DAMAGED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} is not a usable checkpoint: damaged, or holding more than tensors and plain "
-            f"values ({reason})"
-        ) from error
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
+    content = _read_dict(path, _read)
     wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
     whole = {**content, "model": content[wrapper]} if wrapper else {"model": content}
     return {**whole, "model": _without_wrapper(_tensors(whole["model"], path))}
+
+
+def read_carried(filename: str | os.PathLike) -> dict[str, Any]:
+    """What a checkpoint carries beside its tensors: its config and its tokenizer, for example.
+
+    Tensors are left on the disk, so it takes milliseconds where ``read_checkpoint`` takes seconds;
+    whether they are undamaged is not looked at.
+
+    Raises: as read_checkpoint.
+    """
+    content = _read_dict(Path(filename), _read_lazily)
+    return {key: value for key, value in content.items() if not isinstance(value, Mapping | Tensor)}
+
+
+def refuse_non_finite(state: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, naming the first few, where weights are infinite or not a number."""
+    bad = [
+        name
+        for name, value in state.items()
+        if value.is_floating_point() and not torch.isfinite(value).all()
+    ]
+    if bad:
+        raise ValueError(f"{len(bad)} of {len(state)} tensors are not finite: {shortened(bad)}")
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "") or "none"
 
 
 def refuse_missing_file(path: Path) -> None:
@@ -66,30 +87,67 @@ def refuse_missing_file(path: Path) -> None:
         )
 
 
+def _read_dict(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
+    refuse_missing_file(path)
+    if path.suffix == ".pkl":
+        raise ValueError(f"{path}: .pkl files can run code when read; convert it to .pth first")
+    try:
+        content = read(path)
+    except DAMAGED as error:
+        raise ValueError(
+            f"{path} is not a usable checkpoint: damaged, or holding more than tensors and plain "
+            f"values ({first_line(error)})"
+        ) from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
+    return content
+
+
 def _read(path: Path) -> Any:
     """What a file holds, by its first bytes: an archive of torch, safetensors, or torch's old."""
-    with path.open("rb") as file:
-        start = file.read(9)
+    start = _start(path)
     if start[8:] == b"{":
         return safetensors.torch.load_file(path)
-    if start.startswith(b"PK"):
+    if start.startswith(ARCHIVE):
         _refuse_damaged_archive(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _refuse_damaged_archive(path: Path) -> None:
-    """Compare what torch does not: each record with its checksum, all records with the file.
-
-    torch.save compresses nothing, so records that need more room than their file are compressed or
-    lie over each other, and could take any amount of memory.
-    """
+def _read_lazily(path: Path) -> Any:
+    """As ``_read``; of an archive of torch with tensors that are read when they are looked at."""
+    if not _start(path).startswith(ARCHIVE):
+        return _read(path)
     with zipfile.ZipFile(path) as archive:
-        size = sum(record.file_size for record in archive.infolist())
-        if size > path.stat().st_size:
-            raise ValueError(f"its records take {size} bytes, more than the file has")
+        _refuse_overlapping_records(archive, path)
+        for name in archive.namelist():
+            if name.endswith("/data.pkl"):  # all but the tensors' numbers
+                archive.read(name)  # which compares it with its checksum
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(9)
+
+
+def _refuse_damaged_archive(path: Path) -> None:
+    """Compare what torch does not: each record with its checksum, all records with the file."""
+    with zipfile.ZipFile(path) as archive:
+        _refuse_overlapping_records(archive, path)
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"the checksum of its record {damaged} is wrong; copy the file again")
+
+
+def _refuse_overlapping_records(archive: zipfile.ZipFile, path: Path) -> None:
+    """Raise ValueError where records need more room than their file.
+
+    torch.save compresses nothing, so such records are compressed or lie over each other, and could
+    take any amount of memory.
+    """
+    size = sum(record.file_size for record in archive.infolist())
+    if size > path.stat().st_size:
+        raise ValueError(f"its records take {size} bytes, more than the file has")
 
 
 def _tensors(state: Any, path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Folders of Hugging Face models on this machine; nothing is fetched from the network."""
+"""Hugging Face models on this machine, in folders and in the cache; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def find_model_folder(reference: str, *, files: tuple[str, ...], key: str) -> Pa
             f"{reference}, which {key} names, is missing; put it back, or name another place"
         )
     for file in files:
-        if (cached := _cached_file(reference, file)) is not None:
+        if (cached := find_cached_file(reference, file)) is not None:
             return cached.parent
     raise FileNotFoundError(
         f"{key} is {reference!r}, which is neither a local folder nor in the Hugging Face cache. "
@@ -43,7 +43,8 @@ def find_model_folder(reference: str, *, files: tuple[str, ...], key: str) -> Pa
     )
 
 
-def _cached_file(name: str, file: str) -> Path | None:
+def find_cached_file(name: str, file: str) -> Path | None:
+    """A file of a published model in the Hugging Face cache; None where it is not there."""
     try:
         found = try_to_load_from_cache(name, file)
     except ValueError:  # the name of no repository

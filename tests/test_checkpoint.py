@@ -198,6 +198,26 @@ def test_a_flipped_bit_is_found(model, tiny_cfg, tmp_path):
             RefSegCheckpointer(model).load(str(path))
 
 
+def test_what_a_checkpoint_carries_is_read_without_its_tensors(model, tiny_cfg, tmp_path):
+    """A wrong byte of a tensor is not met; one of what is read is."""
+    RefSegCheckpointer(model, str(tmp_path), config=tiny_cfg).save("model")
+    path = tmp_path / "model.pth"
+    sound = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        records = {record.filename.split("/", 1)[1]: record for record in archive.infolist()}
+    flipped = bytearray(sound)
+    flipped[records["data/0"].header_offset + 200] ^= 1
+    path.write_bytes(flipped)
+    assert trained_config(path).INPUT.TOKENIZER == str(path)
+    with pytest.raises(ValueError, match="checksum of its record"):
+        RefSegCheckpointer(model).load(str(path))
+    flipped = bytearray(sound)
+    flipped[records["data.pkl"].header_offset + 200] ^= 1
+    path.write_bytes(flipped)
+    with pytest.raises(ValueError, match=r"model\.pth is not a usable checkpoint: .*data\.pkl"):
+        trained_config(path)
+
+
 def test_a_checkpoint_that_grows_when_it_is_read_is_refused(model, tiny_cfg, tmp_path):
     RefSegCheckpointer(model, str(tmp_path), config=tiny_cfg).save("model")
     with (
@@ -208,6 +228,8 @@ def test_a_checkpoint_that_grows_when_it_is_read_is_refused(model, tiny_cfg, tmp
             small.writestr(record.filename, bytes(record.file_size))
     with pytest.raises(ValueError, match="its records take .* more than the file has"):
         RefSegCheckpointer(model).load(str(tmp_path / "small.pth"))
+    with pytest.raises(ValueError, match="its records take .* more than the file has"):
+        trained_config(tmp_path / "small.pth")
 
 
 def few_numbers_over_a_huge_shape(state):

@@ -18,7 +18,8 @@ ALLOWED = {
     "plain_yaml": set(),
     "config_file": {"plain_yaml"},
     "config_schema": set(),
-    "checkpoint_file": set(),
+    "library_errors": set(),
+    "checkpoint_file": {"library_errors"},
     "checkpoint": {
         *("atomic_files", "checkpoint_file", "config", "config_file", "config_schema"),
         *("plain_yaml", "swin_release", "package_files", "data"),
@@ -28,11 +29,17 @@ ALLOWED = {
     "package_files": set(),
     "model_folder": {"package_files"},
     "layers": {"structures"},
-    "data": {"structures", "resampling", "package_files", "model_folder", "checkpoint_file"},
+    "data": {
+        *("structures", "resampling", "package_files", "model_folder", "checkpoint_file"),
+        "library_errors",
+    },
     "evaluation": {"structures", "atomic_files"},
     "visualization": {"structures", "resampling", "atomic_files", "data"},
     "model_cost": {"structures"},
-    "modeling": {"structures", "layers", "checkpoint_file", "package_files", "model_folder"},
+    "modeling": {
+        *("structures", "layers", "checkpoint_file", "library_errors", "package_files"),
+        "model_folder",
+    },
     # Reads and writes the datasets' own format and draws masks: the code for that is not copied.
     "dataset_building": {
         *("structures", "atomic_files", "plain_yaml", "data", "visualization", "version"),

@@ -21,7 +21,8 @@ from transformers import (  # type: ignore[attr-defined]
 )
 from typing_extensions import TypedDict
 
-from ..checkpoint_file import read_checkpoint
+from ..checkpoint_file import read_carried
+from ..library_errors import first_line
 from ..model_folder import find_model_folder
 from ..package_files import find_package_file, is_package_reference
 from .plain_files import read_json, read_text
@@ -222,7 +223,7 @@ def _tokenizer_of_file(path: Path) -> Tokenizer:
 @functools.lru_cache(maxsize=8)
 def _carried_json(path: Path, _modified: int) -> str:
     """The tokenizer.json in a checkpoint, which is large, and asked for by every loader."""
-    text = read_checkpoint(path).get(CHECKPOINT_KEY)
+    text = read_carried(path).get(CHECKPOINT_KEY)
     if not isinstance(text, str):
         raise ValueError(f"{path} carries no tokenizer; name another place in INPUT.TOKENIZER")
     return text
@@ -249,7 +250,7 @@ def _published_tokenizer(folder: Path) -> Tokenizer:
             return tokenizer.backend_tokenizer
         reason = f"{type(tokenizer).__name__} is made of no {WHOLE_FILE}"
     except Exception as error:  # of a library that was handed any files
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
     whole = folder / WHOLE_FILE
     if whole.is_file():  # SigLIP's class reads another of its files, with a library of its own
         return _tokenizer_of_json(read_text(whole), source=str(whole))

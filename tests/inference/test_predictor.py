@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from refer_files import ReferFiles
 
+from cadformer_d2 import checkpoint_file
 from cadformer_d2.checkpoint import RefSegCheckpointer
 from cadformer_d2.data.asking import ask_every_sentence
 from cadformer_d2.data.mapper import RefSegMapper
@@ -41,6 +42,13 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def predictor(trained):
     return RefSegPredictor.from_checkpoint(trained[1], device="cpu")
+
+
+def test_a_predictor_reads_its_weights_once(trained, monkeypatch):
+    reads, read = [], checkpoint_file._read
+    monkeypatch.setattr(checkpoint_file, "_read", lambda path: reads.append(path) or read(path))
+    RefSegPredictor.from_checkpoint(trained[1], device="cpu")
+    assert reads == [trained[1]]
 
 
 def test_predictor_and_evaluator_give_the_same_masks(trained, predictor):

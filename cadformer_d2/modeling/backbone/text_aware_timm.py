@@ -10,11 +10,12 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor, nn
 
+from ...checkpoint_file import shortened
 from ...structures import StageInput, TextFeatures
 from .efficientnet_lite import is_efficientnet_lite_release, rename_efficientnet_lite
 from .text_aware import TextAwareBackbone, pad_to_multiple
 from .timm_network import TimmNetwork, as_published, build_timm_network, pretrained_record
-from .weights import FittedWeights, WeightsRecord, hub_record, shortened
+from .weights import FittedWeights, WeightsRecord, hub_record
 
 COUNTER = ".num_batches_tracked"  # of batch norms; older files have none, and nothing here reads it
 

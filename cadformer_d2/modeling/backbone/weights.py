@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 
-from ...checkpoint_file import read_checkpoint
+from ...checkpoint_file import read_checkpoint, refuse_non_finite, shortened
+from ...model_folder import find_cached_file
 from ...package_files import find_package_file, is_package_reference
 
 logger = logging.getLogger(__name__)
@@ -22,7 +21,6 @@ logger = logging.getLogger(__name__)
 KEY = "MODEL.BACKBONE.WEIGHTS"
 HUB_NAME = re.compile(r"(hf-hub:)?(?P<repository>[\w.-]+/[\w.-]+)")
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-SHOWN_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def load_backbone_weights(backbone: LoadsWeights, reference: str) -> None:
                 f"{shortened(sorted(state))}"
             )
         _refuse_other_shapes(fitted.state, backbone.state_dict())
-        _refuse_non_finite(fitted.state)
+        refuse_non_finite(fitted.state)
     except ValueError as error:
         raise ValueError(f"{KEY} {reference!r} ({path}) cannot be used: {error}") from error
     backbone.load_state_dict(fitted.state, strict=False)
@@ -98,7 +96,7 @@ def find_weights(reference: str) -> Path:
     match = HUB_NAME.fullmatch(reference)
     if match is None or path.suffix in (".pth", ".safetensors", ".bin", ".pt"):
         raise FileNotFoundError(f"{KEY} is {reference!r}, but there is no such file")
-    return _cached_file(match["repository"])
+    return _cached_weights(match["repository"])
 
 
 def hub_record(reference: str) -> dict[str, Any]:
@@ -108,10 +106,10 @@ def hub_record(reference: str) -> dict[str, Any]:
         reference: as MODEL.BACKBONE.WEIGHTS.
     """
     match = HUB_NAME.fullmatch(reference)
-    found = try_to_load_from_cache(match["repository"], "config.json") if match else None
-    if not isinstance(found, str):
+    found = find_cached_file(match["repository"], "config.json") if match else None
+    if found is None:
         return {}
-    record = json.loads(Path(found).read_text(encoding="utf-8")).get("pretrained_cfg", {})
+    record = json.loads(found.read_text(encoding="utf-8")).get("pretrained_cfg", {})
     return {key: record[key] for key in ("mean", "std", "input_size") if key in record}
 
 
@@ -125,24 +123,10 @@ def _refuse_other_shapes(state: Mapping[str, Tensor], wanted: Mapping[str, Tenso
             )
 
 
-def _refuse_non_finite(state: Mapping[str, Tensor]) -> None:
-    """Raise ValueError, naming one, where weights are infinite or not a number."""
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{name} is not finite")
-
-
-def shortened(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "") or "none"
-
-
-def _cached_file(repository: str) -> Path:
+def _cached_weights(repository: str) -> Path:
     for name in HUB_FILES:
-        found = try_to_load_from_cache(repository, name)
-        if isinstance(found, str):
-            return Path(found)
+        if (found := find_cached_file(repository, name)) is not None:
+            return found
     raise FileNotFoundError(
         f"{KEY} is {repository!r}, which is neither a file nor in the Hugging Face cache. If it is "
         f"published there, 'hf download {repository}' fetches it once; nothing is downloaded at "

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ...library_errors import first_line
 from ...model_folder import find_model_folder
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def read_architecture(reference: str, *, key: str) -> PretrainedConfig:
     except Exception as error:  # of a library that was handed any file
         raise ValueError(
             f"{source}: not the config.json of a network that transformers has "
-            f"({_first_line(error)})"
+            f"({first_line(error)})"
         ) from error
     return config.get_text_config()  # of CLIP and its like, the text tower's
 
@@ -114,7 +115,7 @@ def build_network(config: PretrainedConfig) -> PreTrainedModel:
     except Exception as error:
         raise ValueError(
             f"a {config.model_type} cannot be built as described, with "
-            f"{getattr(config, 'num_hidden_layers', 'its')} layers ({_first_line(error)})"
+            f"{getattr(config, 'num_hidden_layers', 'its')} layers ({first_line(error)})"
         ) from error
 
 
@@ -145,13 +146,13 @@ def load_network(reference: str, config: PretrainedConfig) -> PreTrainedModel:
         )
     except OSError as error:
         raise FileNotFoundError(
-            f"{folder}, which {key} names, holds no usable weights ({_first_line(error)}); put "
+            f"{folder}, which {key} names, holds no usable weights ({first_line(error)}); put "
             "model.safetensors there"
         ) from error
     except Exception as error:
         raise ValueError(
             f"{folder}: its weights do not fit a {config.model_type} of the sizes asked for "
-            f"({_first_line(error)})"
+            f"({first_line(error)})"
         ) from error
     num_tensors, missing = len(network.state_dict()), sorted(report["missing_keys"])
     if len(missing) >= num_tensors:
@@ -218,7 +219,7 @@ def _last_hidden_state(network: PreTrainedModel) -> Tensor:
             raise ValueError(f"it gives {tuple(state.shape)} for {tuple(input_ids.shape)} tokens")
     except Exception as error:
         raise ValueError(
-            f"a {network.config.model_type} does not serve as text encoder ({_first_line(error)})"
+            f"a {network.config.model_type} does not serve as text encoder ({first_line(error)})"
         ) from error
     finally:
         network.train(was_training)
@@ -261,7 +262,3 @@ def _plain(values: Any) -> Any:
     if isinstance(values, dict):
         return {key: _plain(value) for key, value in values.items() if key not in IGNORED}
     return values
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
