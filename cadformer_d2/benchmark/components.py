@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,8 +15,8 @@ from .timing import synchronize
 
 
 @contextmanager
-def seconds_by_part(model: nn.Module, device: torch.device) -> Iterator[Counter[str]]:
-    """Within the context, forward passes add their seconds to a counter by part of the model.
+def seconds_by_part(model: nn.Module, device: torch.device) -> Iterator[dict[str, float]]:
+    """Within the context, forward passes add up their seconds by part of the model.
 
     A GPU is waited for at the border of each part, so the sum is above the time of a pass.
     """
@@ -53,7 +53,7 @@ class PartClock:
 
     def __init__(self, device: torch.device):
         self.device = device
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
         self.running: list[str] = []
         self.since = 0.0
 

@@ -10,12 +10,13 @@ from tempfile import TemporaryDirectory
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.loading import build_refseg_train_loader, build_training_set
 from ..engine.optimizer import build_optimizer
 from ..engine.trainer import RefSegTrainer
 from ..model_cost import random_sample
+from ..modeling import CADFormer
 from ..precision import autocast
 from ..structures import ModelInput
 
@@ -25,7 +26,7 @@ def random_batch(cfg: CfgNode, *, batch_size: int, num_tokens: int) -> list[Mode
     return [random_sample(cfg, num_tokens) for _ in range(batch_size)]
 
 
-def forward_pass(model: nn.Module, batch: list[ModelInput], dtype: str) -> Callable[[], object]:
+def forward_pass(model: CADFormer, batch: list[ModelInput], dtype: str) -> Callable[[], object]:
     """A call that runs the model in evaluation, under autocast for another dtype than float32."""
 
     def call() -> object:
@@ -36,7 +37,7 @@ def forward_pass(model: nn.Module, batch: list[ModelInput], dtype: str) -> Calla
 
 
 def training_losses(
-    model: nn.Module, batch: list[ModelInput], dtype: str
+    model: CADFormer, batch: list[ModelInput], dtype: str
 ) -> Callable[[], dict[str, Tensor]]:
     """A call that runs the forward pass of training."""
 
@@ -48,7 +49,7 @@ def training_losses(
 
 
 def training_step(
-    model: nn.Module, batch: list[ModelInput], dtype: str, optimizer: torch.optim.Optimizer
+    model: CADFormer, batch: list[ModelInput], dtype: str, optimizer: torch.optim.Optimizer
 ) -> Callable[[], None]:
     """A call that runs forward, backward and the optimizer."""
 
@@ -56,7 +57,7 @@ def training_step(
 
     def call() -> None:
         optimizer.zero_grad()
-        sum(losses().values()).backward()
+        torch.stack(list(losses().values())).sum().backward()
         optimizer.step()
 
     return call
@@ -94,7 +95,7 @@ def loader_rate(cfg: CfgNode, *, num_batches: int) -> float:
     return num_batches * cfg.SOLVER.IMS_PER_BATCH / (time.perf_counter() - start)
 
 
-def evaluation_rate(cfg: CfgNode, model: nn.Module) -> float:
+def evaluation_rate(cfg: CfgNode, model: CADFormer) -> float:
     """Samples a second of a whole evaluation on the first of DATASETS.TEST: read, ask, score."""
     name, cfg = cfg.DATASETS.TEST[0], cfg.clone()
     with TemporaryDirectory() as cfg.OUTPUT_DIR:  # not among the scores of trained models

@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from torch import nn
 
 from ..atomic_files import written_whole
 from ..benchmark.components import seconds_by_part
@@ -102,7 +101,7 @@ def configured(arguments: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def measure_calls(arguments: argparse.Namespace, model: nn.Module, call: Any) -> dict[str, Timing]:
+def measure_calls(arguments: argparse.Namespace, model: Any, call: Any) -> dict[str, Timing]:
     """Timing of a call, and with --reference of the same call on plain operators."""
     calls = {"seconds": call}
     if arguments.reference:
@@ -189,7 +188,7 @@ def setting(arguments: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
 def measure_training(
     arguments: argparse.Namespace,
     cfg: CfgNode,
-    model: nn.Module,
+    model: Any,
     batch: list,
     floor_seconds: float,
 ) -> dict[str, Any]:
@@ -202,7 +201,7 @@ def measure_training(
 
 
 def measure_inference(
-    arguments: argparse.Namespace, model: nn.Module, batch: list, floor_seconds: float
+    arguments: argparse.Namespace, model: Any, batch: list, floor_seconds: float
 ) -> dict[str, Any]:
     """Latency, its distance to the floor, and seconds by part."""
     call = forward_pass(model, batch, arguments.dtype)

@@ -18,6 +18,7 @@ import math
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ SMALLEST_TILE = 8  # pixels of the scene; below, the network sees nothing but on
 LARGEST_ROTATION = 20  # degrees, from which "topmost" is no longer the north
 
 
-def positive(kind: type) -> type:
+def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     """An argument's type that admits numbers above 0 only."""
 
     def parse(text: str) -> float:

@@ -82,8 +82,12 @@ def without_spans(text: str, spans: list[tuple[int, int]]) -> str:
 
 def ask_about(target: ReferRecord, other: ReferRecord) -> ReferRecord:
     """A target's record with the first sentence of another."""
-    kept = ("category_id", "annotations", "ref_id")
-    return {**ask_sentence(other, 0), **{key: target[key] for key in kept}}
+    return {
+        **ask_sentence(other, 0),
+        "category_id": target["category_id"],
+        "annotations": target["annotations"],
+        "ref_id": target["ref_id"],
+    }
 
 
 def ask_about_another(records: list[ReferRecord]) -> list[ReferRecord]:
@@ -106,7 +110,7 @@ def ask_about_another(records: list[ReferRecord]) -> list[ReferRecord]:
     by_image: dict[int, list[ReferRecord]] = defaultdict(list)
     for record in records:
         by_image[record["image_id"]].append(record)
-    shuffled = []
+    shuffled: list[ReferRecord] = []
     for together in by_image.values():
         if len(together) > 1:
             shuffled += map(ask_about, together, together[1:] + together[:1])

@@ -191,68 +191,66 @@ def _as_it_is(_: PlainPickleReader, content: bytes) -> bytes:
 
 
 Reader = PlainPickleReader
-INSTRUCTIONS: dict[int, Callable[[PlainPickleReader], None]] = {
-    ord(code): action
-    for code, action in {
-        "\x80": lambda reader: reader.take(1),  # the protocol
-        "\x95": lambda reader: reader.take(8),  # a frame's length
-        "N": partial(Reader.constant, make=lambda: None),
-        "\x88": partial(Reader.constant, make=lambda: True),
-        "\x89": partial(Reader.constant, make=lambda: False),
-        "]": partial(Reader.constant, make=list),
-        "}": partial(Reader.constant, make=dict),
-        ")": partial(Reader.constant, make=tuple),
-        "J": lambda reader: reader.stack.append(_signed(reader, reader.take(4))),
-        "K": lambda reader: reader.stack.append(reader.take_number(1)),
-        "M": lambda reader: reader.stack.append(reader.take_number(2)),
-        "G": lambda reader: reader.stack.extend(struct.unpack(">d", reader.take(8))),
-        "\x8a": partial(Reader.counted, size=1, convert=_signed),
-        "U": partial(Reader.counted, size=1, convert=Reader.old_text),
-        "T": partial(Reader.counted, size=4, convert=Reader.old_text),
-        "\x8c": partial(Reader.counted, size=1, convert=_text),
-        "\x8d": partial(Reader.counted, size=8, convert=_text),
-        "C": partial(Reader.counted, size=1, convert=_as_it_is),
-        "B": partial(Reader.counted, size=4, convert=_as_it_is),
-        "\x8e": partial(Reader.counted, size=8, convert=_as_it_is),
-        "I": partial(Reader.line, convert=_whole_number),
-        "L": partial(Reader.line, convert=_whole_number),
-        "F": partial(Reader.line, convert=lambda _, line: float(line)),
-        "S": partial(Reader.line, convert=Reader.quoted_text),
-        "V": partial(Reader.line, convert=lambda _, line: str(line, "raw-unicode-escape")),
-        "(": Reader.open_mark,
-        "l": Reader.make_list,
-        "d": Reader.make_dict,
-        "t": partial(Reader.make_tuple, number=None),
-        "\x85": partial(Reader.make_tuple, number=1),
-        "\x86": partial(Reader.make_tuple, number=2),
-        "\x87": partial(Reader.make_tuple, number=3),
-        "a": Reader.append,
-        "e": lambda reader: reader.extend(reader.close_mark()),
-        "s": Reader.set_item,
-        "u": lambda reader: reader.set_items(reader.close_mark()),
-        "q": lambda reader: reader.put(reader.take_number(1)),
-        "p": lambda reader: reader.put(int(reader.take_line())),
-        "\x94": lambda reader: reader.put(len(reader.memo)),
-        "j": lambda reader: reader.get(reader.take_number(4)),
-        "g": lambda reader: reader.get(int(reader.take_line())),
-        "c": lambda reader: reader.name(
-            reader.take_line().decode("utf-8"), reader.take_line().decode("utf-8")
-        ),
-        "\x93": lambda reader: reader.name(*map(str, reader.stack[-2:])),
-        "R": Reader.call,
-    }.items()
+_ACTIONS: dict[str, Callable[[PlainPickleReader], object]] = {
+    "\x80": lambda reader: reader.take(1),  # the protocol
+    "\x95": lambda reader: reader.take(8),  # a frame's length
+    "N": partial(Reader.constant, make=lambda: None),
+    "\x88": partial(Reader.constant, make=lambda: True),
+    "\x89": partial(Reader.constant, make=lambda: False),
+    "]": partial(Reader.constant, make=list),
+    "}": partial(Reader.constant, make=dict),
+    ")": partial(Reader.constant, make=tuple),
+    "J": lambda reader: reader.stack.append(_signed(reader, reader.take(4))),
+    "K": lambda reader: reader.stack.append(reader.take_number(1)),
+    "M": lambda reader: reader.stack.append(reader.take_number(2)),
+    "G": lambda reader: reader.stack.extend(struct.unpack(">d", reader.take(8))),
+    "\x8a": partial(Reader.counted, size=1, convert=_signed),
+    "U": partial(Reader.counted, size=1, convert=Reader.old_text),
+    "T": partial(Reader.counted, size=4, convert=Reader.old_text),
+    "\x8c": partial(Reader.counted, size=1, convert=_text),
+    "\x8d": partial(Reader.counted, size=8, convert=_text),
+    "C": partial(Reader.counted, size=1, convert=_as_it_is),
+    "B": partial(Reader.counted, size=4, convert=_as_it_is),
+    "\x8e": partial(Reader.counted, size=8, convert=_as_it_is),
+    "I": partial(Reader.line, convert=_whole_number),
+    "L": partial(Reader.line, convert=_whole_number),
+    "F": partial(Reader.line, convert=lambda _, line: float(line)),
+    "S": partial(Reader.line, convert=Reader.quoted_text),
+    "V": partial(Reader.line, convert=lambda _, line: str(line, "raw-unicode-escape")),
+    "(": Reader.open_mark,
+    "l": Reader.make_list,
+    "d": Reader.make_dict,
+    "t": partial(Reader.make_tuple, number=None),
+    "\x85": partial(Reader.make_tuple, number=1),
+    "\x86": partial(Reader.make_tuple, number=2),
+    "\x87": partial(Reader.make_tuple, number=3),
+    "a": Reader.append,
+    "e": lambda reader: reader.extend(reader.close_mark()),
+    "s": Reader.set_item,
+    "u": lambda reader: reader.set_items(reader.close_mark()),
+    "q": lambda reader: reader.put(reader.take_number(1)),
+    "p": lambda reader: reader.put(int(reader.take_line())),
+    "\x94": lambda reader: reader.put(len(reader.memo)),
+    "j": lambda reader: reader.get(reader.take_number(4)),
+    "g": lambda reader: reader.get(int(reader.take_line())),
+    "c": lambda reader: reader.name(
+        reader.take_line().decode("utf-8"), reader.take_line().decode("utf-8")
+    ),
+    "\x93": lambda reader: reader.name(*map(str, reader.stack[-2:])),
+    "R": Reader.call,
 }
+INSTRUCTIONS = {ord(code): action for code, action in _ACTIONS.items()}
 
 
-def instruction(opcode: int) -> Callable[[PlainPickleReader], None]:
+def instruction(opcode: int) -> Callable[[PlainPickleReader], object]:
     """What an instruction does.
 
     Raises:
         UnreadablePickleError: plain data do not need it.
     """
     if opcode not in INSTRUCTIONS:
-        known = pickletools.code2op.get(chr(opcode))
-        name = known.name if known else f"{opcode:#04x}"
+        names = {instruction.code: instruction.name for instruction in pickletools.opcodes}
+        name = names.get(chr(opcode), f"{opcode:#04x}")
         raise UnreadablePickleError(f"plain data do not need its instruction {name}")
     return INSTRUCTIONS[opcode]
 

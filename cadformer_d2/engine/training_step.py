@@ -83,7 +83,7 @@ class TrainingStep(SimpleTrainer):
         Raises:
             FloatingPointError: their sum is not finite; the message names the samples.
         """
-        if torch.isfinite(sum(losses.values())):
+        if torch.stack(list(losses.values())).sum().isfinite():
             return
         values = {name: loss.item() for name, loss in losses.items()}
         samples = "; ".join(

@@ -77,7 +77,7 @@ class RefSegPredictor:
             raise ValueError(f"batch_size is {batch_size}; one sentence a pass is the least")
         self.network_input = NetworkInput(cfg)
         self.image_format = cfg.INPUT.FORMAT
-        self.model = model.eval()
+        self.model: Any = model.eval()
         self.dtype = cfg.TEST.DTYPE
         self.batch_size = batch_size
         self.reported: set[int] = set()  # hashes of sentences that were warned of
@@ -139,8 +139,8 @@ class RefSegPredictor:
         """(height, width) of the network's input, pixels."""
         return self.network_input.size
 
-    @overload
-    def __call__(
+    @overload  # of a str, which is a Sequence[str] as well
+    def __call__(  # type: ignore[overload-overlap]
         self, image: ImageLike, expressions: str, *, channel_order: str = "RGB"
     ) -> ReferredMask: ...
 

@@ -15,19 +15,31 @@ from torch.utils.checkpoint import checkpoint
 COMPONENTS = ("text_encoder", "backbone", "alignment", "neck", "decoder")
 
 
-class Recomputed:
-    """Mixed in before a module's class: its inner activations are not kept but computed again."""
+class RecomputedForward:
+    """A module's ``forward`` whose inner activations are not kept but computed again."""
 
-    def forward(self, *inputs: Any, **options: Any) -> Any:
-        call = functools.partial(super().forward, **options)
-        if not (self.training and torch.is_grad_enabled()):
+    def __init__(self, module: nn.Module):
+        """
+        Args:
+            module: whose ``forward`` is called.
+        """
+        self.module = module
+        self.forward = module.forward
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        call = functools.partial(self.forward, **options)
+        if not (self.module.training and torch.is_grad_enabled()):
             return call(*inputs)
         return checkpoint(
             call,
             *inputs,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), unchanged_statistics(self)),
+            context_fn=lambda: (nullcontext(), unchanged_statistics(self.module)),
         )
+
+
+def is_recomputed(module: nn.Module) -> bool:
+    return isinstance(module.forward, RecomputedForward)
 
 
 def recompute_activations(
@@ -53,8 +65,7 @@ def recompute_activations(
                 "component, or one without anything to recompute; leave it out"
             )
         for module in modules[component]:
-            cls = type(module)
-            module.__class__ = type(cls.__name__, (Recomputed, cls), {})
+            module.forward = RecomputedForward(module)  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -65,9 +76,10 @@ def unchanged_statistics(module: nn.Module) -> Iterator[None]:
     """
     norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        # A counter of its own: synchronised norms refuse to be without one.
-        norm.momentum, norm.num_batches_tracked = 0.0, norm.num_batches_tracked.clone()
+    for norm, (_, count) in zip(norms, kept, strict=True):
+        norm.momentum = 0.0
+        if count is not None:  # one of its own: synchronised norms refuse to be without
+            norm.num_batches_tracked = count.clone()
     try:
         yield
     finally:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import _dynamo, nn
+from torch import _dynamo
 
-from .checkpointing import Recomputed
+from .checkpointing import is_recomputed
+
+if TYPE_CHECKING:
+    from .meta_arch import CADFormer
 
 # What a graph is made of. The rest of the model, with its branches on sizes, runs as it is.
 COMPILED = ("backbone", "alignment", "decoder")
@@ -15,7 +18,7 @@ COMPILED = ("backbone", "alignment", "decoder")
 GRAPHS_OF_A_CODE = 64
 
 
-def compile_repeated(model: nn.Module, **options: Any) -> list[str]:
+def compile_repeated(model: CADFormer, **options: Any) -> list[str]:
     """Compile the Swin blocks, the alignments and the decoder's levels, in place.
 
     Each is a small graph of fixed sizes, made when it is first called; blocks of the same sizes
@@ -35,7 +38,7 @@ def compile_repeated(model: nn.Module, **options: Any) -> list[str]:
     repeated = {module for component in COMPILED for module in of_component[component]}
     names = []
     for name, module in model.named_modules():
-        if module in repeated and not isinstance(module, Recomputed):
+        if module in repeated and not is_recomputed(module):
             module.compile(**{"dynamic": False, **options})
             names.append(name)
     return names

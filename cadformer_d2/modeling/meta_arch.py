@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,10 @@ class CADFormer(nn.Module):
 
     LAVT, LGCE, RMSIN, FIANet and the ablations are other choices of these components.
     """
+
+    text_encoder: Any  # a module with ``reads``
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     @configurable
     def __init__(
@@ -128,7 +132,8 @@ class CADFormer(nn.Module):
         if self.neck is not None:
             pyramid = self.neck(pyramid, text)
         logits = self.decoder(pyramid, text)  # (B, 2, h_1, w_1)
-        logits = upsample_to_input(logits, images.shape[-2:], self.stride)  # (B, 2, H, W)
+        height, width = images.shape[-2:]
+        logits = upsample_to_input(logits, (height, width), self.stride)  # (B, 2, H, W)
         if self.training:
             return self.criterion(logits, self.stack_targets(batch))
         return self.postprocess(logits, batch)
@@ -192,7 +197,7 @@ class CADFormer(nn.Module):
         if self.training:  # dropout: no two are alike
             return self.encode_sentences(batch)
         keys = [
-            tuple(tuple(sample[name].tolist()) for name in self.text_encoder.reads)
+            tuple(tuple(field.tolist()) for field in fields_of(sample, self.text_encoder.reads))
             for sample in batch
         ]
         distinct = {key: sample for key, sample in zip(keys, batch, strict=True)}
@@ -205,8 +210,10 @@ class CADFormer(nn.Module):
     def encode_sentences(self, batch: list[ModelInput]) -> TextFeatures:
         """L_1, one for each sample, padded as ``padded_tokens`` says: no result depends on it."""
         fields = [
-            pad_sequence([self.on_device(sample[key]) for sample in batch], batch_first=True)
-            for key in self.text_encoder.reads
+            pad_sequence([self.on_device(field) for field in of_all_samples], batch_first=True)
+            for of_all_samples in zip(
+                *(fields_of(sample, self.text_encoder.reads) for sample in batch), strict=True
+            )
         ]  # (B, T) each; BERT's [PAD] is 0
         longest = fields[0].shape[1]
         length = self.padded_length or padded_tokens(longest, self.tokens_step)
@@ -228,6 +235,11 @@ class CADFormer(nn.Module):
             {"sem_seg": sem_seg_postprocess(map_, size, sample["height"], sample["width"])}
             for map_, sample in zip(logits.float().softmax(dim=1), batch, strict=True)
         ]
+
+
+def fields_of(sample: Mapping[str, Any], names: Sequence[str]) -> list[Tensor]:
+    """Fields (T,) of a sample, in the order of their names."""
+    return [sample[name] for name in names]
 
 
 def padded_tokens(longest: int, step: int) -> int:

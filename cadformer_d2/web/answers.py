@@ -25,7 +25,8 @@ try:
 
     FILES_LABEL = "Mask and polygons"
 except ImportError:
-    mask_polygons, FILES_LABEL = None, "Mask (polygons need the extra geo)"
+    mask_polygons = None  # type: ignore[assignment]
+    FILES_LABEL = "Mask (polygons need the extra geo)"
 
 LARGEST_SIDE = 6000  # pixels; larger scenes are for segment-raster
 LONGEST_SENTENCE = 500  # characters; the network reads some 300 of them

@@ -106,6 +106,8 @@ def build_page(
     def forget(request: gradio.Request) -> None:
         recent.drop(request.session_hash)
 
+    # Not a name of the page's API, which has one for each question; gradio types no False.
+    unnamed: dict[str, Any] = {"api_name": False}
     # Without gradio's button to publish a picture.
     shown_only: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"]}
     with gradio.Blocks(
@@ -120,7 +122,7 @@ def build_page(
                 )
                 # gradio would open the file itself and show a bare "Error" for a broken one; what
                 # is wrong with it is for answer() to say.
-                path.preprocess = uploaded_file
+                path.preprocess = uploaded_file  # type: ignore[method-assign]
                 first = gradio.Textbox(
                     label="Sentence",
                     placeholder="the storage tank on the left",
@@ -132,7 +134,8 @@ def build_page(
                 button = gradio.Button("Find it", variant="primary")
                 threshold = gradio.Slider(0.05, 0.95, 0.5, step=0.05, label="Threshold")
                 opacity = gradio.Slider(0.0, 1.0, 0.45, step=0.05, label="Opacity")
-                threshold.preprocess = opacity.preprocess = share
+                for slider in (threshold, opacity):
+                    slider.preprocess = share  # type: ignore[method-assign, assignment]
             with gradio.Column():
                 with gradio.Row():
                     left = gradio.Image(label="Answer", **shown_only)
@@ -147,7 +150,7 @@ def build_page(
                 label="Examples",
                 type="index",
             )
-            picked.click(examples.__getitem__, picked, [path, first], api_name=False)
+            picked.click(examples.__getitem__, picked, [path, first], **unnamed)
         sliders = [threshold, opacity]
         results = [left, right, files]
         asking: dict[str, Any] = {
@@ -158,8 +161,8 @@ def build_page(
             "concurrency_limit": 1,
         }
         button.click(find, **asking, api_name="find")
-        first.submit(find, **asking, api_name=False)
-        second.submit(find, **asking, api_name=False)
+        first.submit(find, **asking, **unnamed)
+        second.submit(find, **asking, **unnamed)
         for slider in sliders:
             # Only drawn anew: the network is not asked again. Arrow keys move a slider, too, and
             # "release" is the mouse's alone.
@@ -167,7 +170,7 @@ def build_page(
                 redraw,
                 [is_answered, *sliders],
                 results,
-                api_name=False,
+                **unnamed,
                 trigger_mode="always_last",
             )
         page.unload(forget)

@@ -23,14 +23,16 @@ class RecentAnswers:
             clock: seconds.
         """
         self.max_bytes, self.max_age, self.clock = max_bytes, max_age, clock
-        self.kept: OrderedDict[str, tuple[float, Answered]] = OrderedDict()  # the newest last
+        self.kept: OrderedDict[str | None, tuple[float, Answered]] = (
+            OrderedDict()
+        )  # the newest last
         self.lock = threading.Lock()
 
-    def put(self, session: str, answered: Answered) -> None:
+    def put(self, session: str | None, answered: Answered) -> None:
         with self.lock:
             self._store(session, answered)
 
-    def get(self, session: str) -> Answered | None:
+    def get(self, session: str | None) -> Answered | None:
         """A session's answers, which are the newest then; None where they were dropped."""
         with self.lock:
             self._drop_old()
@@ -40,11 +42,11 @@ class RecentAnswers:
             self._store(session, answered)
             return answered
 
-    def drop(self, session: str) -> None:
+    def drop(self, session: str | None) -> None:
         with self.lock:
             self.kept.pop(session, None)
 
-    def _store(self, session: str, answered: Answered) -> None:
+    def _store(self, session: str | None, answered: Answered) -> None:
         self.kept[session] = self.clock(), answered
         self.kept.move_to_end(session)
         self._drop_old()

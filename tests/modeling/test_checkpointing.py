@@ -1,5 +1,7 @@
 """Recomputing activations changes memory, and nothing else."""
 
+import copy
+
 import pytest
 import torch
 from conftest import make_sample, make_tiny_cfg
@@ -53,6 +55,13 @@ def test_a_synchronised_norm_is_recomputed_without_counting_twice():
 
 def test_weights_load_with_and_without():
     build("backbone", "decoder").load_state_dict(build().state_dict())
+
+
+def test_a_copy_recomputes_with_its_own_weights():
+    model = build("decoder")
+    gradients, _, _ = trained(copy.deepcopy(model))
+    assert gradients["decoder.classifier.weight"] is not None
+    assert model.decoder.classifier.weight.grad is None
 
 
 def test_evaluation_is_untouched():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,9 @@ class FusedWindowAttention(nn.Module):
     It takes over the parts of Detectron2's WindowAttention, names and all, so weights load as they
     do there.
     """
+
+    relative_position_bias_table: nn.Parameter  # ((2 * side - 1)^2, heads)
+    relative_position_index: Tensor  # (N, N)
 
     def __init__(self, plain: WindowAttention):
         """
@@ -101,6 +106,8 @@ class SwinBlock(nn.Module):
     are handed to it, so that blocks of one size are one graph to torch.compile.
     """
 
+    drop_path: nn.Module
+
     def __init__(self, plain: SwinTransformerBlock):
         """
         Args:
@@ -156,6 +163,8 @@ class SwinBlock(nn.Module):
 class SwinStage(BasicLayer):
     """The blocks of a stage, without downsampling."""
 
+    blocks: nn.ModuleList
+
     def __init__(self, *, dim: int, depth: int, num_heads: int, window_size: int):
         """
         Args:
@@ -170,7 +179,7 @@ class SwinStage(BasicLayer):
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         """(B, height * width, dim) to the same."""
         size = (height, width)
-        for block in self.blocks:
+        for block in cast(Iterable[SwinBlock], self.blocks):
             mask = None
             if block.shift_size:
                 how = (self.window_size, block.shift_size, compute_dtype(x), x.device)

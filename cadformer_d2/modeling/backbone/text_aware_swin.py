@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -116,7 +116,7 @@ class TextAwareSwin(TextAwareBackbone):
         return [self.patch_embed, *self.stages[:num_stages], *self.merges[: num_stages - 1]]
 
     def recomputed_modules(self) -> list[nn.Module]:
-        return [block for stage in self.stages for block in stage.blocks]
+        return swin_blocks(self.stages)
 
     def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None:
         return fit_swin_release(state, self.state_dict()) if is_swin_release(state) else None
@@ -129,9 +129,14 @@ def swin_shapes(embed_dim: int) -> list[ShapeSpec]:
     ]
 
 
+def swin_blocks(stages: nn.ModuleList) -> list[nn.Module]:
+    """The blocks of all stages, from the first."""
+    return [block for stage in stages for block in cast(SwinStage, stage).blocks]
+
+
 def set_stochastic_depth(stages: nn.ModuleList, drop_path_rate: float) -> None:
     """Give block k of n the rate drop_path_rate * k / (n - 1); no parameters are involved."""
-    blocks = [block for stage in stages for block in stage.blocks]
+    blocks = swin_blocks(stages)
     rates = torch.linspace(0, drop_path_rate, len(blocks)).tolist()
     for block, rate in zip(blocks, rates, strict=True):
         if rate > 0:

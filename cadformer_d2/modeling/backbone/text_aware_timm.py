@@ -96,7 +96,12 @@ class TextAwareTimm(TextAwareBackbone):
         return list(self.stages[:num_stages])
 
     def recomputed_modules(self) -> list[nn.Module]:
-        return [block for stage in self.stages for module in stage for block in _blocks(module)]
+        return [
+            block
+            for stage in self.stages
+            for module in stage.children()
+            for block in _blocks(module)
+        ]
 
     def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None:
         """Weights as timm publishes them, as the networks' authors do, or EfficientNet-Lite's."""

@@ -253,7 +253,7 @@ def _network_class(config: PretrainedConfig) -> Any:
 
 
 def _without_pooler(network_class: type) -> dict[str, bool]:
-    has_choice = "add_pooling_layer" in inspect.signature(network_class.__init__).parameters
+    has_choice = "add_pooling_layer" in inspect.signature(network_class).parameters
     return {"add_pooling_layer": False} if has_choice else {}
 
 
