@@ -223,7 +223,8 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     solver.NUM_EPOCHS = 40
     solver.MAX_ITER = -1
     solver.CHECKPOINT_PERIOD = -1
-    # lr_t = BASE_LR * (1 - t / MAX_ITER)^POLY_POWER, updated every iteration.
+    # "PolynomialLR": lr_t = BASE_LR * (1 - t / MAX_ITER)^POLY_POWER, updated every iteration. Or
+    # Detectron2's "WarmupCosineLR" (BASE_LR_END), "WarmupMultiStepLR" (STEPS, GAMMA).
     solver.LR_SCHEDULER_NAME = "PolynomialLR"
     solver.POLY_POWER = 0.9
     # Linear warm-up, in iterations (none in the paper).

@@ -9,8 +9,10 @@ import torch
 import yaml
 from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import BACKBONE_REGISTRY, build_model
+from refer_files import ReferFiles
 
 from cadformer_d2.data.augmentation import AUGMENTATION_REGISTRY, build_augmentations
+from cadformer_d2.data.catalog import register_datasets
 from cadformer_d2.engine.config_checks import refuse_small_vocabulary
 from cadformer_d2.model_cost import part_of
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
@@ -24,7 +26,9 @@ def run_page(name, *, package):
     """Run the page's file with a class, as if it lay in a package."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (code,) = (block for block in blocks if f"class {name}" in block)
-    exec(code, {"__name__": f"{package}.added", "__package__": package})
+    names = {"__name__": f"{package}.added", "__package__": package}
+    exec(code, names)
+    return names
 
 
 # Each registered while a test runs; the other tests do not see it.
@@ -77,6 +81,19 @@ def gamma():
     run_page("RandomGamma", package="cadformer_d2.data.augmentation")
     yield "RandomGamma"
     del AUGMENTATION_REGISTRY._obj_map["RandomGamma"]
+
+
+def test_the_pages_trainer_builds_its_own_loader(tmp_path):
+    ReferFiles(tmp_path).write()
+    register_datasets(tmp_path)
+    cfg = make_tiny_cfg()
+    cfg.DATASETS.TRAIN, cfg.DATALOADER.NUM_WORKERS = ("synthrs_train",), 0
+    trainer = run_page("MyTrainer", package="own")["MyTrainer"]
+    loader = trainer.build_train_loader(cfg)
+    augmentations = loader.dataset.mapper.augmentations.augs
+    names = [type(augmentation).__name__ for augmentation in augmentations]
+    assert names == ["RandomContrast", "RandomFlip"]
+    assert len(next(iter(loader))) == cfg.SOLVER.IMS_PER_BATCH
 
 
 def test_the_pages_augmentation_is_a_line_of_the_config(gamma):

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
-from ..data.loading import build_refseg_train_loader, build_training_set
+from ..data.loading import build_refseg_train_loader
 from ..engine.optimizer import build_optimizer
 from ..engine.trainer import RefSegTrainer
 from ..model_cost import random_sample
@@ -83,7 +83,7 @@ def loader_rate(cfg: CfgNode, *, num_batches: int) -> float:
 
     The first batches, which wait for the workers to start, are not counted.
     """
-    loader = build_refseg_train_loader(cfg, build_training_set(cfg, seed=0))
+    loader = build_refseg_train_loader(cfg, seed=0)
     # Workers prepare batches ahead; those are handed over without waiting.
     ahead = 2 * max(1, cfg.DATALOADER.NUM_WORKERS)
     batches = iter(loader)
@@ -97,8 +97,10 @@ def loader_rate(cfg: CfgNode, *, num_batches: int) -> float:
 
 def evaluation_rate(cfg: CfgNode, model: CADFormer) -> float:
     """Samples a second of a whole evaluation on the first of DATASETS.TEST: read, ask, score."""
-    name, cfg = cfg.DATASETS.TEST[0], cfg.clone()
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST = cfg.DATASETS.TEST[:1]
     with TemporaryDirectory() as cfg.OUTPUT_DIR:  # not among the scores of trained models
         start = time.perf_counter()
-        result = RefSegTrainer.test(cfg, model, dataset_names=(name,))
+        result = RefSegTrainer.test(cfg, model)
         return result["referring_seg"]["num_samples"] / (time.perf_counter() - start)

@@ -22,22 +22,26 @@ from ..engine.setup import setup
 from ..engine.trainer import RefSegTrainer
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, trainer_class: type[RefSegTrainer]) -> None:
     """Train, or evaluate with --eval-only, in this process."""
     cfg = setup(arguments)
     if arguments.eval_only:
-        model = RefSegTrainer.build_model(cfg)
+        model = trainer_class.build_model(cfg)
         RefSegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        results = RefSegTrainer.test(cfg, model)
+        results = trainer_class.test(cfg, model)
         if comm.is_main_process():
             verify_results(cfg, results)
         return
-    trainer = RefSegTrainer(cfg)
+    trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=arguments.resume)
     trainer.train()
 
 
-def main(*given: str) -> None:
-    """Args: given: arguments beside those of the command line."""
+def main(*given: str, trainer_class: type[RefSegTrainer] = RefSegTrainer) -> None:
+    """
+    Args:
+        given: arguments beside those of the command line.
+        trainer_class: a subclass that overrides steps of training or evaluation.
+    """
     arguments = default_argument_parser().parse_args([*given, *sys.argv[1:]])
-    run_in_processes(run, arguments, args=(arguments,))
+    run_in_processes(run, arguments, args=(arguments, trainer_class))

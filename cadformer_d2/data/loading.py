@@ -16,11 +16,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..structures import ModelInput, ReferRecord
 from .catalog import dataset_records
 from .mapper import RefSegMapper
-from .tokenization import ExpressionTokenizer
+from .tokenization import ExpressionTokenizer, configured_tokenizer
 from .truncation import count_truncated
 from .validation import shown
 
 logger = logging.getLogger(__name__)
+
+TrainingMapper = Callable[[ReferRecord, np.random.Generator], ModelInput]
 
 
 class DrawSampler(Sampler):
@@ -52,7 +54,7 @@ class RefSegTrainingSet(Dataset):
         self,
         *,
         records: list[ReferRecord],
-        mapper: Callable[[ReferRecord, np.random.Generator], ModelInput],
+        mapper: TrainingMapper,
         seed: int,
     ):
         """
@@ -91,24 +93,34 @@ def training_records(cfg: CfgNode) -> list[ReferRecord]:
     return [record for name in cfg.DATASETS.TRAIN for record in dataset_records(name)]
 
 
-def build_training_set(cfg: CfgNode, *, seed: int) -> RefSegTrainingSet:
+def build_training_set(
+    cfg: CfgNode, *, seed: int, mapper: TrainingMapper | None = None
+) -> RefSegTrainingSet:
     """DATASETS.TRAIN, mapped; logs what INPUT.MAX_TOKENS and the vocabulary take from sentences.
 
     Args:
         seed: of order and random choices; the same in all processes.
+        mapper: RefSegMapper if not given.
     """
     records = training_records(cfg)
-    mapper = RefSegMapper(cfg, is_train=True)
-    log_sentences(records, mapper.network_input.tokenizer)
+    log_sentences(records, configured_tokenizer(cfg))
+    mapper = mapper or RefSegMapper(cfg, is_train=True)
     return RefSegTrainingSet(records=records, mapper=mapper, seed=seed)
 
 
 def build_refseg_train_loader(
-    cfg: CfgNode, training_set: RefSegTrainingSet, *, start_draw: int = 0
+    cfg: CfgNode,
+    *,
+    mapper: TrainingMapper | None = None,
+    seed: int | None = None,
+    start_draw: int = 0,
 ) -> DataLoader:
     """Endless batches of training samples for this process.
 
     Args:
+        mapper: (record, generator) -> the model's input; RefSegMapper if not given.
+        seed: of order and random choices; SEED if not given, one that all processes share where
+            that is negative.
         start_draw: samples seen before, by all processes together; for a resumed run.
 
     Raises:
@@ -120,8 +132,10 @@ def build_refseg_train_loader(
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {world_size} processes "
             "cannot share evenly; choose a multiple"
         )
+    if seed is None:
+        seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     return DataLoader(
-        training_set,
+        build_training_set(cfg, seed=seed, mapper=mapper),
         sampler=DrawSampler(start=start_draw, rank=comm.get_rank(), world_size=world_size),
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         num_workers=cfg.DATALOADER.NUM_WORKERS,

@@ -13,6 +13,7 @@ from ..data.tokenization import configured_tokenizer
 from ..evaluation.refseg_evaluator import TASK
 from ..modeling.text_encoder import text_vocabulary_size
 from ..precision import DTYPES, refuse_unusable_format, usable_device
+from .optimizer import SCHEDULES
 
 # The keys of Detectron2 that this project reads; all others of its defaults have no effect here.
 WITH_EFFECT = frozenset(
@@ -46,12 +47,12 @@ INSTEAD = {
     "INPUT.MIN_SIZE_TRAIN": "see INPUT.SIZE",
     "INPUT.RANDOM_FLIP": "see INPUT.AUGMENTATIONS",
     "MODEL.BACKBONE.FREEZE_AT": "see MODEL.BACKBONE.FROZEN_STAGES",
-    "SOLVER.BASE_LR_END": "the rate ends at 0",
-    "SOLVER.GAMMA": "see SOLVER.POLY_POWER",
+    "SOLVER.BASE_LR_END": "it is read with SOLVER.LR_SCHEDULER_NAME WarmupCosineLR",
+    "SOLVER.GAMMA": "it is read with SOLVER.LR_SCHEDULER_NAME WarmupMultiStepLR",
     "SOLVER.MOMENTUM": "the optimiser is AdamW",
     "SOLVER.NESTEROV": "the optimiser is AdamW",
-    "SOLVER.NUM_DECAYS": "see SOLVER.POLY_POWER",
-    "SOLVER.STEPS": "see SOLVER.POLY_POWER",
+    "SOLVER.NUM_DECAYS": "see SOLVER.STEPS",
+    "SOLVER.STEPS": "it is read with SOLVER.LR_SCHEDULER_NAME WarmupMultiStepLR",
     "VERSION": "configs of Detectron2's first version are not converted",
 }
 OWN_NETWORK = {
@@ -67,8 +68,9 @@ def refuse_keys_without_effect(cfg: CfgNode) -> None:
     any key of MODEL.
     """
     is_own = all(value_of(cfg, key) in names for key, names in OWN_NETWORK.items())
+    with_effect = WITH_EFFECT.union(SCHEDULES.get(cfg.SOLVER.LR_SCHEDULER_NAME, ()))
     for key, default in leaves(get_cfg()):
-        if key in WITH_EFFECT or (key.startswith("MODEL.") and not is_own):
+        if key in with_effect or (key.startswith("MODEL.") and not is_own):
             continue
         value = value_of(cfg, key)
         if as_read(value) not in (as_read(default), as_read(TRUE_ANYWAY.get(key, default))):

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
 from detectron2.solver.build import get_default_optimizer_params
 from detectron2.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from torch import nn
+
+# Schedules by their names, each with the keys of Detectron2 that it reads beside those of the
+# warm-up. Detectron2's fourth, WarmupStepWithFixedGammaLR, fails at the end of every training.
+SCHEDULES: dict[str, tuple[str, ...]] = {
+    "PolynomialLR": (),
+    "WarmupCosineLR": ("SOLVER.BASE_LR_END", "SOLVER.RESCALE_INTERVAL"),
+    "WarmupMultiStepLR": ("SOLVER.STEPS", "SOLVER.GAMMA", "SOLVER.RESCALE_INTERVAL"),
+}
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
@@ -35,23 +44,33 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMultiplier:
-    """lr_t = BASE_LR (1 - t / MAX_ITER)^POLY_POWER every iteration, after a linear warm-up.
+    """The schedule named by SOLVER.LR_SCHEDULER_NAME, after a linear warm-up.
+
+    "PolynomialLR": lr_t = BASE_LR (1 - t / MAX_ITER)^POLY_POWER every iteration. The others are
+    Detectron2's own.
 
     Raises:
-        ValueError: another scheduler is asked for, or the warm-up is longer than the training.
+        ValueError: an unknown name, or a value that the schedule cannot have.
     """
     solver = cfg.SOLVER
-    if solver.LR_SCHEDULER_NAME != "PolynomialLR":
-        raise ValueError(
-            f"SOLVER.LR_SCHEDULER_NAME is {solver.LR_SCHEDULER_NAME!r}; known: PolynomialLR"
-        )
+    name = solver.LR_SCHEDULER_NAME
+    if name not in SCHEDULES:
+        known = ", ".join(SCHEDULES)
+        raise ValueError(f"SOLVER.LR_SCHEDULER_NAME is {name!r}; known names: {known}")
     if solver.WARMUP_ITERS >= solver.MAX_ITER:
         raise ValueError(
             f"SOLVER.WARMUP_ITERS is {solver.WARMUP_ITERS}, but training ends after "
             f"{solver.MAX_ITER} iterations"
         )
-    decay = PolynomialDecayParamScheduler(base_value=1, power=solver.POLY_POWER)
-    warmed = WarmupParamScheduler(
-        decay, solver.WARMUP_FACTOR, solver.WARMUP_ITERS / solver.MAX_ITER, solver.WARMUP_METHOD
-    )
-    return LRMultiplier(optimizer, warmed, max_iter=solver.MAX_ITER)
+    if name == "PolynomialLR":
+        decay = PolynomialDecayParamScheduler(base_value=1, power=solver.POLY_POWER)
+        warmed = WarmupParamScheduler(
+            decay, solver.WARMUP_FACTOR, solver.WARMUP_ITERS / solver.MAX_ITER, solver.WARMUP_METHOD
+        )
+        return LRMultiplier(optimizer, warmed, max_iter=solver.MAX_ITER)
+    if name == "WarmupCosineLR" and not 0 <= solver.BASE_LR_END <= solver.BASE_LR:
+        raise ValueError(
+            f"SOLVER.BASE_LR_END is {solver.BASE_LR_END}; needed: 0 to SOLVER.BASE_LR "
+            f"({solver.BASE_LR})"
+        )
+    return build_detectron2_scheduler(cfg, optimizer)

@@ -6,27 +6,26 @@ import logging
 import sys
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.engine import DefaultTrainer, HookBase, hooks
-from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.modeling import build_model
+from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ..checkpoint import RefSegCheckpointer
-from ..data.loading import (
-    build_refseg_test_loader,
-    build_refseg_train_loader,
-    build_training_set,
-)
+from ..data.loading import DrawSampler, build_refseg_test_loader, build_refseg_train_loader
 from ..evaluation import ReferringSegmentationEvaluator
 from ..modeling.backbone import with_weights_record
 from ..precision import autocast
+from ..structures import ModelInput
 from . import optimizer as optimizers
 from .distributed import distributed, share_buffers, with_synchronized_norms
 from .output_folder import writing_into
@@ -35,24 +34,27 @@ from .training_step import TrainingStep
 logger = logging.getLogger(__name__)
 
 BEST_METRIC = "referring_seg/oIoU"
+# Keys that follow from the size of the training set where they are -1.
+DERIVED = (("SOLVER", "MAX_ITER"), ("SOLVER", "CHECKPOINT_PERIOD"), ("TEST", "EVAL_PERIOD"))
 
 
 class RefSegTrainer(DefaultTrainer):
     """Trains, evaluates on DATASETS.VAL, and keeps the weights with the best oIoU there.
+
+    To change one step, override it as Detectron2's users do: ``build_model``, ``build_optimizer``,
+    ``build_lr_scheduler``, ``build_train_loader``, ``build_test_loader``, ``build_evaluator``,
+    ``build_hooks``, ``build_writers``.
 
     ``model_best.pth`` holds weights and config, for evaluation; the numbered checkpoints and
     ``model_final.pth`` hold the optimiser as well, and --resume goes on from the last of them.
     """
 
     def __init__(self, cfg: CfgNode):
-        # TrainerBase's own start: DefaultTrainer's would build its SimpleTrainer and checkpointer.
-        super(DefaultTrainer, self).__init__()
-        cfg = with_weights_record(cfg)
-        # With SEED < 0 all processes share one drawn seed for the order of the data.
-        data_seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-        self.training_set = build_training_set(cfg, seed=data_seed)
-        cfg = with_iterations(cfg, num_refs=len(self.training_set))
-        self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        # Not DefaultTrainer's own: its loop and its wrapper for several processes demand a GPU.
+        TrainerBase.__init__(self)
+        cfg = scaled_to_processes(with_weights_record(cfg))
+        data_loader = self.build_train_loader(cfg)
+        self.cfg = cfg = with_iterations(cfg, num_refs=number_of_refs(data_loader))
         model = self.build_model(cfg)
         if cfg.MODEL.SYNC_BATCH_NORM and comm.get_world_size() > 1:
             model = with_synchronized_norms(model)
@@ -61,7 +63,7 @@ class RefSegTrainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = TrainingStep(
             model=distributed(model),
-            data_loader=None,
+            data_loader=data_loader,
             optimizer=optimizer,
             device=torch.device(cfg.MODEL.DEVICE),
             dtype=cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32",
@@ -80,20 +82,22 @@ class RefSegTrainer(DefaultTrainer):
         """As DefaultTrainer's; then start the data where the checkpoint left it.
 
         The checkpoint's optimiser brings the rates and decays of its own config along; those of
-        this run's config count.
+        this run's config count. Loaders and schedulers of other kinds than this project's go on as
+        they do by themselves.
         """
-        optimizer = self._trainer.optimizer
-        asked = [(group["initial_lr"], group["weight_decay"]) for group in optimizer.param_groups]
+        groups = self._trainer.optimizer.param_groups
+        asked = [(group.get("initial_lr"), group["weight_decay"]) for group in groups]
         super().resume_or_load(resume=resume)
-        self.scheduler.base_lrs = [rate for rate, _ in asked]
-        groups = zip(optimizer.param_groups, asked, self.scheduler.get_lr(), strict=True)
-        for group, (rate, decay), now in groups:
-            group.update(initial_lr=rate, weight_decay=decay, lr=now)
-        self._trainer.data_loader = build_refseg_train_loader(
-            self.cfg,
-            self.training_set,
-            start_draw=self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH,
-        )
+        if isinstance(self.scheduler, LRMultiplier):
+            self.scheduler.base_lrs = [rate for rate, _ in asked]
+            groups = self._trainer.optimizer.param_groups
+            for group, (rate, decay), now in zip(
+                groups, asked, self.scheduler.get_lr(), strict=True
+            ):
+                group.update(initial_lr=rate, weight_decay=decay, lr=now)
+        sampler = getattr(self._trainer.data_loader, "sampler", None)
+        if isinstance(sampler, DrawSampler):
+            sampler.start = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
 
     def build_hooks(self) -> list[HookBase | None]:
         """DefaultTrainer's, but validation is on DATASETS.VAL and the best oIoU is kept."""
@@ -137,9 +141,12 @@ class RefSegTrainer(DefaultTrainer):
     def validate(self) -> dict[str, Any]:
         """Metrics on the first of DATASETS.VAL; the others are scored and logged."""
         share_buffers(self.model)
-        names = self.cfg.DATASETS.VAL
-        results = self.test(self.cfg, self.model, dataset_names=names)
-        self._last_eval_results = results
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATASETS.TEST = cfg.DATASETS.VAL
+        cfg.freeze()
+        self._last_eval_results = results = self.test(cfg, self.model)
+        names = cfg.DATASETS.TEST
         return results if len(names) == 1 else results.get(names[0], {})
 
     @classmethod
@@ -155,11 +162,16 @@ class RefSegTrainer(DefaultTrainer):
         return optimizers.build_lr_scheduler(cfg, optimizer)
 
     @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[ModelInput]]:
+        """Endless batches. One that is no DataLoader over a sized dataset needs a MAX_ITER."""
+        return build_refseg_train_loader(cfg)
+
+    @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
         return build_refseg_test_loader(cfg, dataset_name)
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> ReferringSegmentationEvaluator:
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         return ReferringSegmentationEvaluator(
             dataset_name=dataset_name,
             class_names=MetadataCatalog.get(dataset_name).thing_classes,
@@ -170,24 +182,37 @@ class RefSegTrainer(DefaultTrainer):
 
     @classmethod
     def test(
-        cls, cfg: CfgNode, model: nn.Module, *, dataset_names: tuple[str, ...] | None = None
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
     ) -> OrderedDict[str, Any]:
-        """Score a model, in the number format of TEST.DTYPE.
+        """Score a model on DATASETS.TEST, in the number format of TEST.DTYPE.
 
         Args:
-            dataset_names: DATASETS.TEST if not given.
+            evaluators: one for each of DATASETS.TEST; None: those of ``build_evaluator``.
 
         Returns:
             the evaluator's result, for several datasets by their names, as Detectron2's; empty on
             other processes than the main one.
+
+        Raises:
+            ValueError: another number of evaluators than of datasets.
         """
+        names = cfg.DATASETS.TEST
+        if isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
+        if evaluators is not None and len(evaluators) != len(names):
+            raise ValueError(
+                f"{len(evaluators)} evaluators for {len(names)} datasets (DATASETS.TEST {names})"
+            )
         results: OrderedDict[str, Any] = OrderedDict()
         was_training = model.training
-        names = dataset_names or cfg.DATASETS.TEST
-        for name in names:
+        for number, name in enumerate(names):
             loader = cls.build_test_loader(cfg, name)
+            evaluator = evaluators[number] if evaluators else cls.build_evaluator(cfg, name)
             with autocast(torch.device(cfg.MODEL.DEVICE), cfg.TEST.DTYPE):
-                result = inference_on_dataset(model, loader, cls.build_evaluator(cfg, name))
+                result = inference_on_dataset(model, loader, evaluator)
             if comm.is_main_process():
                 results[name] = result
                 print_csv_format(result)
@@ -206,14 +231,34 @@ class BestCheckpointer(hooks.BestCheckpointer):
         self.best_iter = state_dict["best_iter"]
 
 
-def with_iterations(cfg: CfgNode, *, num_refs: int) -> CfgNode:
+def scaled_to_processes(cfg: CfgNode) -> CfgNode:
+    """As DefaultTrainer.auto_scale_workers; what is -1 stays so, to be derived later."""
+    scaled = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+    if scaled is cfg:
+        return cfg
+    scaled.defrost()
+    for section, key in DERIVED:
+        if cfg[section][key] == -1:
+            scaled[section][key] = -1
+    scaled.freeze()
+    return scaled
+
+
+def number_of_refs(data_loader: Any) -> int | None:
+    """Of a training loader; None where it does not say."""
+    dataset = data_loader.dataset if isinstance(data_loader, DataLoader) else None
+    return len(dataset) if isinstance(dataset, Sized) else None
+
+
+def with_iterations(cfg: CfgNode, *, num_refs: int | None) -> CfgNode:
     """The config with what was -1 filled in: MAX_ITER from NUM_EPOCHS, periods of one epoch.
 
     Args:
-        num_refs: in the training set.
+        num_refs: in the training set; None: unknown.
 
     Raises:
-        ValueError: no batch, or no period, can be of that size.
+        ValueError: no batch, or no period, can be of that size, or one follows from an unknown
+            number of refs.
     """
     for key in ("IMS_PER_BATCH", "NUM_EPOCHS"):
         if cfg.SOLVER[key] < 1:
@@ -223,6 +268,12 @@ def with_iterations(cfg: CfgNode, *, num_refs: int) -> CfgNode:
             raise ValueError(f"SOLVER.{key} is {cfg.SOLVER[key]}; needed: 1 or more, or -1")
     cfg = cfg.clone()
     cfg.defrost()
+    if num_refs is None:
+        for section, key in DERIVED:
+            if cfg[section][key] == -1:
+                raise ValueError(f"{section}.{key} is -1, but the loader does not say its length")
+        cfg.freeze()
+        return cfg
     per_epoch = max(1, round(num_refs / cfg.SOLVER.IMS_PER_BATCH))
     if cfg.SOLVER.MAX_ITER == -1:
         cfg.SOLVER.MAX_ITER = cfg.SOLVER.NUM_EPOCHS * per_epoch

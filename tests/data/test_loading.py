@@ -24,8 +24,7 @@ def cfg(tmp_path):
 
 def draws(cfg, number, **options):
     """(ref, sentence) of the first samples a training would see."""
-    training_set = build_training_set(cfg, seed=3)
-    batches = iter(build_refseg_train_loader(cfg, training_set, **options))
+    batches = iter(build_refseg_train_loader(cfg, seed=3, **options))
     samples = []
     while len(samples) < number:
         samples += next(batches)
@@ -57,7 +56,7 @@ def test_processes_share_the_draws_of_one():
 def test_a_batch_that_processes_cannot_share_is_refused(cfg, monkeypatch):
     monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 3)
     with pytest.raises(ValueError, match="IMS_PER_BATCH is 2, which 3 processes cannot share"):
-        build_refseg_train_loader(cfg, build_training_set(cfg, seed=0))
+        build_refseg_train_loader(cfg)
 
 
 def test_evaluation_keeps_the_order_and_the_batch_size(cfg):

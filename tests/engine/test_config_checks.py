@@ -88,6 +88,18 @@ def test_every_other_key_of_detectron2_is_refused_once_it_is_set():
             refuse_keys_without_effect(cfg)
 
 
+def test_the_keys_of_a_schedule_are_read_where_it_is_chosen():
+    cfg = make_tiny_cfg()
+    cfg.SOLVER.STEPS = (7, 9)
+    with pytest.raises(ValueError, match="STEPS is .*no effect here; it is read with .*MultiStep"):
+        refuse_keys_without_effect(cfg)
+    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
+    refuse_keys_without_effect(cfg)
+    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupCosineLR"
+    with pytest.raises(ValueError, match="STEPS is .*no effect here"):
+        refuse_keys_without_effect(cfg)
+
+
 def test_values_that_say_what_happens_anyway_are_accepted():
     cfg = make_tiny_cfg()
     cfg.merge_from_list([part for pair in TRUE_ANYWAY.items() for part in pair])

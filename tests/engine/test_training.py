@@ -1,17 +1,24 @@
 import json
+import math
+from typing import ClassVar
 
 import pytest
 import torch
 from conftest import make_tiny_cfg, run_in_two_processes
+from detectron2.data.transforms import HFlipTransform
+from detectron2.engine import DefaultTrainer, hooks
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from refer_files import ReferFiles
 from torch import nn
 
 from cadformer_d2.data.catalog import register_datasets
+from cadformer_d2.data.loading import build_refseg_train_loader
+from cadformer_d2.data.mapper import RefSegMapper
 from cadformer_d2.engine.distributed import with_synchronized_norms
-from cadformer_d2.engine.optimizer import build_lr_scheduler, build_optimizer
-from cadformer_d2.engine.trainer import RefSegTrainer, with_iterations
+from cadformer_d2.engine.optimizer import SCHEDULES, build_lr_scheduler, build_optimizer
+from cadformer_d2.engine.trainer import RefSegTrainer, scaled_to_processes, with_iterations
 
 
 def training_cfg(tmp_path, *, name="run", **changes):
@@ -251,6 +258,166 @@ def test_the_learning_rate_follows_the_polynomial_every_iteration(tiny_cfg):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
         optimizer.step()
         scheduler.step()
+
+
+def rates(cfg, **changes):
+    """Multiples of the base rate at each iteration of a schedule."""
+    cfg.merge_from_list([part for item in changes.items() for part in item])
+    cfg.SOLVER.MAX_ITER = 10
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=cfg.SOLVER.BASE_LR)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    found = []
+    for _ in range(10):
+        found.append(optimizer.param_groups[0]["lr"] / cfg.SOLVER.BASE_LR)
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_detectron2s_schedules_go_by_their_names(tiny_cfg):
+    tiny_cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupCosineLR"
+    cosine = [0.5 * (1 + math.cos(math.pi * t / 10)) for t in range(10)]
+    assert rates(tiny_cfg) == pytest.approx(cosine)
+    ends_at = tiny_cfg.SOLVER.BASE_LR / 4
+    half = [0.25 + 0.75 * value for value in cosine]
+    assert rates(tiny_cfg, **{"SOLVER.BASE_LR_END": ends_at}) == pytest.approx(half)
+    tiny_cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
+    steps = rates(tiny_cfg, **{"SOLVER.STEPS": (4, 8), "SOLVER.GAMMA": 0.5})
+    assert steps == pytest.approx([1] * 4 + [0.5] * 4 + [0.25] * 2)
+    warmed = rates(tiny_cfg, **{"SOLVER.WARMUP_ITERS": 2, "SOLVER.WARMUP_FACTOR": 0.2})
+    assert warmed == pytest.approx([0.2, 0.6, *steps[2:]])
+    for name in SCHEDULES:
+        tiny_cfg.SOLVER.LR_SCHEDULER_NAME = name
+        assert len(rates(tiny_cfg)) == 10
+
+
+def test_a_schedule_that_cannot_be_says_why(tiny_cfg):
+    with pytest.raises(ValueError, match="'CosineLR'; known names: PolynomialLR, WarmupCosineLR"):
+        rates(tiny_cfg, **{"SOLVER.LR_SCHEDULER_NAME": "CosineLR"})
+    with pytest.raises(ValueError, match=r"BASE_LR_END is 1\.0; needed: 0 to SOLVER\.BASE_LR"):
+        named = {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.BASE_LR_END": 1.0}
+        rates(tiny_cfg, **named)
+
+
+class CountingEvaluator(DatasetEvaluator):
+    def reset(self):
+        self.number = 0
+
+    def process(self, inputs, outputs):
+        self.number += len(inputs)
+
+    def evaluate(self):
+        return {"counting": {"samples": self.number}}
+
+
+class OwnTrainer(RefSegTrainer):
+    """Overrides every step, with the signatures of Detectron2's DefaultTrainer."""
+
+    called: ClassVar[list[str]] = []
+
+    @classmethod
+    def build_model(cls, cfg):
+        cls.called.append("model")
+        return super().build_model(cfg)
+
+    @classmethod
+    def build_optimizer(cls, cfg, model):
+        cls.called.append("optimizer")
+        return torch.optim.SGD(model.parameters(), lr=cfg.SOLVER.BASE_LR)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg, optimizer):
+        cls.called.append("scheduler")
+        return torch.optim.lr_scheduler.StepLR(optimizer, 3, gamma=0.5)
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        cls.called.append("train loader")
+        mapper = RefSegMapper(cfg, is_train=True, augmentations=[HFlipTransform(60)])
+
+        def noted(record, rng):
+            cls.called.append("mapper")
+            return mapper(record, rng)
+
+        return build_refseg_train_loader(cfg, mapper=noted)
+
+    @classmethod
+    def build_test_loader(cls, cfg, dataset_name):
+        cls.called.append(f"test loader {dataset_name}")
+        return super().build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name):
+        cls.called.append(f"evaluator {dataset_name}")
+        ours = super().build_evaluator(cfg, dataset_name)
+        return DatasetEvaluators([ours, CountingEvaluator()])
+
+    def build_hooks(self):
+        return [*super().build_hooks(), hooks.CallbackHook(after_train=self.note)]
+
+    def build_writers(self):
+        return []
+
+    def note(self, trainer):
+        self.called.append("hook")
+
+
+def test_every_step_can_be_overridden_as_in_detectron2(tmp_path):
+    cfg = training_cfg(tmp_path, **{"TEST.EVAL_PERIOD": 6})
+    OwnTrainer.called.clear()
+    (tmp_path / "run").mkdir()  # as Detectron2's default_setup makes it
+    trainer = OwnTrainer(cfg)
+    assert isinstance(trainer, DefaultTrainer)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert isinstance(trainer.optimizer, torch.optim.SGD)
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(cfg.SOLVER.BASE_LR / 4)
+    once = ["train loader", "model", "optimizer", "scheduler"]
+    assert OwnTrainer.called[:4] == once and OwnTrainer.called.count("mapper") == 12
+    assert OwnTrainer.called[-3:] == ["test loader synthrs_val", "evaluator synthrs_val", "hook"]
+    assert trainer._last_eval_results["counting"] == {"samples": 6}
+    assert "mIoU" in trainer._last_eval_results["referring_seg"]
+    again = OwnTrainer(cfg)
+    again.resume_or_load(resume=True)
+    assert again.start_iter == 6 and again.data_loader.sampler.start == 12
+
+
+def test_a_model_is_scored_by_the_evaluators_that_are_handed_over(tmp_path):
+    cfg = training_cfg(tmp_path)
+    cfg.DATASETS.TEST = ("synthrs_val", "synthrs_test")
+    model = RefSegTrainer.build_model(cfg).train()
+    results = RefSegTrainer.test(cfg, model, [CountingEvaluator(), CountingEvaluator()])
+    assert {name: result["counting"]["samples"] for name, result in results.items()} == {
+        "synthrs_val": 6,
+        "synthrs_test": 6,
+    }
+    assert model.training
+    with pytest.raises(ValueError, match="1 evaluators for 2 datasets"):
+        RefSegTrainer.test(cfg, model, CountingEvaluator())
+    cfg.DATASETS.TEST = ("synthrs_test",)
+    result = RefSegTrainer.test(cfg, model, evaluators=CountingEvaluator())
+    assert result == {"counting": {"samples": 6}}
+
+
+def test_a_loader_of_unknown_length_needs_its_number_of_iterations(tmp_path):
+    class Endless(RefSegTrainer):
+        @classmethod
+        def build_train_loader(cls, cfg):
+            return iter(super().build_train_loader(cfg))
+
+    cfg = training_cfg(tmp_path, **{"TEST.EVAL_PERIOD": 0})
+    assert Endless(cfg).max_iter == 6
+    cfg.SOLVER.MAX_ITER = -1
+    with pytest.raises(ValueError, match=r"SOLVER\.MAX_ITER is -1, but the loader does not say"):
+        Endless(cfg)
+
+
+def test_what_follows_from_the_epochs_does_so_in_any_number_of_processes(tiny_cfg, monkeypatch):
+    tiny_cfg.SOLVER.REFERENCE_WORLD_SIZE, tiny_cfg.SOLVER.CHECKPOINT_PERIOD = 1, 400
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 4)
+    scaled = with_iterations(scaled_to_processes(tiny_cfg), num_refs=12181)
+    assert scaled.SOLVER.IMS_PER_BATCH == 8 and scaled.SOLVER.CHECKPOINT_PERIOD == 100
+    assert scaled.SOLVER.MAX_ITER == 40 * 1523 and scaled.TEST.EVAL_PERIOD == 1523
 
 
 def test_iterations_follow_epochs_and_a_number_given_wins(tiny_cfg):
