@@ -1,6 +1,7 @@
 """The component that docs/extending.md tells a stranger to write works as it stands there."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,17 @@ import pytest
 import torch
 import yaml
 from conftest import make_sample, make_tiny_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, build_model
 from refer_files import ReferFiles
 
 from cadformer_d2.data.augmentation import AUGMENTATION_REGISTRY, build_augmentations
-from cadformer_d2.data.catalog import register_datasets
+from cadformer_d2.data.catalog import (
+    DATASETS,
+    DatasetInfo,
+    dataset_records,
+    register_datasets,
+)
 from cadformer_d2.engine.config_checks import refuse_small_vocabulary
 from cadformer_d2.model_cost import part_of
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
@@ -81,6 +88,27 @@ def gamma():
     run_page("RandomGamma", package="cadformer_d2.data.augmentation")
     yield "RandomGamma"
     del AUGMENTATION_REGISTRY._obj_map["RandomGamma"]
+
+
+@dataclass(frozen=True)
+class PointedAtInfo(DatasetInfo):
+    """A dataset in a format of its own."""
+
+    def load(self, root, split, lenient):
+        records = DATASETS["synthrs"].load(root, split, lenient)
+        return [{**record, "expressions": ["it"] * 2} for record in records]
+
+
+def test_a_dataset_in_another_format_is_a_class_and_its_entry(tmp_path, monkeypatch):
+    ReferFiles(tmp_path).write()
+    monkeypatch.setitem(DATASETS, "pointed", PointedAtInfo("pointed", ("tank",), {}))
+    names = [name for name in register_datasets(tmp_path) if name.startswith("pointed_")]
+    assert len(names) == 15
+    assert [r["expressions"] for r in dataset_records("pointed_train")] == [["it"] * 2] * 3
+    assert [r["expressions"] for r in dataset_records("pointed_test")] == [["it"]] * 6
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 def test_the_pages_trainer_builds_its_own_loader(tmp_path):

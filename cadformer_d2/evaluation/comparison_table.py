@@ -12,8 +12,8 @@ import numpy as np
 from tabulate import tabulate
 
 from .comparison import SampleIous, interval, mean_over_seeds, paired_difference
+from .metrics import table_metrics
 
-SPREAD_METRICS = ("mIoU", "oIoU", "Pr@0.5", "Pr@0.7", "Pr@0.9")
 GROUPINGS = ("kind", "length", "size")
 
 
@@ -43,7 +43,12 @@ def main_rows(results: Sequence[MethodResult]) -> list[dict[str, str]]:
         average = mean_over_seeds(result.samples)
         low, high = interval(average)
         row = {"method": result.name, "seeds": str(len(result.metrics))}
-        row |= {name: spread([m[name] for m in result.metrics]) for name in SPREAD_METRICS}
+        # Files of before a metric existed lack it.
+        row |= {
+            name: spread([metrics[name] for metrics in result.metrics])
+            for name in table_metrics()
+            if all(name in metrics for metrics in result.metrics)
+        }
         row["mIoU 95 %"] = f"{low:.1f} - {high:.1f}"
         row[f"mIoU minus {results[0].name}"] = difference_text(average, reference)
         row |= {name: f"{value:.1f}" for name, value in result.cost.items()}

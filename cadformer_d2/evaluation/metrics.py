@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 NUM_RESAMPLES = 1000
 # Upper limits of the groups by the target's share of the image, and by words of the sentence.
 SIZE_GROUPS = (("under_1pct", 0.01), ("1_to_5pct", 0.05), ("over_5pct", np.inf))
@@ -35,8 +34,75 @@ class SampleScore:
         return self.intersection / self.union if self.union else empty_iou
 
 
+@dataclass(frozen=True)
+class ScoreArrays:
+    """The numbers of SampleScores, one entry a sample, pixels at the resolution of scoring."""
+
+    iou: np.ndarray  # in [0, 1]
+    intersection: np.ndarray
+    union: np.ndarray
+    target_area: np.ndarray
+    image_area: np.ndarray
+
+    @classmethod
+    def of(cls, scores: Sequence[SampleScore], *, empty_iou: float) -> ScoreArrays:
+        columns = {
+            name: np.array([getattr(score, name) for score in scores], float)
+            for name in ("intersection", "union", "target_area", "image_area")
+        }
+        return cls(iou=np.array([score.iou(empty_iou) for score in scores]), **columns)
+
+    @property
+    def ones(self) -> np.ndarray:
+        return np.ones_like(self.iou)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A ratio of two sums over samples, in percent; with ``ones`` below, a mean over samples."""
+
+    name: str
+    # ScoreArrays -> (above, below), one entry a sample. Where the sum below is 0 (nothing but pairs
+    # of empty masks), the ratio is what TEST.EMPTY_IOU says.
+    terms: Callable[[ScoreArrays], tuple[np.ndarray, np.ndarray]]
+    in_tables: bool = True  # a column of the tables by group and of comparisons
+    has_interval: bool = False  # <name>_low and <name>_high are reported
+
+
+def _precision(threshold: float, **options: bool) -> Metric:
+    """Pr@threshold, the share of samples with that IoU or more."""
+    return Metric(f"Pr@{threshold}", lambda s: (s.iou >= threshold, s.ones), **options)
+
+
+# The metrics in the order in which they are shown: evaluator, log, files and comparison tables
+# follow this list.
+METRICS: tuple[Metric, ...] = (
+    Metric("mIoU", lambda s: (s.iou, s.ones), has_interval=True),
+    Metric("oIoU", lambda s: (s.intersection, s.union), has_interval=True),
+    _precision(0.5),
+    _precision(0.6, in_tables=False),
+    _precision(0.7),
+    _precision(0.8, in_tables=False),
+    _precision(0.9),
+)
+
+
+def metric_names() -> list[str]:
+    return [metric.name for metric in METRICS]
+
+
+def table_metrics() -> list[str]:
+    """Names of the metrics that tables have a column for."""
+    return [metric.name for metric in METRICS if metric.in_tables]
+
+
+def interval_metrics() -> list[str]:
+    """Names of the metrics that are reported with an interval."""
+    return [metric.name for metric in METRICS if metric.has_interval]
+
+
 def summarize(scores: Iterable[SampleScore], *, empty_iou: float) -> dict[str, float]:
-    """mIoU, oIoU and Pr@0.5 .. Pr@0.9 in percent.
+    """Every one of METRICS in percent.
 
     mIoU is the mean over samples, oIoU the sum of intersections over the sum of unions, Pr@x the
     share of samples with IoU >= x.
@@ -50,41 +116,32 @@ def summarize(scores: Iterable[SampleScore], *, empty_iou: float) -> dict[str, f
     scores = list(scores)
     if not scores:
         raise ValueError("there is no sample to score")
-    iou = np.array([score.iou(empty_iou) for score in scores])
-    metrics = {
-        "mIoU": 100 * float(iou.mean()),
-        "oIoU": overall_iou(scores, empty_iou=empty_iou),
-    }
-    for threshold in THRESHOLDS:
-        metrics[f"Pr@{threshold}"] = 100 * float((iou >= threshold).mean())
-    return metrics
+    arrays = ScoreArrays.of(scores, empty_iou=empty_iou)
+    return {metric.name: _value(metric, arrays, empty_iou) for metric in METRICS}
 
 
-def overall_iou(scores: list[SampleScore], *, empty_iou: float) -> float:
-    """Sum of intersections over sum of unions, in percent."""
-    union = sum(score.union for score in scores)
-    if not union:
-        return 100 * empty_iou
-    return 100 * sum(score.intersection for score in scores) / union
+def _value(metric: Metric, arrays: ScoreArrays, empty_iou: float) -> float:
+    above, below = (float(term.sum()) for term in metric.terms(arrays))
+    return 100 * (above / below) if below else 100 * empty_iou
 
 
 def bootstrap_intervals(
     scores: list[SampleScore], *, empty_iou: float, seed: int = 0
 ) -> dict[str, float]:
-    """95 % intervals of mIoU and oIoU: how far another draw of test images would move them.
+    """95 % intervals of some metrics: how far another draw of test images would move them.
 
     Images are drawn with replacement, not samples: the sentences about one image stand or fall
     together, and drawing them apart would make the interval too narrow.
 
     Returns:
-        {"mIoU_low", "mIoU_high", "oIoU_low", "oIoU_high"} in percent.
+        {"mIoU_low", "mIoU_high", "oIoU_low", "oIoU_high"} in percent, and so on.
     """
-    image_ids = np.array([score.image_id for score in scores])
-    values = np.array(
-        [[score.iou(empty_iou), 1, score.intersection, score.union] for score in scores], float
-    )
-    _, image_index = np.unique(image_ids, return_inverse=True)
-    per_image = np.zeros((image_index.max() + 1, 4))
+    metrics = [metric for metric in METRICS if metric.has_interval]
+    arrays = ScoreArrays.of(scores, empty_iou=empty_iou)
+    columns = [term for metric in metrics for term in metric.terms(arrays)]
+    values = np.stack(columns, axis=1).astype(float)  # (samples, 2 * metrics)
+    _, image_index = np.unique([score.image_id for score in scores], return_inverse=True)
+    per_image = np.zeros((image_index.max() + 1, values.shape[1]))
     np.add.at(per_image, image_index, values)
     rng = np.random.default_rng(seed)
     totals = np.stack(
@@ -92,14 +149,13 @@ def bootstrap_intervals(
             per_image[rng.integers(len(per_image), size=len(per_image))].sum(0)
             for _ in range(NUM_RESAMPLES)
         ]
-    )  # (resamples, 4)
-    mean_iou = totals[:, 0] / totals[:, 1]
-    no_union = totals[:, 3] == 0
-    overall = np.where(no_union, empty_iou, totals[:, 2] / np.maximum(totals[:, 3], 1))
+    )  # (resamples, 2 * metrics)
     intervals: dict[str, float] = {}
-    for name, resampled in (("mIoU", mean_iou), ("oIoU", overall)):
+    for number, metric in enumerate(metrics):
+        above, below = totals[:, 2 * number], totals[:, 2 * number + 1]
+        resampled = np.where(below == 0, empty_iou, above / np.where(below == 0, 1, below))
         low, high = 100 * np.percentile(resampled, [2.5, 97.5])
-        intervals |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+        intervals |= {f"{metric.name}_low": float(low), f"{metric.name}_high": float(high)}
     return intervals
 
 

@@ -20,12 +20,19 @@ from torch import Tensor
 
 from ..atomic_files import written_whole
 from ..structures import ModelInput, json_mask
-from .metrics import SampleScore, bootstrap_intervals, grouped, summarize
+from .metrics import (
+    SampleScore,
+    bootstrap_intervals,
+    grouped,
+    interval_metrics,
+    metric_names,
+    summarize,
+    table_metrics,
+)
 
 logger = logging.getLogger(__name__)
 
 TASK = "referring_seg"
-GROUP_COLUMNS = ("mIoU", "oIoU", "Pr@0.5", "Pr@0.7", "Pr@0.9")
 
 
 class ReferringSegmentationEvaluator(DatasetEvaluator):
@@ -114,23 +121,26 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
 
     def log(self, metrics: dict[str, float], groups: dict[str, dict[str, dict]]) -> None:
         size = "the network's input size" if self.eval_resolution == "input" else "the image's size"
-        names = ("mIoU", "oIoU", "Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9")
+        names, columns = metric_names(), table_metrics()
+        intervals = [
+            f"{name} {metrics[f'{name}_low']:.2f} - {metrics[f'{name}_high']:.2f}"
+            for name in interval_metrics()
+        ]
         logger.info(
-            "%s: %d samples, scored at %s, IoU of two empty masks %g\n%s\n"
-            "95 %% intervals: mIoU %.2f - %.2f, oIoU %.2f - %.2f",
+            "%s: %d samples, scored at %s, IoU of two empty masks %g\n%s\n95 %% intervals: %s",
             self.dataset_name,
             metrics["num_samples"],
             size,
             self.empty_iou,
             tabulate([[metrics[name] for name in names]], names, floatfmt=".2f"),
-            *(metrics[f"{name}_{end}"] for name in ("mIoU", "oIoU") for end in ("low", "high")),
+            ", ".join(intervals),
         )
         for grouping, by_name in groups.items():
             rows = [
-                [name, values["samples"], *(values[column] for column in GROUP_COLUMNS)]
+                [name, values["samples"], *(values[column] for column in columns)]
                 for name, values in sorted(by_name.items())
             ]
-            header = [f"by {grouping}", "samples", *GROUP_COLUMNS]
+            header = [f"by {grouping}", "samples", *columns]
             logger.info("\n%s", tabulate(rows, header, floatfmt=".2f"))
 
     def write(

@@ -7,6 +7,9 @@ from conftest import run_in_two_processes
 from pycocotools import mask as coco_mask
 
 from cadformer_d2.evaluation import ReferringSegmentationEvaluator
+from cadformer_d2.evaluation.comparison import SampleIous
+from cadformer_d2.evaluation.comparison_table import MethodResult, main_rows
+from cadformer_d2.evaluation.metrics import METRICS, Metric
 
 
 def masks(sample):
@@ -59,6 +62,31 @@ def test_counts_are_those_of_the_dense_masks():
     assert metrics["oIoU"] == pytest.approx(100 * intersections.sum() / unions.sum())
     assert metrics["mIoU_category"] == pytest.approx(metrics["mIoU"])
     assert metrics["num_samples"] == 5
+
+
+def test_a_metric_is_one_entry_of_one_list(tmp_path, monkeypatch, caplog):
+    ours = Metric("missed", lambda s: (s.intersection == 0, s.ones), has_interval=True)
+    monkeypatch.setattr("cadformer_d2.evaluation.metrics.METRICS", (*METRICS, ours))
+    caplog.set_level("INFO")
+    scorer = evaluator(tmp_path)
+    scorer.reset()
+    for sample in range(4):
+        truth, predicted = masks(sample)
+        hit = predicted if sample else np.zeros_like(predicted)
+        scorer.process([make_input(sample, truth)], [make_output(hit)])
+    result = scorer.evaluate()["referring_seg"]
+    assert result["missed"] == 25 and result["missed_low"] == 0 < result["missed_high"] <= 100
+    saved = json.loads((tmp_path / "metrics_pools.json").read_text())
+    assert saved["missed"] == 25 and saved["groups"]["category"]["pool"]["missed"] == 25
+    heads = [line for line in caplog.text.splitlines() if "mIoU" in line and "interval" not in line]
+    assert len(heads) > 2 and all("missed" in line for line in heads)
+    assert "missed 0.00 - " in caplog.text
+    samples = SampleIous([(k, k) for k in range(4)], np.arange(4), np.full(4, 0.5))
+    (row,) = main_rows([MethodResult("own", [saved], [samples], {}, {}, {})])
+    assert row["missed"] == "25.00"
+    saved.pop("missed")  # scored before there was such a metric
+    (row,) = main_rows([MethodResult("own", [saved], [samples], {}, {}, {})])
+    assert "missed" not in row
 
 
 def test_predicting_the_truth_scores_100_and_nothing_scores_0():
