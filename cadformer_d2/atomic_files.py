@@ -37,6 +37,12 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a text or bytes, as ``written_whole``; raises as it does."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove what writers of ``path`` left that were killed on this machine."""
     prefix = f"{UNFINISHED}{socket.gethostname()}."

@@ -14,7 +14,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from torch import Tensor, nn
 
-from .atomic_files import written_whole
+from .atomic_files import write_whole, written_whole
 from .checkpoint_file import (
     read_carried,
     read_checkpoint,
@@ -95,8 +95,7 @@ class RefSegCheckpointer(DetectionCheckpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """As Detectron2's, but whole or not at all: an empty tag would end every --resume."""
-        with written_whole(Path(self.save_dir) / "last_checkpoint") as temporary:
-            temporary.write_text(last_filename_basename)
+        write_whole(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """As Detectron2's, for files of torch and of safetensors.

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pycocotools import mask as coco_mask
 
-from .atomic_files import written_whole
+from .atomic_files import write_whole
 from .data.masks import united_mask
 from .data.picture_file import read_picture
 from .resampling import resize_image
@@ -189,8 +189,7 @@ def save_figure(figure: Figure, path: Path, *, dpi: int, **options: Any) -> None
         figure.savefig(content, format=path.suffix[1:].lower(), dpi=dpi, **options)
     finally:
         plt.close(figure)
-    with written_whole(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+    write_whole(path, content.getvalue())
 
 
 def draw_block(block: Figure, comparison: Comparison, text: str, *, caption_lines: int) -> None:

@@ -22,7 +22,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from ..atomic_files import written_whole
+from ..atomic_files import write_whole
 from ..benchmark.components import seconds_by_part
 from ..benchmark.memory import kept_for_backward, peak_memory
 from ..benchmark.plain_operators import plain_operators
@@ -235,5 +235,4 @@ def main() -> None:
     result = run(arguments)
     print(as_table(result))
     if arguments.output:
-        with written_whole(arguments.output) as temporary:
-            Path(temporary).write_text(json.dumps(result, indent=1))
+        write_whole(arguments.output, json.dumps(result, indent=1))

@@ -27,7 +27,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from ..atomic_files import written_whole
+from ..atomic_files import write_whole, written_whole
 from ..checkpoint import trained_config
 from ..command_errors import at_least_one
 from ..config import start_at_random
@@ -293,8 +293,7 @@ def write_tables(results: Sequence[MethodResult], output: Path) -> str:
     shown = []
     for name, rows in (("table", main_rows(results)), ("groups", group_rows(results))):
         for form, suffix in (("markdown", "md"), ("csv", "csv"), ("latex", "tex")):
-            with written_whole(output / f"{name}.{suffix}") as path:
-                path.write_text(rendered(rows, form))
+            write_whole(output / f"{name}.{suffix}", rendered(rows, form))
         shown.append(rendered(rows, "markdown"))
     return "\n".join(shown)
 

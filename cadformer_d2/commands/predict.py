@@ -14,14 +14,14 @@ import glob
 import logging
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
 from detectron2.modeling import build_model
 from tqdm import tqdm
 
-from ..atomic_files import written_whole
+from ..atomic_files import write_whole
 from ..checkpoint import RefSegCheckpointer
+from ..data.picture_file import encoded_picture
 from ..engine.config_checks import refuse_unusable_device
 from ..engine.setup import config_for_evaluation, load_config
 from ..inference import ReferredMask, RefSegPredictor
@@ -106,25 +106,13 @@ def write_answers(image: np.ndarray, answers: list[ReferredMask], base: Path) ->
     """
     mask_files, picture = output_files(base, len(answers))
     for file, answer in zip(mask_files, answers, strict=True):
-        write_png(answer.mask.astype(np.uint8) * 255, file)
+        write_whole(file, encoded_picture(answer.mask.astype(np.uint8) * 255, ".png"))
     if len(answers) == 1:
         overlay = draw_mask(image, answers[0].mask, colour=PREDICTION_COLOUR)
-        write_png(overlay[..., ::-1], picture)
+        write_whole(picture, encoded_picture(overlay, ".png"))
         return
     captioned = [(f"{answer.expression} ({answer.score:.2f})", answer.mask) for answer in answers]
     save_figure(answer_sheet(image, captioned), picture, dpi=100, bbox_inches="tight")
-
-
-def write_png(pixels: np.ndarray, path: Path) -> None:
-    """Write grey or BGR pixels.
-
-    Raises:
-        OSError: the file could not be written.
-    """
-    # In memory first: cv2.imwrite on a full disk says that all is well.
-    _, content = cv2.imencode(".png", pixels)
-    with written_whole(path) as temporary:
-        temporary.write_bytes(content.tobytes())
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Picture files -> 8-bit pixels; the one place that knows how Pillow fails and what it leaves."""
+"""Picture files <-> 8-bit pixels; the one place that knows how Pillow fails and what it leaves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import cv2
 import numpy as np
 from detectron2.data import detection_utils
 from PIL import ExifTags, Image
@@ -79,6 +80,20 @@ def picture_pixels(picture: Image.Image, channel_order: str) -> np.ndarray:
         turn = TURNS.get(orientation(picture))
         upright = picture if turn is None else picture.transpose(turn)
         return detection_utils.convert_PIL_to_numpy(upright, channel_order)
+
+
+def encoded_picture(pixels: np.ndarray, ending: str, *, jpeg_quality: int = 95) -> bytes:
+    """What a picture file holds. OpenCV, writing itself, would not notice a full disk.
+
+    Args:
+        pixels: (H, W) or, in RGB, (H, W, 3) uint8.
+        ending: of the file's name, ".png" or ".jpg".
+        jpeg_quality: of a JPEG, in [0, 100].
+    """
+    ordered = pixels if pixels.ndim == 2 else pixels[..., ::-1]
+    is_encoded, content = cv2.imencode(ending, ordered, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+    assert is_encoded, "eight bits a value are what these files hold"
+    return content.tobytes()
 
 
 def orientation(picture: Image.Image) -> int:

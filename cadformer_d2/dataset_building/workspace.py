@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter
 from typing_extensions import TypedDict
 
-from ..atomic_files import written_whole
+from ..atomic_files import write_whole
 from ..data.masks import united_mask
 from ..data.plain_files import path_inside, read_json
 from ..data.validation import Text, checked, shown
@@ -194,8 +194,7 @@ class Workspace:
     def write(self, name: str, content: Any) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as unfinished:
-            unfinished.write_text(json.dumps(content, default=as_text, indent=1))
+        write_whole(path, json.dumps(content, default=as_text, indent=1))
 
     def read(self, name: str, schema: TypeAdapter, *, made_by: str) -> Any:
         """

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic_files import written_whole
+from ..atomic_files import write_whole
 
 MARK = b"T"  # a record never written is a hole in the file: zeros
 CHECKSUM_BYTES = 4
@@ -59,8 +59,7 @@ class TileStore:
                 raise ValueError(f"{folder} holds tiles of another job; delete it to start anew")
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            with written_whole(description) as path:
-                path.write_text(json.dumps(job))
+            write_whole(description, json.dumps(job))
         self.path = folder / "tiles.bin"
         self.path.touch()
         self.file = self.path.open("r+b", buffering=0)

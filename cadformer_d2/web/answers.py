@@ -12,12 +12,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import cv2
 import gradio
 import numpy as np
 
-from ..atomic_files import written_whole
-from ..data.picture_file import picture_size
+from ..atomic_files import write_whole
+from ..data.picture_file import encoded_picture, picture_size
 from ..inference import ReferredMask, RefSegPredictor
 
 try:
@@ -136,8 +135,7 @@ def downloads(answers: list[ReferredMask], threshold: float, folder: Path) -> li
     contents = {}
     for number, found in enumerate(answers, start=1):
         mask = found.probability >= threshold
-        _, png = cv2.imencode(".png", mask.astype(np.uint8) * 255)
-        contents[f"mask{number}.png"] = png.tobytes()
+        contents[f"mask{number}.png"] = encoded_picture(mask.astype(np.uint8) * 255, ".png")
         if mask_polygons is None:
             continue
         features = [
@@ -149,8 +147,7 @@ def downloads(answers: list[ReferredMask], threshold: float, folder: Path) -> li
     try:
         folder = Path(mkdtemp(dir=folder))
         for name, content in contents.items():
-            with written_whole(folder / name) as temporary:
-                temporary.write_bytes(content)
+            write_whole(folder / name, content)
     except OSError as error:
         raise refusal(f"The files of the answer cannot be written: {error.strerror}.") from error
     return [str(folder / name) for name in contents]

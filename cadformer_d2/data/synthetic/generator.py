@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..class_names import RRSISHR_CLASSES
+from ..picture_file import encoded_picture
 from ..plain_files import read_json
 from ..refer_writer import (
     annotation_entry,
@@ -162,10 +162,8 @@ def make_scene(
             break
     picture, masks = draw_scene(scene, size=parameters.image_size)
     file_name = f"{split}_{index:05d}.jpg"
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    is_encoded, jpeg = cv2.imencode(".jpg", picture[..., ::-1], options)
-    assert is_encoded, "eight bits a colour are what a JPEG holds"
-    (folder / file_name).write_bytes(jpeg.tobytes())  # OpenCV would not notice a full disk
+    jpeg = encoded_picture(picture, ".jpg", jpeg_quality=JPEG_QUALITY)
+    (folder / file_name).write_bytes(jpeg)
     targets = [
         {**target, "mask": coco_mask.encode(np.asfortranarray(masks[target["object"]]))}
         for target in targets

@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 from pydantic import TypeAdapter
 
+from ...data.picture_file import encoded_picture
 from ...data.validation import shown
 from ...visualization import PREDICTION_COLOUR, draw_mask
 from ..boxes import box_window, grown_box
@@ -74,9 +75,8 @@ def data_uri(picture: np.ndarray) -> str:
     scale = LARGEST_SIDE / max(picture.shape[:2])
     if scale < 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    _, content = cv2.imencode(".jpg", picture[..., ::-1], options)
-    return "data:image/jpeg;base64," + base64.b64encode(content.tobytes()).decode("ascii")
+    content = encoded_picture(picture, ".jpg", jpeg_quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(content).decode("ascii")
 
 
 def import_contact_sheet(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from ...atomic_files import written_whole
+from ...atomic_files import write_whole
 from ...data.masks import Coordinate
 from ...data.plain_files import read_json
 from ...data.validation import Text, checked
@@ -103,8 +103,7 @@ class Answer:
 def write_manifest(folder: Path, tool: str, images: Sequence[ReviewImage]) -> None:
     """Say in the review's folder what was given out, so that answers can be understood."""
     content = {"tool": tool, "images": [asdict(image) for image in images]}
-    with written_whole(folder / MANIFEST) as unfinished:
-        unfinished.write_text(json.dumps(content, default=as_text))
+    write_whole(folder / MANIFEST, json.dumps(content, default=as_text))
 
 
 def read_manifest(folder: Path) -> tuple[str, list[ReviewImage]]:

@@ -60,8 +60,8 @@ def build_timm_network(
     """
     size = divisible(input_size, strides[-1])
     with torch.device("meta"):  # sizes alone: no memory, no random numbers
-        options, fixed_size = _options(name, size, drop_path_rate)
-        levels, wrapping = _levels(name, strides, options)
+        usual, options, fixed_size = _usual_network(name, size, drop_path_rate)
+        levels, wrapping = _levels(name, strides, usual)
         probe = _ordered(name, levels, {**options, **wrapping})
         _refuse_other_maps(name, probe, strides, size)
     network = _ordered(name, levels, {**options, **wrapping})
@@ -99,7 +99,8 @@ def as_published(
     """
     import timm
 
-    whole = timm.create_model(network.name, **network.options)
+    with torch.device("meta"):  # its names and sizes alone
+        whole = timm.create_model(network.name, **network.options)
     rename = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
     renamed = dict(state)
     if rename is not None:
@@ -121,51 +122,49 @@ def _refuse_unknown(name: str) -> None:
         raise ValueError(f"{KEY} is {name!r}; names like it: {', '.join(close) or RUNS_HERE}")
 
 
-def _options(
+def _usual_network(
     name: str, size: tuple[int, int], drop_path_rate: float
-) -> tuple[dict[str, Any], tuple[int, int] | None]:
-    """What the network is built with, and the only input size it will then take, if any."""
+) -> tuple[Any, dict[str, Any], tuple[int, int] | None]:
+    """timm's network with its levels, what it is built with, and the only size it takes, if any.
+
+    Raises:
+        ValueError: no such network, one without levels, or one without stochastic depth.
+    """
+    record = pretrained_record(name)
+    depth = {"drop_path_rate": drop_path_rate} if drop_path_rate > 0 else {}
+    if record.get("fixed_input_size"):
+        for sized in SIZE_OPTIONS:
+            options = depth | sized(size)
+            if (usual := _with_levels(name, options)) is not None:
+                return usual, options, None if "strict_img_size" in options else size
+    if (usual := _with_levels(name, depth)) is None:
+        raise ValueError(f"MODEL.TIMM.DROP_PATH_RATE is {drop_path_rate}, but {name} has none")
+    height, width = record["input_size"][1:]
+    return usual, depth, (height, width) if record.get("fixed_input_size") else None
+
+
+def _with_levels(name: str, options: dict[str, Any]) -> Any:
+    """timm's network that gives its levels; None where it does not take an option."""
     import timm
 
-    record = pretrained_record(name)
-    options: dict[str, Any] = {}
-    if drop_path_rate > 0:
-        options["drop_path_rate"] = drop_path_rate
-        if not _takes(timm.create_model, name, options):
-            raise ValueError(f"MODEL.TIMM.DROP_PATH_RATE is {drop_path_rate}, but {name} has none")
-    if not record.get("fixed_input_size"):
-        return options, None
-    for sized in SIZE_OPTIONS:
-        if _takes(timm.create_model, name, options | sized(size)):
-            is_free = "strict_img_size" in sized(size)
-            return options | sized(size), None if is_free else size
-    height, width = record["input_size"][1:]
-    return options, (height, width)
-
-
-def _takes(create: Callable[..., nn.Module], name: str, options: dict[str, Any]) -> bool:
     try:
-        create(name, **options)
+        return timm.create_model(name, features_only=True, **options)
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
-        return False
-    return True
+        return None
+    except (RuntimeError, AttributeError, AssertionError) as error:
+        raise ValueError(f"{KEY} {name}: timm offers no levels of it ({error})") from error
 
 
 def _levels(
-    name: str, strides: Sequence[int], options: dict[str, Any]
+    name: str, strides: Sequence[int], usual: Any
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
     """Places of the levels in timm's list of them, and how the network is put in a row."""
-    import timm
     from timm.models import FeatureDictNet
     from timm.models.efficientnet import EfficientNetFeatures
     from timm.models.mobilenetv3 import MobileNetV3Features
 
-    try:
-        usual = timm.create_model(name, features_only=True, **options)
-    except (RuntimeError, AttributeError, AssertionError) as error:
-        raise ValueError(f"{KEY} {name}: timm offers no levels of it ({error})") from error
     if isinstance(usual, (EfficientNetFeatures, MobileNetV3Features)):
         wrapping = {"feature_cfg": {"flatten_sequential": True}}
     elif isinstance(usual, FeatureDictNet) and not usual.concat:
