@@ -2,6 +2,7 @@
 
     cadformer benchmark --config-file configs/rrsisd.yaml --output now.json
     cadformer benchmark --config-file configs/rrsisd.yaml --reference
+    cadformer benchmark --config-file configs/rrsisd.yaml --work traffic --card h200
     cadformer benchmark --compare before.json now.json
 
 Weights do not matter here: the model starts at random and nothing but datasets is read from disk.
@@ -23,11 +24,13 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from ..atomic_files import write_whole
+from ..benchmark.cards import CARDS
 from ..benchmark.components import seconds_by_part
 from ..benchmark.memory import kept_for_backward, peak_memory
 from ..benchmark.plain_operators import plain_operators
 from ..benchmark.report import as_table, comparison
 from ..benchmark.timing import Timing, measure, peak_bandwidth, peak_flops
+from ..benchmark.traffic import count_traffic
 from ..benchmark.workloads import (
     evaluation_rate,
     forward_pass,
@@ -49,8 +52,9 @@ from ..model_cost import count_flops_by_part, count_parameters, random_sample
 from ..precision import DTYPES
 
 TIMED = ("inference", "training")  # against the machine's peak
-WORK = ("cost", *TIMED, "memory", "loader", "evaluation")
+WORK = ("cost", *TIMED, "memory", "loader", "evaluation", "traffic")
 LOADER_BATCHES = 50
+TRAFFIC_BATCH, TRAFFIC_DTYPE = 16, "bfloat16"  # of a GPU's training step, unless told otherwise
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -64,9 +68,18 @@ def parse_arguments() -> argparse.Namespace:
         metavar="WORK,...",
         help=f"what to measure, of {', '.join(WORK)}; cost, which is always there, takes no time",
     )
-    parser.add_argument("--batch-size", type=at_least_one, default=1)
+    parser.add_argument(
+        "--batch-size", type=at_least_one, help=f"default: 1; for traffic {TRAFFIC_BATCH}"
+    )
     parser.add_argument("--num-tokens", type=at_least_one, default=20, help="word pieces")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="float32")
+    parser.add_argument(
+        "--dtype", choices=list(DTYPES), help=f"default: float32; for traffic {TRAFFIC_DTYPE}"
+    )
+    parser.add_argument(
+        "--card",
+        choices=list(CARDS),
+        help="GPU whose seconds --work traffic reckons, without one at hand; default: h200",
+    )
     parser.add_argument("--repeats", type=at_least_one, default=5)
     parser.add_argument("--compile", action="store_true", help="torch.compile what repeats")
     parser.add_argument(
@@ -79,6 +92,17 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.compile and (arguments.reference or "memory" in arguments.work):
         parser.error("--compile goes neither with --reference nor with --work memory")
+    if "traffic" in arguments.work:
+        if set(arguments.work) & {*TIMED, "memory"}:
+            parser.error("--work traffic stands apart from what is measured: run it alone")
+        if arguments.compile:
+            parser.error("--work traffic counts operators as they run uncompiled")
+        arguments.card = arguments.card or "h200"
+        arguments.batch_size = arguments.batch_size or TRAFFIC_BATCH
+        arguments.dtype = arguments.dtype or TRAFFIC_DTYPE
+    elif arguments.card:
+        parser.error("--card is of --work traffic")
+    arguments.batch_size, arguments.dtype = arguments.batch_size or 1, arguments.dtype or "float32"
     return arguments
 
 
@@ -167,12 +191,22 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         result["loader"] = {"samples a second": rate, "workers": cfg.DATALOADER.NUM_WORKERS}
     if "evaluation" in arguments.work:
         result["evaluation"] = {"samples a second": evaluation_rate(cfg, model)}
+    if "traffic" in arguments.work:  # last: it takes the weights away
+        result["traffic"] = count_traffic(
+            cfg,
+            model,
+            card=CARDS[arguments.card],
+            batch_size=arguments.batch_size,
+            num_tokens=arguments.num_tokens,
+            dtype=arguments.dtype,
+        )
     return result
 
 
 def setting(arguments: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
     """What was measured, and on what."""
     return {
+        **({"card": CARDS[arguments.card].name} if arguments.card else {}),
         "config": arguments.config_file,
         "opts": " ".join(arguments.opts),
         "device": device_name(torch.device(cfg.MODEL.DEVICE)),

@@ -1,0 +1,58 @@
+"""A CUDA device without values: operators dispatch as on a GPU, and no GPU is needed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ..modeling.backbone import swin_stage
+from .attention_choice import AttentionChoice
+from .cards import Card
+
+
+@contextmanager
+def fake_card(card: Card) -> Iterator[None]:
+    """Within the context tensors made on "cuda" have sizes, strides and formats, and no values."""
+    with ExitStack() as stack:
+        # Without a GPU autocast would switch itself off, and bfloat16 be refused.
+        absent = "torch.cuda.amp.common.amp_definitely_not_available"
+        stack.enter_context(patch(absent, lambda: False))
+        stack.enter_context(patch("torch.cuda.is_bf16_supported", lambda *_: True))
+        stack.enter_context(warnings.catch_warnings())
+        # Kept biases are known by their table's address, which is 0 here.
+        warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
+        # Masks are kept by device: those without values must not be met outside, nor others here.
+        swin_stage.shift_mask.cache_clear()
+        stack.callback(swin_stage.shift_mask.cache_clear)
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        attend = AttentionChoice(card).attend
+        stack.enter_context(patch.object(F, "scaled_dot_product_attention", attend))
+        yield
+
+
+def move_to_fake_card(model: nn.Module) -> None:
+    """Replace parameters and buffers by such without values on "cuda", in place.
+
+    ``Module.to`` swaps tensors' contents, which those without values do not allow.
+    """
+    shared: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        for store in (module._parameters, module._buffers):
+            for name, value in store.items():
+                if value is not None:
+                    store[name] = shared.setdefault(id(value), valueless(value))
+
+
+def valueless(tensor: torch.Tensor) -> torch.Tensor:
+    size, strides = tensor.shape, tensor.stride()
+    moved = torch.empty_strided(size, strides, dtype=tensor.dtype, device="cuda")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(moved, requires_grad=tensor.requires_grad)
+    return moved
