@@ -69,7 +69,7 @@ class AttentionChoice:
             return operator(query, key, value, attn_mask, dropout_p, **scaled)[0]
 
     def kernel(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> str:
-        """"cudnn", "flash", "efficient", or "math": separate operators in float32."""
+        """ "cudnn", "flash", "efficient", or "math": separate operators in float32."""
         if any(not is_dense_last(x) for x in (query, key, value, mask) if x is not None):
             return "math"
         is_half = query.dtype in (torch.float16, torch.bfloat16)

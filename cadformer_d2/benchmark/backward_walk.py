@@ -16,7 +16,7 @@ from torch import Tensor
 def backward_in_python(visit: Callable[[Any], None] = lambda node: None) -> Iterator[None]:
     """Within the context ``Tensor.backward`` walks through the graph in Python.
 
-    The same operators run as in the engine, its sums and casts between nodes included; hooks do not.
+    The same operators run as in the engine, with its sums and casts between nodes; hooks do not.
 
     Args:
         visit: is told every node of the graph before it runs.
@@ -31,7 +31,7 @@ def walk(loss: Tensor, visit: Callable[[Any], None]) -> None:
     waiting = consumers(loss.grad_fn)
     gradients: dict[Any, dict[int, Tensor]] = defaultdict(dict)
     gradients[loss.grad_fn][loss.output_nr] = torch.ones_like(loss)
-    ready = [loss.grad_fn]
+    ready: list[Any] = [loss.grad_fn]
     while ready:
         # Latest first, as the engine does.
         ready.sort(key=lambda node: node._sequence_nr())

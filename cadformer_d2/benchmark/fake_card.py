@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -44,7 +45,8 @@ def move_to_fake_card(model: nn.Module) -> None:
     """
     shared: dict[int, torch.Tensor] = {}
     for module in model.modules():
-        for store in (module._parameters, module._buffers):
+        stores: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for store in stores:
             for name, value in store.items():
                 if value is not None:
                     store[name] = shared.setdefault(id(value), valueless(value))

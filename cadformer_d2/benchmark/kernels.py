@@ -80,7 +80,9 @@ def convolution_kernels(name: str, args: tuple, result: Any, traffic: int) -> It
     products = sum(args[10][:2]) if backward else 1  # gradients of the map and of the kernel
     # Each output element is a sum over the kernel's cells and the group's channels.
     macs = products * output.numel() * weight[0].numel()
-    if groups == weight.shape[0] and groups > 1 and weight.shape[1] == 1:  # depthwise: PyTorch's own
+    if (
+        groups == weight.shape[0] and groups > 1 and weight.shape[1] == 1
+    ):  # PyTorch's own, depthwise
         yield Kernel(name, "convolution", products, macs, torch.float32, traffic)
         return
     last = {"memory_format": torch.channels_last}

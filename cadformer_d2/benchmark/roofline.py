@@ -8,7 +8,8 @@ from .cards import Card, peak_macs
 from .kernels import Kernel
 
 # Shares of the arithmetic of a large product that kernels of a class reach, and of the bandwidth of
-# a large copy. Each is one number from the profiles of one H200, for all sizes, forward and backward.
+# a large copy. Each is one number from the profile of one H200, for all sizes, and for forward and
+# backward alike.
 ARITHMETIC = {"convolution": 0.67, "matrix product": 0.75, "attention": 0.4}
 # Something added to the scores is read for each of them, beside narrow heads' few multiply-adds.
 MASKED_ATTENTION = 0.033

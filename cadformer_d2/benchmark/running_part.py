@@ -33,9 +33,7 @@ class RunningPart:
         handles = []
         for name, module in part_modules(self.model):
             part = part_of(self.model, name)
-            handles.append(
-                module.register_forward_pre_hook(lambda *_, part=part: self.enter(part))
-            )
+            handles.append(module.register_forward_pre_hook(lambda *_, part=part: self.enter(part)))
             handles.append(module.register_forward_hook(lambda *_: self.leave()))
         try:
             yield

@@ -26,7 +26,7 @@ Counted = list[tuple[str, Kernel]]  # each kernel with its part of the model
 
 
 class Decomposition(TorchDispatchMode):
-    """Shows operators as a GPU runs them: inference mode would show some that are made of others."""
+    """Shows operators as a GPU runs them; inference mode would show some made of others."""
 
     def __torch_dispatch__(
         self,
