@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -45,3 +46,26 @@ def autocast(device: torch.device, name: str) -> torch.autocast:
     """
     refuse_unusable_format(device, name)
     return torch.autocast(device.type, dtype=DTYPES[name], enabled=name != "float32")
+
+
+def hold_weights_of_products(model: nn.Module, name: str) -> None:
+    """Store in a number format, in place, the weights that autocast would round to it at every use.
+
+    Results under autocast stay the same to the last bit; what is saved is a copy of each weight in
+    each forward pass. For a model that is not trained any more.
+
+    Args:
+        name: of DTYPES.
+    """
+    dtype = DTYPES[name]
+    for module in model.modules():
+        # Another forward may compute with a weight before it multiplies; such are left alone.
+        if type(module).forward in (nn.Linear.forward, nn.Conv2d.forward):
+            held = (module.weight, module.bias)
+        elif type(module) is nn.MultiheadAttention:
+            held = (module.in_proj_weight, module.in_proj_bias)
+        else:
+            continue
+        for parameter in held:
+            if isinstance(parameter, nn.Parameter) and parameter.dtype == torch.float32:
+                parameter.data = parameter.data.to(dtype)

@@ -21,7 +21,12 @@ from ..checkpoint import RefSegCheckpointer, trained_config
 from ..data.network_input import NetworkInput
 from ..data.picture_file import picture_pixels, read_picture
 from ..data.validation import shown
-from ..precision import autocast, refuse_unusable_format, usable_device
+from ..precision import (
+    autocast,
+    hold_weights_of_products,
+    refuse_unusable_format,
+    usable_device,
+)
 from ..structures import ModelInput
 
 logger = logging.getLogger(__name__)
@@ -109,6 +114,7 @@ class RefSegPredictor:
         refuse_unusable_format(usable_device(cfg.MODEL.DEVICE), dtype)
         model = build_model(cfg)
         RefSegCheckpointer(model).load(os.fspath(path))
+        hold_weights_of_products(model, dtype)
         return cls(cfg=cfg, model=model, batch_size=batch_size)
 
     def compile(self) -> bool:
