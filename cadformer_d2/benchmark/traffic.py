@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..engine.optimizer import build_optimizer
+from ..modeling import CADFormer
 from .backward_walk import backward_in_python
 from .cards import Card
 from .fake_card import fake_card, move_to_fake_card
@@ -63,7 +63,7 @@ class KernelCount(Decomposition):
 
 
 def count_traffic(
-    cfg: CfgNode, model: nn.Module, *, card: Card, batch_size: int, num_tokens: int, dtype: str
+    cfg: CfgNode, model: CADFormer, *, card: Card, batch_size: int, num_tokens: int, dtype: str
 ) -> dict[str, Any]:
     """A training step and a forward pass of a batch, and a forward pass of one sample.
 
@@ -93,7 +93,7 @@ def count_traffic(
         return {name: described(count(model, call), card) for name, call in calls.items()}
 
 
-def count(model: nn.Module, call: Callable[[], object]) -> Counted:
+def count(model: CADFormer, call: Callable[[], object]) -> Counted:
     """The kernels of a call, which runs twice."""
     running = RunningPart(model)
     with backward_in_python(running.visit), running.following():
