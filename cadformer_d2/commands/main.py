@@ -30,6 +30,10 @@ COMMANDS = {
         "dataset visualize": ("visualize_data", "a picture of what the model is fed"),
         "dataset ceiling": ("measure_ceiling", "what the network's size leaves of the masks"),
         "dataset build": ("build_dataset", "from boxes and sentences to a dataset of your own"),
+        "dataset synthesize-expressions": (
+            "synthesize_expressions",
+            "from instance masks to expressions about them",
+        ),
         "dataset synthesize": ("synthesize_dataset", "draw synthrs"),
         "dataset synthesize-scene": ("synthesize_scene", "draw a large georeferenced scene"),
     },

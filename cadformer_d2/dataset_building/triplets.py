@@ -56,6 +56,7 @@ class Target:
     category: str
     split: str
     sentences: tuple[str, ...]
+    kinds: tuple[str, ...] = ()  # of each sentence, where the source knows them
 
 
 def stable_id(*parts: object) -> int:

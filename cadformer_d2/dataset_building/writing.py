@@ -218,6 +218,8 @@ def refer_contents(
         sentences = [
             sentence_entry(stable_id(target.target_id, text), text) for text in target.sentences
         ]
+        for sentence, kind in zip(sentences, target.kinds, strict=bool(target.kinds)):
+            sentence["kind"] = kind
         refs.append(
             ref_entry(annotation, split=target.split, file_name=target.image, sentences=sentences)
         )

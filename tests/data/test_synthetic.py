@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from refer_files import ReferFiles
 
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
-from cadformer_d2.data.synthetic.phrasing import vocabulary
+from cadformer_d2.data.synthetic.expressions import vocabulary
 from cadformer_d2.data.tokenization import PACKAGED_FOLDER, ExpressionTokenizer
 
 SMALL = {"train": 60, "val": 3, "test": 20}

@@ -18,6 +18,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..class_names import RRSISHR_CLASSES
+from ..grammar.phrasing import write_expression
 from ..picture_file import encoded_picture
 from ..plain_files import read_json
 from ..refer_writer import (
@@ -28,8 +29,7 @@ from ..refer_writer import (
     write_refer_files,
 )
 from .drawing import draw_scene
-from .expressions import choose_descriptions
-from .phrasing import write_sentence
+from .expressions import WORDING, choose_descriptions
 from .scene import Scene, SceneObject, sample_scene
 
 NAME = "synthrs"
@@ -186,7 +186,9 @@ def write_sentences(
 ) -> Iterator[dict[str, str]]:
     for description in choose_descriptions(scene, target, rng, most=SENTENCES_PER_REF):
         is_long = style == "long" or (style == "mixed" and rng.random() < 0.5)
-        sentence = write_sentence(scene, target, description, long=is_long, rng=rng)
+        sentence = write_expression(
+            scene, target, description, long=is_long, wording=WORDING, rng=rng
+        )
         yield {"sent": sentence, "kind": description.kind}
 
 

@@ -35,6 +35,11 @@ class SceneObject:
     style: int  # seed of colours and markings
 
     @property
+    def area(self) -> float:
+        """Of the rectangle around it, fraction of the image."""
+        return self.length * self.width
+
+    @property
     def radius(self) -> float:
         """Of a circle around the centre that holds the whole object."""
         return 0.5 * math.hypot(self.length, self.width)
@@ -46,9 +51,15 @@ class Scene:
 
     objects: tuple[SceneObject, ...]
     ground_style: int
+    aspect: float = 1.0  # height / width of the picture
+    order_margin: float = 0.06  # by which the leftmost object leads the next one
 
     def of_category(self, category: str) -> list[SceneObject]:
         return [candidate for candidate in self.objects if candidate.category == category]
+
+    def is_complete(self, category: str) -> bool:
+        """Whoever drew the scene knows all of it."""
+        return True
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
@@ -97,9 +108,4 @@ def place(
 
 
 def are_apart(a: SceneObject, b: SceneObject) -> bool:
-    return distance(a, b) > a.radius + b.radius + GAP
-
-
-def distance(a: SceneObject, b: SceneObject) -> float:
-    """Between centres, in image widths."""
-    return math.hypot(a.x - b.x, a.y - b.y)
+    return math.hypot(a.x - b.x, a.y - b.y) > a.radius + b.radius + GAP

@@ -1,0 +1,1 @@
+"""Expressions that single out one object of a scene: one grammar, whatever the scenes are from."""

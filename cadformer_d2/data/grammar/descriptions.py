@@ -1,0 +1,158 @@
+"""Descriptions that single out one object, with the logical form that proves it.
+
+A description is a category and constraints. Each constraint is true, false or undecided for an
+object; undecided means too close to call. A description is unique when every constraint is true
+for its target and, for every other object of the category, at least one is plainly false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .constraints import (
+    SIDES,
+    Constraint,
+    FarthestFrom,
+    FirstAmong,
+    InHalf,
+    InRegion,
+    Landmark,
+    NearestTo,
+    NthFrom,
+    Outermost,
+    SideOf,
+    SizeRank,
+)
+from .scene_graph import GraphObject, SceneGraph
+
+KINDS = ("category", "relation", "size", "position")
+# What counts an object's place: more than this many, and nobody wants to count.
+LONGEST_ROW = 5
+LARGEST_GROUP = 8  # that serves as a landmark
+
+
+@dataclass(frozen=True)
+class Description:
+    """A category, and what else must be true of the target."""
+
+    category: str
+    constraints: tuple[Constraint, ...] = field(default=())
+
+    @property
+    def kind(self) -> str:
+        """What it takes to understand it, of ``KINDS``."""
+        if not self.constraints:
+            return "category"
+        if any(hasattr(constraint, "landmark") for constraint in self.constraints):
+            return "relation"
+        ranks = [getattr(constraint, "rank", constraint) for constraint in self.constraints]
+        return "size" if any(isinstance(rank, SizeRank) for rank in ranks) else "position"
+
+    def singles_out(self, scene: SceneGraph, target: GraphObject) -> bool:
+        """Whether the target is plainly the only object meant."""
+        return all(
+            all(constraint.holds(scene, candidate) is True for constraint in self.constraints)
+            if candidate == target
+            else any(constraint.holds(scene, candidate) is False for constraint in self.constraints)
+            for candidate in scene.of_category(self.category)
+        )
+
+
+Proposer = Callable[[SceneGraph, GraphObject], Sequence[Constraint]]
+
+
+def propose_places(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
+    """Cells of the image, extremes, halves."""
+    regions = [InRegion(column, row) for column in range(3) for row in range(3)]
+    return [*regions, *(Outermost(side) for side in SIDES), *(InHalf(side) for side in SIDES)]
+
+
+def propose_relations(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
+    """Constraints to every object that is alone in its category, other than the target."""
+    return _relations_to(_landmarks(scene, target, most=1))
+
+
+def propose_group_relations(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
+    """Constraints to all the objects of another category together: "the tennis courts"."""
+    landmarks = _landmarks(scene, target, most=LARGEST_GROUP)
+    return _relations_to([landmark for landmark in landmarks if len(landmark.members) > 1])
+
+
+def propose_sizes(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
+    """The largest and the smallest."""
+    return [SizeRank(largest=True), SizeRank(largest=False)]
+
+
+def propose_ranks(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
+    """The outermost or largest in a half, and places in a row that is short enough to count."""
+    ranks = [*(Outermost(side) for side in SIDES), *propose_sizes(scene, target)]
+    found: list[Constraint] = [FirstAmong(InHalf(side), rank) for side in SIDES for rank in ranks]
+    count = len(scene.of_category(target.category))
+    if 3 <= count <= LONGEST_ROW:
+        found += [NthFrom(side, number) for side in SIDES for number in range(2, count)]
+    return found
+
+
+def _relations_to(landmarks: Sequence[Landmark]) -> list[Constraint]:
+    found: list[Constraint] = []
+    for landmark in landmarks:
+        found.extend(SideOf(side, landmark) for side in SIDES)
+        found.extend((NearestTo(landmark), FarthestFrom(landmark)))
+    return found
+
+
+def _landmarks(scene: SceneGraph, target: GraphObject, *, most: int) -> list[Landmark]:
+    """The other categories of the scene that have at most so many objects, all of them known."""
+    found: list[Landmark] = []
+    for first in scene.objects:
+        members = scene.of_category(first.category)
+        is_other = first.category != target.category and first == members[0]
+        if is_other and len(members) <= most and scene.is_complete(first.category):
+            found.append(Landmark(tuple(members)))
+    return found
+
+
+def unique_descriptions(
+    scene: SceneGraph, target: GraphObject, proposers: Sequence[Proposer]
+) -> list[Description]:
+    """All descriptions with at most one constraint that single out ``target``.
+
+    An object that is alone in its category is described by it; another one by one of the
+    constraints proposed. None where objects of the category may be there that are not known.
+    """
+    if not scene.is_complete(target.category):
+        return []
+    if len(scene.of_category(target.category)) == 1:
+        return [Description(target.category)]
+    candidates = [
+        Description(target.category, (constraint,))
+        for propose in proposers
+        for constraint in propose(scene, target)
+    ]
+    return [candidate for candidate in candidates if candidate.singles_out(scene, target)]
+
+
+def true_clauses(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
+    """Whatever else is plainly true of ``target``: landmarks for long expressions."""
+    constraints = [*propose_relations(scene, target), *propose_places(scene, target)]
+    return [
+        constraint
+        for constraint in constraints
+        if isinstance(constraint, SideOf | InHalf) and constraint.holds(scene, target) is True
+    ]
+
+
+def choose_by_kind(
+    candidates: Sequence[Description], rng: np.random.Generator, most: int
+) -> list[Description]:
+    """Up to ``most`` descriptions in random order, the kinds in turn, the rarest first."""
+    by_kind: dict[str, list[Description]] = {kind: [] for kind in KINDS}
+    for index in rng.permutation(len(candidates)):
+        by_kind[candidates[index].kind].append(candidates[index])
+    chosen: list[Description] = []
+    while len(chosen) < most and any(by_kind.values()):
+        chosen += [kept.pop() for kept in by_kind.values() if kept]
+    return chosen[:most]

@@ -1,0 +1,161 @@
+"""From descriptions to expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..refer_writer import words_of
+from .constraints import (
+    HORIZONTAL,
+    VERTICAL,
+    Constraint,
+    FarthestFrom,
+    FirstAmong,
+    InHalf,
+    InRegion,
+    NearestTo,
+    NthFrom,
+    Outermost,
+    SideOf,
+    SizeRank,
+)
+from .descriptions import Description, true_clauses
+from .scene_graph import GraphObject, SceneGraph
+from .wording import Wording, name_of, pick, plural
+
+LONGEST_EXPRESSION = 41  # words, as in RRSIS-HR
+ADJECTIVE_SHARE = 0.6  # of extremes said before the noun
+NUMBER_WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
+ORDINAL_WORDS = {2: "second", 3: "third", 4: "fourth"}
+
+
+def write_expression(
+    scene: SceneGraph,
+    target: GraphObject,
+    description: Description,
+    *,
+    long: bool,
+    wording: Wording,
+    rng: np.random.Generator,
+) -> str:
+    """An expression for a description that singles out ``target``.
+
+    Args:
+        long: add true clauses about landmarks and places, up to 41 words in all.
+    """
+    phrase = _short_phrase(scene, description, wording, rng)
+    if not long:
+        return phrase
+    true = _shuffled(true_clauses(scene, target), rng)
+    if not wording.repeats_itself:
+        said = {getattr(constraint, "half", constraint) for constraint in description.constraints}
+        true = [clause for clause in true if clause not in said]
+    clauses = [_clause_phrase(clause, wording, rng) for clause in true]
+    if things := _inventory(scene, wording, rng):
+        clauses.append(pick(wording.inventory, rng).format(things=things))
+    chosen = clauses[: int(rng.integers(1, 4))]
+    opening = str(rng.choice(wording.long_openings))
+    expression = opening.format(phrase=phrase, clauses=_joined(chosen))
+    while len(words_of(expression)) > LONGEST_EXPRESSION:
+        chosen.pop()
+        expression = opening.format(phrase=phrase, clauses=_joined(chosen))
+    return expression
+
+
+def _short_phrase(
+    scene: SceneGraph, description: Description, wording: Wording, rng: np.random.Generator
+) -> str:
+    """The shortest usual way to say a description."""
+    name = name_of(description.category, wording, rng)
+    if not description.constraints:
+        return _with_article(str(rng.choice(wording.category)).format(object=name))
+    (constraint,) = description.constraints
+    count = len(scene.of_category(description.category))
+    if isinstance(constraint, InRegion):
+        template, place = str(rng.choice(wording.region)), _region_name(constraint)
+        place = pick(wording.places[place], rng)
+        return _with_article(template.format(object=name, place=place))
+    if isinstance(constraint, Outermost):
+        before, behind = wording.outermost[constraint.side]
+        if rng.random() < ADJECTIVE_SHARE:
+            return f"the {pick(before, rng)} {name}"
+        return f"the {name} {pick(behind, rng)}"
+    if isinstance(constraint, SizeRank):
+        return f"the {_size_word(constraint, count, wording, rng)} {name}"
+    if isinstance(constraint, FirstAmong):
+        rank = constraint.rank
+        word = (
+            _size_word(rank, count, wording, rng)
+            if isinstance(rank, SizeRank)
+            else pick(wording.outermost[rank.side][0], rng)
+        )
+        half = _clause_phrase(constraint.half, wording, rng)
+        return pick(wording.first_among, rng).format(rank=word, object=name, half=half)
+    if isinstance(constraint, NthFrom):
+        number, side = ORDINAL_WORDS[constraint.number], wording.edges[constraint.side]
+        return pick(wording.numbered, rng).format(number=number, object=name, side=side)
+    return f"the {name} {_clause_phrase(constraint, wording, rng)}"
+
+
+def _size_word(rank: SizeRank, count: int, wording: Wording, rng: np.random.Generator) -> str:
+    words = wording.largest if rank.largest else wording.smallest
+    if count == 2:
+        words += wording.larger_of_two if rank.largest else wording.smaller_of_two
+    return pick(words, rng)
+
+
+def _clause_phrase(constraint: Constraint, wording: Wording, rng: np.random.Generator) -> str:
+    """What comes behind "the storage tank": a place or a relation to a landmark."""
+    if isinstance(constraint, InHalf):
+        return f"{rng.choice(wording.half[constraint.side])} of the image"
+    if isinstance(constraint, SideOf):
+        words = rng.choice(wording.side[constraint.side])
+    elif isinstance(constraint, NearestTo):
+        words = rng.choice(wording.nearest)
+    elif isinstance(constraint, FarthestFrom):
+        words = rng.choice(wording.farthest)
+    else:
+        raise TypeError(f"no clause is known for {constraint!r}")
+    name = name_of(constraint.landmark.category, wording, rng)
+    return f"{words} the {name if len(constraint.landmark.members) == 1 else plural(name)}"
+
+
+def _region_name(region: InRegion) -> str:
+    """ "upper left", "left", "center", ... of a cell of the 3 x 3 grid."""
+    column, row = HORIZONTAL[region.column], VERTICAL[region.row]
+    if (column, row) == ("center", "middle"):
+        return "center"
+    if column == "center":
+        return {"upper": "top", "lower": "bottom"}[row]
+    return column if row == "middle" else f"{row} {column}"
+
+
+def _inventory(scene: SceneGraph, wording: Wording, rng: np.random.Generator) -> str:
+    """What else there is: "two tennis courts and a roundabout"."""
+    parts = []
+    for category in _shuffled(wording.categories, rng):
+        count = len(scene.of_category(category))
+        if not count or not scene.is_complete(category):
+            continue
+        name = name_of(category, wording, rng)
+        if count == 1:
+            parts.append(_with_article(f"a {name}"))
+        else:
+            parts.append(f"{NUMBER_WORDS.get(count, 'many')} {plural(name)}")
+    return _joined(parts[:3])
+
+
+def _with_article(phrase: str) -> str:
+    """ "a airplane" -> "an airplane"."""
+    return "an" + phrase[1:] if phrase.startswith("a ") and phrase[2] in "aeiou" else phrase
+
+
+def _joined(parts: list[str]) -> str:
+    """ "a", "a and b", "a , b and c"."""
+    return " and ".join([" , ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _shuffled(items: Sequence, rng: np.random.Generator) -> list:
+    return [items[index] for index in rng.permutation(len(items))]

@@ -1,0 +1,1 @@
+"""From instance masks to a referring dataset: expressions written from what the masks show."""
