@@ -74,9 +74,11 @@ def _short_phrase(
     (constraint,) = description.constraints
     count = len(scene.of_category(description.category))
     if isinstance(constraint, InRegion):
-        template, place = str(rng.choice(wording.region)), _region_name(constraint)
-        place = pick(wording.places[place], rng)
-        return _with_article(template.format(object=name, place=place))
+        template, region = str(rng.choice(wording.region)), _region_name(constraint)
+        words = {"object": name, "place": pick(wording.places[region], rng)}
+        if "{at}" in template:
+            words["at"] = pick(wording.prepositions[region], rng)
+        return _with_article(template.format(**words))
     if isinstance(constraint, Outermost):
         before, behind = wording.outermost[constraint.side]
         if rng.random() < ADJECTIVE_SHARE:
@@ -92,7 +94,8 @@ def _short_phrase(
             else pick(wording.outermost[rank.side][0], rng)
         )
         half = _clause_phrase(constraint.half, wording, rng)
-        return pick(wording.first_among, rng).format(rank=word, object=name, half=half)
+        words = {"rank": word, "object": name, "objects": plural(name), "half": half}
+        return pick(wording.first_among, rng).format(**words)
     if isinstance(constraint, NthFrom):
         number, side = ORDINAL_WORDS[constraint.number], wording.edges[constraint.side]
         return pick(wording.numbered, rng).format(number=number, object=name, side=side)

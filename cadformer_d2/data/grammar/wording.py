@@ -13,7 +13,7 @@ EDGES = {"left": "left", "right": "right", "upper": "top", "lower": "bottom"}
 
 @dataclass(frozen=True)
 class Wording:
-    """Templates and words; {object}, {place}, {half}, {number} are filled in.
+    """Templates and words; {object}, {place}, {half}, {number} and the like are filled in.
 
     Sides are left, right, upper and lower.
     """
@@ -21,7 +21,7 @@ class Wording:
     categories: Words  # that a scene may hold
     category: Words
     region: Words
-    places: Mapping[str, Words]  # of the 3 x 3 grid, by their first name
+    places: Mapping[str, Words]  # of the 3 x 3 grid, by their plain name
     outermost: Mapping[str, tuple[Words, Words]]  # before the noun, and behind it
     half: Mapping[str, Words]
     side: Mapping[str, Words]
@@ -31,12 +31,13 @@ class Wording:
     inventory: Words
     # Whether a long expression may say a thing twice; synthrs's always have.
     repeats_itself: bool = False
-    # What only wider grammars say.
+    # What only wider grammars say. {at} is one of the place's prepositions.
+    prepositions: Mapping[str, Words] = field(default_factory=dict)
     largest: Words = ("largest", "biggest")
     smallest: Words = ("smallest", "tiniest")
     larger_of_two: Words = ("larger", "bigger")
     smaller_of_two: Words = ("smaller",)
-    first_among: Words = ("the {rank} {object} {half}",)
+    first_among: Words = ("the {rank} {object} {half}", "the {rank} one of the {objects} {half}")
     numbered: Words = ("the {number} {object} from the {side}",)
     edges: Mapping[str, str] = field(default_factory=lambda: dict(EDGES))
     # Other names of a category, and how often one of them is used.
@@ -119,18 +120,17 @@ def wide_wording(categories: Sequence[str]) -> Wording:
             "a {object} in the aerial image",
         ),
         region=(
-            "the {object} on the {place}",
-            "the {object} at the {place}",
-            "the {object} in the {place} of the image",
+            "the {object} {at} the {place}",
+            "the {object} {at} the {place} of the image",
             "the {object} in the {place} part of the image",
             "the {place} {object}",
-            "the {object} located in the {place}",
-            "a {object} on the {place} of the image",
-            "{object} in the {place}",
+            "the {object} located {at} the {place}",
+            "a {object} {at} the {place} of the image",
+            "{object} {at} the {place}",
         ),
         places={
-            "left": ("left", "left side", "middle left"),
-            "right": ("right", "right side", "middle right"),
+            "left": ("left", "middle left"),
+            "right": ("right", "middle right"),
             "top": ("top", "top center", "upper middle"),
             "bottom": ("bottom", "bottom center", "lower middle"),
             "center": ("center", "middle"),
@@ -140,6 +140,16 @@ def wide_wording(categories: Sequence[str]) -> Wording:
             "lower right": (
                 *("lower right", "bottom right", "bottom right corner", "lower right corner"),
             ),
+        },
+        prepositions={
+            **{side: ("on", "at") for side in ("left", "right")},
+            **{edge: ("at",) for edge in ("top", "bottom")},
+            "center": ("in", "at"),
+            **{
+                f"{row} {column}": ("on", "in", "at")
+                for row in ("upper", "lower")
+                for column in ("left", "right")
+            },
         },
         outermost={
             "left": (
@@ -170,10 +180,6 @@ def wide_wording(categories: Sequence[str]) -> Wording:
         farthest=("farthest from", "furthest from", "most distant from"),
         long_openings=(*_LONG_OPENINGS, "{phrase} {clauses}", "{phrase} , {clauses}"),
         inventory=("in an image with {things}", "in a scene with {things}"),
-        first_among=(
-            "the {rank} {object} {half}",
-            "the {rank} {object} among those {half}",
-        ),
         numbered=("the {number} {object} from the {side}", "{number} {object} from the {side}"),
         # A name that is a category of its own would point at the wrong thing.
         synonyms={

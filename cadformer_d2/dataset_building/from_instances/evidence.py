@@ -57,7 +57,7 @@ class Evidence:
             )
         if isinstance(constraint, InRegion):
             return self._fills_region(constraint, target) and all(
-                self._share_in_cell(rival, constraint) <= MOSTLY_OUTSIDE for rival in rivals
+                self._share_in_strip(rival, constraint) <= MOSTLY_OUTSIDE for rival in rivals
             )
         if isinstance(constraint, Outermost | SizeRank):
             return self._beats(constraint, target, rivals)
@@ -130,11 +130,19 @@ class Evidence:
         pixels = self._pixels[found]
         return float(pixels[halves[side]].sum() / pixels.sum())
 
-    def _share_in_cell(self, found: ObservedObject, region: InRegion) -> float:
-        """Share of an object's pixels in one cell of the 3 x 3 grid, in [0, 1]."""
+    def _share_in_strip(self, found: ObservedObject, region: InRegion) -> float:
+        """Share of an object's pixels where a place's name may be taken to reach, in [0, 1].
+
+        A corner and the center are cells of the 3 x 3 grid. "At the bottom" names no column, so
+        what lies in a lower corner lies there as well.
+        """
         height, width = self.scene.size
         rows = slice(height * region.row // 3, height * (region.row + 1) // 3)
         columns = slice(width * region.column // 3, width * (region.column + 1) // 3)
+        if region.row == 1 and region.column != 1:
+            rows = slice(None)
+        if region.column == 1 and region.row != 1:
+            columns = slice(None)
         pixels = self._pixels[found]
         return float(pixels[rows, columns].sum() / pixels.sum())
 

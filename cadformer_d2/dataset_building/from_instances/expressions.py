@@ -124,9 +124,7 @@ def _describe(
     written: dict[str, WrittenExpression] = {}
     for description in _repeat(choose_by_kind(candidates, rng, options.most_expressions), options):
         is_long = bool(rng.random() < options.long_share)
-        text = write_expression(
-            scene, target, description, long=is_long, wording=wording, rng=rng
-        )
+        text = write_expression(scene, target, description, long=is_long, wording=wording, rng=rng)
         written.setdefault(text, WrittenExpression(text, description.kind))
     return tuple(written.values()), ""
 

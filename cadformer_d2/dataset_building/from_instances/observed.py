@@ -60,7 +60,9 @@ class ObservedObject:
         """Whether it touches the image's border, and so may be larger than what is seen."""
         left, top, right, bottom = self.box
         height, width = self.mask["size"]
-        return left < 1 / width or top < 1 / height or right > 1 - 1 / width or bottom > 1 - 1 / height
+        return (
+            left < 1 / width or top < 1 / height or right > 1 - 1 / width or bottom > 1 - 1 / height
+        )
 
 
 @dataclass(frozen=True)
