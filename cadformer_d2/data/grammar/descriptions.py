@@ -31,6 +31,7 @@ from .scene_graph import GraphObject, SceneGraph
 KINDS = ("category", "relation", "size", "position")
 # What counts an object's place: more than this many, and nobody wants to count.
 LONGEST_ROW = 5
+SIZE_RANKS = (SizeRank(largest=True), SizeRank(largest=False))
 LARGEST_GROUP = 8  # that serves as a landmark
 
 
@@ -83,12 +84,12 @@ def propose_group_relations(scene: SceneGraph, target: GraphObject) -> list[Cons
 
 def propose_sizes(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
     """The largest and the smallest."""
-    return [SizeRank(largest=True), SizeRank(largest=False)]
+    return list(SIZE_RANKS)
 
 
 def propose_ranks(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
     """The outermost or largest in a half, and places in a row that is short enough to count."""
-    ranks = [*(Outermost(side) for side in SIDES), *propose_sizes(scene, target)]
+    ranks = [*(Outermost(side) for side in SIDES), *SIZE_RANKS]
     found: list[Constraint] = [FirstAmong(InHalf(side), rank) for side in SIDES for rank in ranks]
     count = len(scene.of_category(target.category))
     if 3 <= count <= LONGEST_ROW:

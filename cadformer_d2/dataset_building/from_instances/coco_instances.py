@@ -65,9 +65,9 @@ def read_scenes(
             ``not_exhaustive`` is not in it.
     """
     content = read_json(path)
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise ValueError(f"{path}: has no list {key!r}; expected a COCO instance file")
+    for name in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(name), list):
+            raise ValueError(f"{path}: has no list {name!r}; expected a COCO instance file")
     images = _by_id(content["images"], _IMAGE, "image", path, log)
     categories = {
         key: spoken_name(entry["name"])
@@ -79,8 +79,7 @@ def read_scenes(
             f"{path}: has no category {', '.join(sorted(unknown))}; known: "
             f"{', '.join(sorted(categories.values()))}"
         )
-    for key in [key for key, entry in images.items() if not _is_as_said(entry, size_of, path, log)]:
-        del images[key]
+    images = {key: entry for key, entry in images.items() if _is_as_said(entry, size_of, path, log)}
     found: dict[int, list[ObservedObject]] = {key: [] for key in images}
     crowded: dict[int, set[str]] = {key: set() for key in images}
     annotations = _by_id(content["annotations"], _ANNOTATION, "annotation", path, log)

@@ -26,7 +26,7 @@ from ...data.grammar.constraints import (
     SizeRank,
 )
 from ...data.grammar.descriptions import Description
-from ...data.grammar.scene_graph import advance
+from ...data.grammar.scene_graph import GraphObject, advance
 from .observed import ObservedObject, ObservedScene
 
 # Shares of a mask: what lies in a half lies there with nearly all of it, what does not, hardly.
@@ -42,7 +42,9 @@ class Evidence:
 
     def __init__(self, scene: ObservedScene):
         self.scene = scene
-        self._pixels = {found: found.decode() for found in scene.objects}
+        self._pixels: dict[GraphObject, np.ndarray] = {
+            found: found.decode() for found in scene.objects
+        }
         self._gap_to = lru_cache(maxsize=None)(self._measure_gaps)
 
     def supports(self, description: Description, target: ObservedObject) -> bool:
@@ -121,14 +123,14 @@ class Evidence:
     def _share_in_half(self, found: ObservedObject, side: str) -> float:
         """Share of an object's pixels in one half of the image, in [0, 1]."""
         height, width = self.scene.size
-        halves = {
-            "left": np.s_[:, : width // 2],
-            "right": np.s_[:, width // 2 :],
-            "upper": np.s_[: height // 2],
-            "lower": np.s_[height // 2 :],
-        }
         pixels = self._pixels[found]
-        return float(pixels[halves[side]].sum() / pixels.sum())
+        halves = {
+            "left": pixels[:, : width // 2],
+            "right": pixels[:, width // 2 :],
+            "upper": pixels[: height // 2],
+            "lower": pixels[height // 2 :],
+        }
+        return float(halves[side].sum() / pixels.sum())
 
     def _share_in_strip(self, found: ObservedObject, region: InRegion) -> float:
         """Share of an object's pixels where a place's name may be taken to reach, in [0, 1].
@@ -165,9 +167,7 @@ def is_beside(target: ObservedObject, constraint: SideOf, aspect: float) -> bool
     )
 
 
-def _is_beside_one(
-    target: ObservedObject, landmark: ObservedObject, side: str, aspect: float
-) -> bool:
+def _is_beside_one(target: ObservedObject, landmark: GraphObject, side: str, aspect: float) -> bool:
     ahead = advance(target, landmark, side)
     inner = -outer_edge(target, opposite(side))
     middle = {
