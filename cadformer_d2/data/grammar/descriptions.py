@@ -89,7 +89,7 @@ def propose_sizes(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
 
 def propose_ranks(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
     """The outermost or largest in a half, and places in a row that is short enough to count."""
-    ranks = [*(Outermost(side) for side in SIDES), *SIZE_RANKS]
+    ranks: list[Outermost | SizeRank] = [*map(Outermost, SIDES), *SIZE_RANKS]
     found: list[Constraint] = [FirstAmong(InHalf(side), rank) for side in SIDES for rank in ranks]
     count = len(scene.of_category(target.category))
     if 3 <= count <= LONGEST_ROW:
