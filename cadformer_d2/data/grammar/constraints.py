@@ -94,8 +94,11 @@ class FirstAmong:
     def holds(self, scene: SceneGraph, candidate: GraphObject) -> bool | None:
         if self.half.holds(scene, candidate) is not True:
             return self.half.holds(scene, candidate)
+        inside = {rival: self.half.holds(scene, rival) for rival in rivals_of(scene, candidate)}
+        if True not in inside.values():
+            return None  # nobody calls an only one the largest
         # One that may lie in the half as well must be beaten too.
-        rivals = [o for o in rivals_of(scene, candidate) if self.half.holds(scene, o) is not False]
+        rivals = [rival for rival, is_inside in inside.items() if is_inside is not False]
         return self.rank.beats(scene, candidate, rivals)
 
 
