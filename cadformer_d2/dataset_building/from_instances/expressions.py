@@ -78,7 +78,7 @@ def describe_scenes(
 ) -> tuple[list[DescribedObject], Counter[tuple[str, str]]]:
     """Expressions for every object that something singles out.
 
-    What is written about an image depends on its name, its masks, the wording and the options alone.
+    What is written about an image depends on its name, its masks, the wording and the options.
 
     Returns:
         the targets with their expressions, and how many objects have none, by category and reason.
