@@ -14,14 +14,14 @@ from torch import nn
 from .structures import ModelInput
 
 OWN_WORK = "upsampling, masks"  # what the model does outside its components
-SMALLEST_VOCABULARY = 40  # token ids that any text encoder has rows for
+SMALLEST_VOCABULARY = 40  # token ids that every text encoder has rows for
 
 
 def random_sample(cfg: CfgNode, num_tokens: int) -> ModelInput:
     """A sample of noise at the configured input size, for measuring.
 
     Args:
-        num_tokens: word pieces of its sentence.
+        num_tokens: tokens of its expression.
     """
     height, width = cfg.INPUT.SIZE
     return {
@@ -43,53 +43,53 @@ def random_sample(cfg: CfgNode, num_tokens: int) -> ModelInput:
 
 
 def count_parameters(model: nn.Module) -> Counter[str]:
-    """Parameters by component; the backbone's alignments stand apart."""
+    """Count parameters by component; the backbone's alignments count separately."""
     counts: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
-        counts[component_of(name)] += parameter.numel()
+        counts[_component_name(name)] += parameter.numel()
     return counts
 
 
 def count_flops(model: nn.Module, sample: ModelInput) -> Counter[str]:
-    """Multiply-adds of one forward pass in evaluation by component (fvcore's convention)."""
-    by_module = flop_analysis(model, sample).by_module()
+    """Count the multiply-adds of one evaluation forward pass by component, as fvcore does."""
+    by_module = _analyze_flops(model, sample).by_module()
     counts = Counter({name: by_module[name] for name, _ in model.named_children()})
     for name, _ in model.named_modules():
-        if is_alignment_stage(name):
+        if _is_alignment_stage(name):
             counts["alignment"] += by_module[name]
             counts["backbone"] -= by_module[name]
     return counts
 
 
-def flop_analysis(model: nn.Module, sample: ModelInput) -> FlopCountAnalysis:
-    """fvcore's count of one forward pass in evaluation, with fused attention."""
+def _analyze_flops(model: nn.Module, sample: ModelInput) -> FlopCountAnalysis:
+    """Run fvcore's count on one forward pass in evaluation mode, fused attention included."""
     analysis = FlopCountAnalysis(model.eval(), ([sample],))
-    analysis.set_op_handle("aten::scaled_dot_product_attention", scaled_attention_flops)
+    analysis.set_op_handle("aten::scaled_dot_product_attention", _count_attention_flops)
     return analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
 
 
 def count_flops_by_part(model: nn.Module, sample: ModelInput) -> Counter[str]:
-    """As ``count_flops``, by the finer parts that ``part_of`` names."""
+    """As ``count_flops``, by the finer parts that ``part_name`` names."""
     counts: Counter[str] = Counter()
-    analysis = flop_analysis(model, sample)
+    analysis = _analyze_flops(model, sample)
     for name, flops in analysis.by_module().items():
-        counts[part_of(model, name)] += flops - sum(
-            analysis.by_module()[child] for child in child_names(model, name)
+        counts[part_name(model, name)] += flops - sum(
+            analysis.by_module()[child] for child in _child_names(model, name)
         )
     return counts
 
 
-def child_names(model: nn.Module, name: str) -> list[str]:
+def _child_names(model: nn.Module, name: str) -> list[str]:
     """Full names of a module's direct children."""
     children = model.get_submodule(name).named_children()
     return [f"{name}.{child}" if name else child for child, _ in children]
 
 
-def part_of(model: nn.Module, name: str) -> str:
-    """The part of the model, finer than a component, that a module belongs to by its name.
+def part_name(model: nn.Module, name: str) -> str:
+    """Name of the part, finer than a component, to which a module belongs.
 
-    A component's attribute ``parts`` names them: patterns of its modules' names, of which the first
-    that fits wins, and their labels. One without it is a part by itself.
+    A component lists its parts in the attribute ``parts``: patterns of module names and their
+    labels; the first pattern that matches wins. A component without the attribute is one part.
     """
     component, _, rest = name.partition(".")
     if not component:
@@ -98,17 +98,17 @@ def part_of(model: nn.Module, name: str) -> str:
     return next(label for pattern, label in parts.items() if re.match(pattern, rest))
 
 
-def component_of(name: str) -> str:
-    """Component a module or parameter belongs to."""
+def _component_name(name: str) -> str:
+    """Component to which a module or parameter belongs."""
     head, _, rest = name.partition(".")
     return "alignment" if head == "backbone" and rest.startswith("alignments") else head
 
 
-def is_alignment_stage(name: str) -> bool:
+def _is_alignment_stage(name: str) -> bool:
     return name.startswith("backbone.alignments.") and name.count(".") == 2
 
 
-def scaled_attention_flops(inputs: list[Any], outputs: list[Any]) -> int:
-    """Multiply-adds of fused attention, which fvcore does not know: Q K^T and A U."""
+def _count_attention_flops(inputs: list[Any], outputs: list[Any]) -> int:
+    """Count the multiply-adds of fused attention, which fvcore does not know: Q K^T and A U."""
     (*batch, queries, dim), (*_, keys, _) = (value.type().sizes() for value in inputs[:2])
     return int(torch.tensor(batch).prod()) * queries * keys * dim * 2

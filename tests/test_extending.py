@@ -21,7 +21,7 @@ from cadformer_d2.data.catalog import (
     register_datasets,
 )
 from cadformer_d2.engine.config_checks import refuse_small_vocabulary
-from cadformer_d2.model_cost import part_of
+from cadformer_d2.model_cost import part_name
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
 from cadformer_d2.modeling.loss import LOSS_REGISTRY
 from cadformer_d2.modeling.text_encoder import TEXT_ENCODER_REGISTRY
@@ -178,4 +178,4 @@ def test_the_pages_backbone_trains_and_keeps_the_laws(convolution_pyramid):
     with torch.no_grad():
         (alone,), (padded, _) = model.eval()(samples[:1]), model(samples)
     torch.testing.assert_close(padded["sem_seg"], alone["sem_seg"], atol=1e-5, rtol=1e-4)
-    assert part_of(model, "backbone.stages.0") == "convolutions"
+    assert part_name(model, "backbone.stages.0") == "convolutions"

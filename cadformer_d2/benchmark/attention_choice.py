@@ -18,7 +18,8 @@ MASK_ALIGNMENT = 16  # elements that rows of the memory-efficient kernel's mask 
 class AttentionChoice:
     """``scaled_dot_product_attention`` by the operator that CUDA would choose.
 
-    PyTorch asks the GPU for the choice; these are its rules (sdp_utils.cpp) for what occurs here.
+    PyTorch queries the GPU to choose; these are its rules (sdp_utils.cpp) for the cases that occur
+    here.
     """
 
     def __init__(self, card: Card):
@@ -36,7 +37,7 @@ class AttentionChoice:
         enable_gqa: bool = False,
     ) -> Tensor:
         """As ``scaled_dot_product_attention``, on the chosen kernel."""
-        assert not (is_causal or enable_gqa), "no attention of ours is causal or grouped"
+        assert not (is_causal or enable_gqa), "the model has no causal or grouped attention"
         if torch.is_autocast_enabled("cuda"):
             dtype = torch.get_autocast_dtype("cuda")
             query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
@@ -45,7 +46,7 @@ class AttentionChoice:
         if attn_mask is not None and attn_mask.dtype == torch.bool:
             allowed, refused = query.new_zeros(()), query.new_full((), -math.inf)
             attn_mask = torch.where(attn_mask, allowed, refused)
-        kernel = self.kernel(query, key, value, attn_mask)
+        kernel = self._choose_kernel(query, key, value, attn_mask)
         needs_grad = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
         scaled = {"scale": scale}
         mask = attn_mask
@@ -68,9 +69,9 @@ class AttentionChoice:
             operator = aten._scaled_dot_product_attention_math
             return operator(query, key, value, attn_mask, dropout_p, **scaled)[0]
 
-    def kernel(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> str:
+    def _choose_kernel(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> str:
         """ "cudnn", "flash", "efficient", or "math": separate operators in float32."""
-        if any(not is_dense_last(x) for x in (query, key, value, mask) if x is not None):
+        if any(not _is_dense_last(x) for x in (query, key, value, mask) if x is not None):
             return "math"
         is_half = query.dtype in (torch.float16, torch.bfloat16)
         mask_learns = mask is not None and torch.is_grad_enabled() and mask.requires_grad
@@ -82,6 +83,6 @@ class AttentionChoice:
         return "efficient"
 
 
-def is_dense_last(x: Tensor) -> bool:
+def _is_dense_last(x: Tensor) -> bool:
     """Whether the elements of a row lie side by side, as every fused kernel wants."""
     return x.stride(-1) == 1 or x.shape[-1] == 1

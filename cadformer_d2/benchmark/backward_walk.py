@@ -1,4 +1,4 @@
-"""A backward pass without PyTorch's engine, which wants a CUDA driver for tensors on "cuda"."""
+"""A backward pass without PyTorch's engine, which needs a CUDA driver for tensors on "cuda"."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def backward_in_python(visit: Callable[[Any], None] = lambda node: None) -> Iter
     The same operators run as in the engine, with its sums and casts between nodes; hooks do not.
 
     Args:
-        visit: is told every node of the graph before it runs.
+        visit: called with each node of the graph before it runs.
     """
-    with patch.object(Tensor, "backward", lambda loss: walk(loss, visit)):
+    with patch.object(Tensor, "backward", lambda loss: _walk(loss, visit)):
         yield
 
 
 @torch.no_grad()
-def walk(loss: Tensor, visit: Callable[[Any], None]) -> None:
-    """Gradients of all leaves into their ``grad``."""
-    waiting = consumers(loss.grad_fn)
+def _walk(loss: Tensor, visit: Callable[[Any], None]) -> None:
+    """Accumulate the gradients of all leaves into their ``grad``."""
+    waiting = _count_consumers(loss.grad_fn)
     gradients: dict[Any, dict[int, Tensor]] = defaultdict(dict)
     gradients[loss.grad_fn][loss.output_nr] = torch.ones_like(loss)
     ready: list[Any] = [loss.grad_fn]
@@ -37,19 +37,19 @@ def walk(loss: Tensor, visit: Callable[[Any], None]) -> None:
         ready.sort(key=lambda node: node._sequence_nr())
         node = ready.pop()
         visit(node)
-        made = results(node, gradients.pop(node, {}))
+        made = _run_node(node, gradients.pop(node, {}))
         for (following, place), gradient in zip(node.next_functions, made, strict=False):
             if following is None:
                 continue
             if gradient is not None:
-                add_to(gradients[following], place, fitted(gradient, following, place))
+                _add_to(gradients[following], place, _fit_gradient(gradient, following, place))
             waiting[following] -= 1
             if not waiting[following]:
                 ready.append(following)
 
 
-def consumers(root: Any) -> dict[Any, int]:
-    """How many gradients every node of a graph waits for."""
+def _count_consumers(root: Any) -> dict[Any, int]:
+    """Count the gradients that each node of a graph waits for."""
     waiting: dict[Any, int] = defaultdict(int)
     seen, ahead = {root}, [root]
     while ahead:
@@ -63,12 +63,12 @@ def consumers(root: Any) -> dict[Any, int]:
     return waiting
 
 
-def results(node: Any, gradients: dict[int, Tensor]) -> tuple[Tensor | None, ...]:
-    """Gradients of a node's inputs from those of its outputs."""
+def _run_node(node: Any, gradients: dict[int, Tensor]) -> tuple[Tensor | None, ...]:
+    """Compute the gradients of a node's inputs from those of its outputs."""
     if not gradients:
         return (None,) * len(node.next_functions)
     if hasattr(node, "variable"):
-        keep(node.variable, gradients[0])
+        _accumulate(node.variable, gradients[0])
         return ()
     given = [gradients.get(place) for place in range(len(node._input_metadata))]
     # Functions written in Python are run by another method than PyTorch's own.
@@ -77,8 +77,8 @@ def results(node: Any, gradients: dict[int, Tensor]) -> tuple[Tensor | None, ...
     return made if isinstance(made, tuple) else (made,)
 
 
-def keep(leaf: Tensor, gradient: Tensor) -> None:
-    """Add to a leaf's gradient; the first is taken as it is where it lies as the leaf does."""
+def _accumulate(leaf: Tensor, gradient: Tensor) -> None:
+    """Add to a leaf's gradient; keep the first as it is if its strides match the leaf's."""
     if leaf.grad is not None:
         leaf.grad.add_(gradient)
     elif gradient.stride() == leaf.stride():
@@ -87,12 +87,12 @@ def keep(leaf: Tensor, gradient: Tensor) -> None:
         leaf.grad = torch.empty_like(leaf).copy_(gradient)
 
 
-def add_to(gradients: dict[int, Tensor], place: int, gradient: Tensor) -> None:
+def _add_to(gradients: dict[int, Tensor], place: int, gradient: Tensor) -> None:
     gradients[place] = gradients[place] + gradient if place in gradients else gradient
 
 
-def fitted(gradient: Tensor, node: Any, place: int) -> Tensor:
-    """In the shape and number format of what it is the gradient of."""
+def _fit_gradient(gradient: Tensor, node: Any, place: int) -> Tensor:
+    """Convert a gradient to the shape and dtype of the tensor it belongs to."""
     of = node._input_metadata[place]
     if tuple(gradient.shape) != tuple(of.shape):
         gradient = gradient.sum_to_size(of.shape)

@@ -20,16 +20,16 @@ from .cards import Card
 
 @contextmanager
 def fake_card(card: Card) -> Iterator[None]:
-    """Within the context tensors made on "cuda" have sizes, strides and formats, and no values."""
+    """Within the context, tensors on "cuda" have sizes, strides and dtypes, but no values."""
     with ExitStack() as stack:
-        # Without a GPU autocast would switch itself off, and bfloat16 be refused.
+        # Without a GPU, autocast would switch itself off and bfloat16 would be refused.
         absent = "torch.cuda.amp.common.amp_definitely_not_available"
         stack.enter_context(patch(absent, lambda: False))
         stack.enter_context(patch("torch.cuda.is_bf16_supported", lambda *_: True))
         stack.enter_context(warnings.catch_warnings())
-        # Kept biases are known by their table's address, which is 0 here.
+        # Cached biases are keyed by their table's address, which is 0 here.
         warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
-        # Masks are kept by device: those without values must not be met outside, nor others here.
+        # Masks are cached by device: fake ones must not leak out, nor real ones in.
         swin_stage.shift_mask.cache_clear()
         stack.callback(swin_stage.shift_mask.cache_clear)
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
@@ -39,9 +39,9 @@ def fake_card(card: Card) -> Iterator[None]:
 
 
 def move_to_fake_card(model: nn.Module) -> None:
-    """Replace parameters and buffers by such without values on "cuda", in place.
+    """Replace parameters and buffers in place by fake tensors on "cuda".
 
-    ``Module.to`` swaps tensors' contents, which those without values do not allow.
+    ``Module.to`` swaps the contents of tensors, which fake tensors do not allow.
     """
     shared: dict[int, torch.Tensor] = {}
     for module in model.modules():
@@ -49,10 +49,10 @@ def move_to_fake_card(model: nn.Module) -> None:
         for store in stores:
             for name, value in store.items():
                 if value is not None:
-                    store[name] = shared.setdefault(id(value), valueless(value))
+                    store[name] = shared.setdefault(id(value), _without_values(value))
 
 
-def valueless(tensor: torch.Tensor) -> torch.Tensor:
+def _without_values(tensor: torch.Tensor) -> torch.Tensor:
     size, strides = tensor.shape, tensor.stride()
     moved = torch.empty_strided(size, strides, dtype=tensor.dtype, device="cuda")
     if isinstance(tensor, nn.Parameter):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from .operator_classes import MADE_WITHOUT_KERNEL, class_of, launches_of, passes_of
+from .operator_classes import MADE_WITHOUT_KERNEL, num_launches, num_passes, operator_class
 
 
 @dataclass(frozen=True)
@@ -23,51 +23,51 @@ class Kernel:
     kind: str  # one of operator_classes.CLASSES
     launches: int
     macs: int
-    dtype: torch.dtype  # that products are computed in
+    dtype: torch.dtype  # of the products
     bytes: int  # read and written on the card
     host_bytes: int = 0  # that come from the host or go there
-    is_strided: bool = False  # elements that lie side by side on one side do not on the other
-    blocks: int | None = None  # that share the work, where they may be fewer than processors
-    has_mask: bool = False  # an attention that adds something to its scores
+    is_strided: bool = False  # neighbours in the input are not neighbours in the output
+    blocks: int | None = None  # that share the work; None: enough for all processors
+    has_mask: bool = False  # an attention that adds a mask to its scores
 
     def __post_init__(self) -> None:
         assert self.launches >= 0 and self.macs >= 0 and self.bytes >= 0, self
 
 
-def kernels_of(func: Any, args: tuple, kwargs: dict[str, Any], result: Any) -> Iterator[Kernel]:
-    """The kernels of one call of an ATen operator; none for views and what the host does."""
+def list_kernels(func: Any, args: tuple, kwargs: dict[str, Any], result: Any) -> Iterator[Kernel]:
+    """List the kernels of one ATen call; none for views and for work on the host."""
     name = func._schema.name.removeprefix("aten::")
-    outputs, inputs = tensors_of(result), tensors_of((args, kwargs))
+    outputs, inputs = _tensors(result), _tensors((args, kwargs))
     if name in MADE_WITHOUT_KERNEL or func.is_view or not outputs and not name.startswith("_f"):
         return
     on_card = [x for x in (*inputs, *outputs) if x.is_cuda]
-    if not on_card or not outputs_are_new_or_written(func, inputs, outputs):
+    if not on_card or not _has_new_or_written_output(func, inputs, outputs):
         return
     if any(not x.is_cuda and x.numel() > 1 for x in (*inputs, *outputs)) and "copy" in name:
         yield Kernel(name, "copy, cast", 0, 0, torch.float32, 0, on_card[0].nbytes)
         return
-    traffic = sum(map(unique_bytes, inputs)) + sum(map(unique_bytes, outputs))
+    traffic = sum(map(_unique_bytes, inputs)) + sum(map(_unique_bytes, outputs))
     if name == "copy_":  # the target's old values are not read
-        traffic -= unique_bytes(inputs[0])
+        traffic -= _unique_bytes(inputs[0])
     if name == "convolution" or name == "convolution_backward":
-        yield from convolution_kernels(name, args, result, traffic)
+        yield from _convolution_kernels(name, args, result, traffic)
         return
-    macs, kind = multiply_adds(func, args, kwargs, result), class_of(name)
-    is_strided = kind in ("pointwise", "copy, cast") and changes_order(inputs, outputs)
+    macs, kind = _multiply_adds(func, args, kwargs, result), operator_class(name)
+    is_strided = kind in ("pointwise", "copy, cast") and _changes_order(inputs, outputs)
     yield Kernel(
         name,
         "layout change" if is_strided and kind == "copy, cast" else kind,
-        launches_of(name, args, outputs or inputs),
+        num_launches(name, args, outputs or inputs),
         macs,
         inputs[0].dtype if inputs else outputs[0].dtype,
-        int(traffic * passes_of(name, args)),
+        int(traffic * num_passes(name, args)),
         is_strided=is_strided,
-        blocks=attention_blocks(name, args) if kind == "attention" else None,
-        has_mask=kind == "attention" and attention_mask(name, args) is not None,
+        blocks=_attention_blocks(name, args) if kind == "attention" else None,
+        has_mask=kind == "attention" and _attention_mask(name, args) is not None,
     )
 
 
-def convolution_kernels(name: str, args: tuple, result: Any, traffic: int) -> Iterator[Kernel]:
+def _convolution_kernels(name: str, args: tuple, result: Any, traffic: int) -> Iterator[Kernel]:
     """A convolution's products, and cuDNN's changes of layout around them.
 
     cuDNN's kernels for tensor cores want channels last. Maps with channels first are turned
@@ -99,55 +99,55 @@ def convolution_kernels(name: str, args: tuple, result: Any, traffic: int) -> It
         yield Kernel(name, "pointwise", 1, 0, x.dtype, 2 * output.nbytes)
 
 
-def multiply_adds(func: Any, args: tuple, kwargs: dict[str, Any], result: Any) -> int:
-    """By PyTorch's own formulas; 0 where there is no product."""
+def _multiply_adds(func: Any, args: tuple, kwargs: dict[str, Any], result: Any) -> int:
+    """Multiply-adds by PyTorch's own formulas; 0 where there is no product."""
     formula = flop_registry.get(func.overloadpacket)
     return 0 if formula is None else int(formula(*args, **kwargs, out_val=result)) // 2
 
 
-def tensors_of(tree: Any) -> list[Tensor]:
+def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def outputs_are_new_or_written(func: Any, inputs: list[Tensor], outputs: list[Tensor]) -> bool:
-    """False for an operator that only hands on what it was given (a cast to the same format)."""
+def _has_new_or_written_output(func: Any, inputs: list[Tensor], outputs: list[Tensor]) -> bool:
+    """False for an operator that returns its input unchanged (a cast to the same dtype)."""
     if func._schema.is_mutable:
         return True
     given = {x.untyped_storage()._cdata for x in inputs}
     return any(x.untyped_storage()._cdata not in given for x in outputs)
 
 
-def unique_bytes(x: Tensor) -> int:
-    """Bytes on the card without those that expanding repeats."""
+def _unique_bytes(x: Tensor) -> int:
+    """Bytes on the card, without those that expanding repeats."""
     if not x.is_cuda:
         return 0
     sides = zip(x.shape, x.stride(), strict=True)
     return math.prod(side for side, stride in sides if stride) * x.element_size()
 
 
-def changes_order(inputs: Iterable[Tensor], outputs: list[Tensor]) -> bool:
-    """Whether a full-sized input lies otherwise in memory than the first output.
+def _changes_order(inputs: Iterable[Tensor], outputs: list[Tensor]) -> bool:
+    """Whether the memory layout of a full-sized input differs from the first output's.
 
-    Where strides agree and leave no gaps, an operator runs through memory; else it computes an
-    address for every element.
+    Where strides agree and leave no gaps, an operator streams through memory; otherwise it computes
+    an address for every element.
     """
     if not outputs or outputs[0].numel() == 1:
         return False
     target = outputs[0]
     return any(
-        x.shape == target.shape and strides_that_count(x) != strides_that_count(target)
+        x.shape == target.shape and _effective_strides(x) != _effective_strides(target)
         for x in inputs
         if x.is_cuda
     )
 
 
-def strides_that_count(x: Tensor) -> list[int]:
+def _effective_strides(x: Tensor) -> list[int]:
     """Strides of the axes that have more than one element."""
     return [stride for side, stride in zip(x.shape, x.stride(), strict=True) if side > 1]
 
 
-def attention_mask(name: str, args: tuple) -> Tensor | None:
-    """What a fused attention adds to its scores."""
+def _attention_mask(name: str, args: tuple) -> Tensor | None:
+    """The mask that a fused attention adds to its scores."""
     if "flash" in name:
         return None
     if "backward" not in name:
@@ -156,8 +156,8 @@ def attention_mask(name: str, args: tuple) -> Tensor | None:
     return args[next(place for kernel, place in masks.items() if kernel in name)]
 
 
-def attention_blocks(name: str, args: tuple) -> int:
-    """Blocks that an attention is shared out to: 64 queries each; a head each going backward."""
+def _attention_blocks(name: str, args: tuple) -> int:
+    """Blocks that share an attention: 64 queries each; one head each in the backward pass."""
     if "backward" in name:
         return math.prod(args[1].shape[:2])
     batch, heads, queries, _ = args[0].shape

@@ -1,4 +1,4 @@
-"""The most memory that something needed."""
+"""Peak memory, and the memory that autograd keeps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 
-def peak_memory(work: Callable[..., Any], *arguments: Any, device: torch.device) -> int:
-    """Bytes that ``work(*arguments)`` needed at most.
+def measure_peak_memory(work: Callable[..., Any], *arguments: Any, device: torch.device) -> int:
+    """Measure the peak memory of ``work(*arguments)`` in bytes.
 
-    On a GPU what PyTorch held there beyond what it held before; on a CPU the largest resident size
-    of a fresh process that does nothing else, the interpreter and libraries included.
+    On a GPU: what PyTorch allocates beyond what was allocated before. On a CPU: the largest
+    resident size of a fresh process that does nothing else, interpreter and libraries included.
 
     Args:
         work: importable by name, as are its arguments: it runs in another process on a CPU.
@@ -28,17 +28,17 @@ def peak_memory(work: Callable[..., Any], *arguments: Any, device: torch.device)
         return torch.cuda.max_memory_allocated(device) - before
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(resident_peak, (work, arguments))
+        return pool.apply(_measure_resident_peak, (work, arguments))
 
 
-def kept_for_backward(model: nn.Module, forward: Callable[[], object]) -> int:
-    """Bytes that autograd keeps from a forward pass for the backward pass, weights not counted.
+def measure_kept_for_backward(model: nn.Module, forward: Callable[[], object]) -> int:
+    """Measure the bytes that a forward pass saves for the backward pass, without weights.
 
-    Under autocast the weights' copies in the other format are, since they are made for the pass.
+    Under autocast, the weights' copies in the other dtype count, since the pass makes them.
 
     Args:
-        model: whose parameters and buffers are there anyway.
-        forward: runs it, with gradients.
+        model: its parameters and buffers are not counted.
+        forward: runs the model with gradients enabled.
     """
     kept: dict[int, int] = {}  # bytes by storage: several operators may keep one tensor
 
@@ -55,11 +55,12 @@ def kept_for_backward(model: nn.Module, forward: Callable[[], object]) -> int:
     return sum(kept.values())
 
 
-def resident_peak(work: Callable[..., Any], arguments: tuple) -> int:
-    """Bytes of this process's largest resident size once the work is done.
+def _measure_resident_peak(work: Callable[..., Any], arguments: tuple) -> int:
+    """Run the work and return this process's largest resident size in bytes.
 
     Raises:
-        OSError: no Linux, whose /proc says it. (getrusage would tell a child its parent's size.)
+        OSError: not on Linux, where /proc has the number. (getrusage reports the parent's size to a
+            child.)
     """
     work(*arguments)
     status = Path("/proc/self/status").read_text()

@@ -28,7 +28,7 @@ MADE_WITHOUT_KERNEL = {
     *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"),
     *("detach", "alias", "lift_fresh", "is_same_size", "resize_", "set_", "_local_scalar_dense"),
 }
-# Where it is not one. Read off a profile of PyTorch 2.11 on an H200.
+# Kernels of operators that do not launch exactly one, from a profile of PyTorch 2.11 on an H200.
 LAUNCHES = {
     "native_layer_norm_backward": 3,  # the map's gradient; weight's and bias's in two halves
     "native_batch_norm": 3,
@@ -49,29 +49,29 @@ LAUNCHES = {
     "nll_loss2d_forward": 2,
     "nll_loss2d_backward": 2,
 }
-# How often several kernels run through what one would read and write once.
+# How many times several kernels read and write what one kernel would read and write once.
 PASSES = {"_safe_softmax": 2.9, "native_layer_norm_backward": 1.5, "constant_pad_nd": 1.5}
-# The many-tensor kernels: tensors of one launch, and blocks of 65,536 elements.
+# Multi-tensor kernels: tensors per launch, and blocks of 65,536 elements.
 TENSORS_A_LAUNCH, BLOCKS_A_LAUNCH, BLOCK = 36, 320, 65536
 
 
-def class_of(name: str) -> str:
-    """What an operator does, by its name."""
+def operator_class(name: str) -> str:
+    """The class of an operator, by its name."""
     return next((kind for kind, pattern in PATTERNS if re.match(pattern, name)), "pointwise")
 
 
-def launches_of(name: str, args: tuple, tensors: list[Tensor]) -> int:
-    """Kernels that one call launches."""
+def num_launches(name: str, args: tuple, tensors: list[Tensor]) -> int:
+    """The number of kernels that one call launches."""
     if name == "roll":
         return max(1, len(args[2]) if len(args) > 2 else 1)
     if name.startswith(("_fused_", "_foreach_")):
-        # One list is worked on, whatever other lists it reads.
+        # It works on one list, whatever other lists it reads.
         listed = args[0]
         blocks = sum(-(-x.numel() // BLOCK) for x in listed)
         return max(-(-len(listed) // TENSORS_A_LAUNCH), -(-blocks // BLOCKS_A_LAUNCH))
     return LAUNCHES.get(name, 1)
 
 
-def passes_of(name: str, args: tuple) -> float:
-    """How often an operator's kernels run through its tensors."""
-    return launches_of(name, args, []) if name == "roll" else PASSES.get(name, 1.0)
+def num_passes(name: str, args: tuple) -> float:
+    """How many times an operator's kernels pass over its tensors."""
+    return num_launches(name, args, []) if name == "roll" else PASSES.get(name, 1.0)

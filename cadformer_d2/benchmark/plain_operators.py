@@ -1,6 +1,6 @@
-"""The accelerated operators once more, plainly, as their equations read.
+"""Reference implementations of the accelerated operators, written as their equations read.
 
-The tests check the product's operators against them, and the benchmark's --reference times them.
+The tests compare the package's operators with them, and the benchmark's --reference times them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..layers.rotated_conv import AdaptiveRotatedConv2d
 from ..modeling.backbone.swin_stage import FusedWindowAttention, SwinBlock, SwinStage
 
 
-def window_attention(self: FusedWindowAttention, x: Tensor, mask: Tensor | None = None) -> Tensor:
+def _window_attention(self: FusedWindowAttention, x: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(Q K^T / sqrt(d) + bias + mask) U, by Detectron2's own WindowAttention."""
     side = math.isqrt(x.shape[1])
     plain = WindowAttention.__new__(WindowAttention)
@@ -38,12 +38,12 @@ def window_attention(self: FusedWindowAttention, x: Tensor, mask: Tensor | None 
     return plain(x, mask)
 
 
-def swin_stage(self: SwinStage, x: Tensor, height: int, width: int) -> Tensor:
+def _swin_stage(self: SwinStage, x: Tensor, height: int, width: int) -> Tensor:
     """Detectron2's stage, which builds the shift mask anew on every call."""
     return BasicLayer.forward(self, x, height, width)[0]
 
 
-def cross_attention(
+def _cross_attention(
     self: CrossAttention, query: Tensor, key: Tensor, value: Tensor, is_key: Tensor | None
 ) -> Tensor:
     """softmax(Q K^T / sqrt(dim)) U, one head after the other."""
@@ -59,18 +59,18 @@ def cross_attention(
     return torch.cat(heads, dim=-1)
 
 
-def rotated_convolution(self: AdaptiveRotatedConv2d, x: Tensor) -> Tensor:
-    """Image after image: turn each of the n kernels, weigh and add them, convolve."""
+def _convolve_rotated(self: AdaptiveRotatedConv2d, x: Tensor) -> Tensor:
+    """Per image: rotate each of the n kernels, sum them by their weights, convolve."""
     angles, weights = self.router(x)
     return torch.cat(
         [
-            F.conv2d(image[None], kernel_of_image(self.weight, angle, weight), padding=1)
+            F.conv2d(image[None], _combine_rotated_kernels(self.weight, angle, weight), padding=1)
             for image, angle, weight in zip(x, angles, weights, strict=True)
         ]
     )
 
 
-def kernel_of_image(kernels: Tensor, angles: Tensor, weights: Tensor) -> Tensor:
+def _combine_rotated_kernels(kernels: Tensor, angles: Tensor, weights: Tensor) -> Tensor:
     """sum_j weight_j Rot(W_j, angle_j), each cell read bilinearly from the old kernel's grid."""
     offset = torch.tensor([-1.0, 0.0, 1.0], device=kernels.device)
     v, u = torch.meshgrid(offset, offset, indexing="ij")
@@ -84,7 +84,7 @@ def kernel_of_image(kernels: Tensor, angles: Tensor, weights: Tensor) -> Tensor:
     return total
 
 
-def decoder_layer(
+def _decoder_layer(
     self: nn.TransformerDecoderLayer,
     positions: Tensor,
     words: Tensor,
@@ -95,15 +95,15 @@ def decoder_layer(
     Positions (N, B, C) and words (T, B, C), as PyTorch's own layer has them.
     """
     positions, words = positions.transpose(0, 1), words.transpose(0, 1)
-    attended = multi_head(self.self_attn, positions, positions, None)
+    attended = _multi_head_attention(self.self_attn, positions, positions, None)
     x = self.norm1(positions + self.dropout1(attended))
-    attended = multi_head(self.multihead_attn, x, words, ~memory_key_padding_mask)
+    attended = _multi_head_attention(self.multihead_attn, x, words, ~memory_key_padding_mask)
     x = self.norm2(x + self.dropout2(attended))
     hidden = self.dropout(self.linear1(x).relu())
     return self.norm3(x + self.dropout3(self.linear2(hidden))).transpose(0, 1)
 
 
-def multi_head(
+def _multi_head_attention(
     attention: nn.MultiheadAttention, query: Tensor, memory: Tensor, is_key: Tensor | None
 ) -> Tensor:
     """softmax(Q K^T / sqrt(d)) U for each head."""
@@ -122,19 +122,19 @@ def multi_head(
 
 
 REPLACED = (
-    (FusedWindowAttention, "forward", window_attention),
+    (FusedWindowAttention, "forward", _window_attention),
     (SwinBlock, "forward", SwinTransformerBlock.forward),
-    (SwinStage, "forward", swin_stage),
-    (CrossAttention, "attend", cross_attention),
+    (SwinStage, "forward", _swin_stage),
+    (CrossAttention, "attend", _cross_attention),
     (Convolution3x3, "forward", nn.Conv2d.forward),
-    (AdaptiveRotatedConv2d, "forward", rotated_convolution),
-    (nn.TransformerDecoderLayer, "forward", decoder_layer),
+    (AdaptiveRotatedConv2d, "forward", _convolve_rotated),
+    (nn.TransformerDecoderLayer, "forward", _decoder_layer),
 )
 
 
 @contextmanager
 def plain_operators() -> Iterator[None]:
-    """Within the context every model computes with the operators above."""
+    """Within the context, every model computes with the operators above."""
     with ExitStack() as stack:
         for owner, name, plain in REPLACED:
             stack.enter_context(patch.object(owner, name, plain))

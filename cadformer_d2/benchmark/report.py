@@ -8,31 +8,31 @@ from typing import Any
 from tabulate import tabulate
 
 
-def as_table(result: Mapping[str, Any]) -> str:
-    """Every number of a result, one a line."""
-    rows = [(name, value) for name, value in flattened(result)]
+def format_table(result: Mapping[str, Any]) -> str:
+    """Format the numbers of a result, one per line."""
+    rows = [(name, value) for name, value in _flatten(result)]
     return tabulate(rows, ["measured", "value"], floatfmt=".4g", intfmt=",")
 
 
-def comparison(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """The numbers that two results share, and the second over the first."""
-    others = dict(flattened(second))
+def format_comparison(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """Format the numbers that two results share, with the ratio of the second to the first."""
+    others = dict(_flatten(second))
     rows = [
         (name, value, others[name], others[name] / value)
-        for name, value in flattened(first)
-        if is_number(value) and value and is_number(others.get(name))
+        for name, value in _flatten(first)
+        if _is_number(value) and value and _is_number(others.get(name))
     ]
     return tabulate(rows, ["measured", "A", "B", "B / A"], floatfmt=".4g")
 
 
-def flattened(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(names joined by " / ", value) of all leaves."""
     for name, value in result.items():
         if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{name} / ")
+            yield from _flatten(value, f"{prefix}{name} / ")
         else:
             yield f"{prefix}{name}", value
 
 
-def is_number(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -24,7 +24,7 @@ HOST_LINK = 9e9  # bytes a second from pageable memory
 
 
 def device_seconds(kernel: Kernel, card: Card) -> float:
-    """max(arithmetic, memory) of one operator's kernels, and no less than a launch each."""
+    """max(arithmetic, memory) of one operator's kernels, and at least one launch each."""
     if kernel.host_bytes:
         return kernel.host_bytes / HOST_LINK
     share = MASKED_ATTENTION if kernel.has_mask else ARITHMETIC.get(kernel.kind, 1.0)
@@ -40,7 +40,7 @@ def device_seconds(kernel: Kernel, card: Card) -> float:
 
 
 def call_seconds(kernels: Iterable[Kernel], card: Card) -> float:
-    """Seconds of kernels one after the other, each not before the host has launched it."""
+    """Seconds of kernels that run in sequence, none before the host has launched it."""
     launched = finished = 0.0
     for kernel in kernels:
         launched += kernel.launches * HOST_SECONDS

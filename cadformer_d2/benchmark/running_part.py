@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..model_cost import OWN_WORK, part_of
+from ..model_cost import OWN_WORK, part_name
 from .components import part_modules
 
 
@@ -28,11 +28,11 @@ class RunningPart:
         self.current = OWN_WORK
 
     @contextmanager
-    def following(self) -> Iterator[None]:
-        """Within the context the forward pass is followed."""
+    def follow(self) -> Iterator[None]:
+        """Follow the forward pass within the context."""
         handles = []
         for name, module in part_modules(self.model):
-            part = part_of(self.model, name)
+            part = part_name(self.model, name)
             handles.append(module.register_forward_pre_hook(lambda *_, part=part: self.enter(part)))
             handles.append(module.register_forward_hook(lambda *_: self.leave()))
         try:
@@ -43,18 +43,18 @@ class RunningPart:
 
     def enter(self, part: str) -> None:
         self.stack.append(part)
-        self.mark()
+        self._mark()
 
     def leave(self) -> None:
         self.stack.pop()
-        self.mark()
+        self._mark()
 
-    def mark(self) -> None:
+    def _mark(self) -> None:
         self.current = self.stack[-1]
         self.borders.append((torch._C._autograd._get_sequence_nr(), self.current))
 
     def visit(self, node: Any) -> None:
-        """Be told the node of the backward graph that runs next."""
+        """Set the current part from the node of the backward graph that runs next."""
         number = node._sequence_nr()
         place = bisect_right(self.borders, number, key=lambda border: border[0]) - 1
         self.current = self.borders[place][1] if place >= 0 else OWN_WORK

@@ -1,4 +1,4 @@
-"""Repeated timing of a call, and what the machine reaches at best."""
+"""Repeated timing of calls, and the peak throughput of the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}  # far beyond any cache
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of repeated calls of one thing."""
+    """Seconds of repeated calls of one function."""
 
     median: float
     low: float  # 25th percentile
@@ -24,19 +24,19 @@ class Timing:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given; a CPU has already."""
+    """Wait until a GPU has finished its queue; a no-op on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def measure(
+def time_calls(
     calls: Mapping[str, Callable[[], object]],
     *,
     device: torch.device,
     repeats: int,
     warm_up: int = 2,
 ) -> dict[str, Timing]:
-    """Time several calls in turns, so that a busy machine slows all of them alike.
+    """Time several calls in turns, so that load on the machine slows all of them alike.
 
     Args:
         calls: by name.
@@ -52,25 +52,25 @@ def measure(
             synchronize(device)
             if round_ >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: summarized(values) for name, values in seconds.items()}
+    return {name: _summarize(values) for name, values in seconds.items()}
 
 
-def summarized(seconds: list[float]) -> Timing:
+def _summarize(seconds: list[float]) -> Timing:
     low, median, high = (float(value) for value in np.percentile(seconds, [25, 50, 75]))
     return Timing(median=median, low=low, high=high, repeats=len(seconds))
 
 
-def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Multiply-adds a second of a large matrix product."""
+def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Measure the multiply-adds per second of a large matrix product."""
     side = MATRIX_SIDE[device.type]
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    timing = measure({"product": lambda: left @ right}, device=device, repeats=5)["product"]
+    timing = time_calls({"product": lambda: left @ right}, device=device, repeats=5)["product"]
     return side**3 / timing.median
 
 
-def peak_bandwidth(device: torch.device) -> float:
-    """Bytes a second, read and written together, of a large copy."""
+def measure_peak_bandwidth(device: torch.device) -> float:
+    """Measure the bytes per second, reads and writes together, of a large copy."""
     source = torch.empty(COPIED_BYTES[device.type], dtype=torch.uint8, device=device).fill_(1)
     target = torch.empty_like(source)
-    timing = measure({"copy": lambda: target.copy_(source)}, device=device, repeats=5)["copy"]
+    timing = time_calls({"copy": lambda: target.copy_(source)}, device=device, repeats=5)["copy"]
     return 2 * source.numel() / timing.median

@@ -15,7 +15,7 @@ from ..modeling import CADFormer
 from .backward_walk import backward_in_python
 from .cards import Card
 from .fake_card import fake_card, move_to_fake_card
-from .kernels import Kernel, kernels_of
+from .kernels import Kernel, list_kernels
 from .roofline import call_seconds, device_seconds
 from .running_part import RunningPart
 from .workloads import forward_pass, random_batch, training_step
@@ -41,9 +41,9 @@ class Decomposition(TorchDispatchMode):
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE):
             with self:
                 return func._op_dk(COMPOSITE, *args, **kwargs)
-        return self.run(func, args, kwargs)
+        return self.run_operator(func, args, kwargs)
 
-    def run(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def run_operator(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
 
 
@@ -55,10 +55,10 @@ class KernelCount(Decomposition):
         self.running = running
         self.kernels: Counted = []
 
-    def run(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def run_operator(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         result = func(*args, **kwargs)
         part = self.running.current
-        self.kernels += [(part, kernel) for kernel in kernels_of(func, args, kwargs, result)]
+        self.kernels += [(part, kernel) for kernel in list_kernels(func, args, kwargs, result)]
         return result
 
 
@@ -67,19 +67,19 @@ def count_traffic(
 ) -> dict[str, Any]:
     """A training step and a forward pass of a batch, and a forward pass of one sample.
 
-    Nothing is computed and no GPU is needed: tensors have sizes only. Every call has run once
-    before it is counted, so that what is made once (masks, optimizer's moments) is there.
+    Nothing is computed and no GPU is needed: tensors have sizes only. Each call runs once before it
+    is counted, so that caches (masks, the optimizer's moments) are filled.
 
     Args:
         cfg: of the optimizer and the input's size.
-        model: loses its weights.
-        num_tokens: word pieces of an expression.
+        model: its weights are discarded.
+        num_tokens: tokens of an expression.
         dtype: of autocast, of precision.DTYPES.
 
     Returns:
         "training", "inference" and "inference of one", each with "seconds", "launches", "bytes" and
         "macs", and the same "by class" of operators and "by component" of the model, where the
-        seconds are those that the card works.
+        seconds count only the time in which the card works.
     """
     batch = random_batch(cfg, batch_size=batch_size, num_tokens=num_tokens)
     with fake_card(card):
@@ -90,13 +90,13 @@ def count_traffic(
             "inference": forward_pass(model, batch, dtype),
             "inference of one": forward_pass(model, batch[:1], dtype),
         }
-        return {name: described(count(model, call), card) for name, call in calls.items()}
+        return {name: _summarize(_count_kernels(model, call), card) for name, call in calls.items()}
 
 
-def count(model: CADFormer, call: Callable[[], object]) -> Counted:
-    """The kernels of a call, which runs twice."""
+def _count_kernels(model: CADFormer, call: Callable[[], object]) -> Counted:
+    """Count the kernels of a call, which runs twice."""
     running = RunningPart(model)
-    with backward_in_python(running.visit), running.following():
+    with backward_in_python(running.visit), running.follow():
         with Decomposition():
             call()
         running.borders.clear()
@@ -105,8 +105,8 @@ def count(model: CADFormer, call: Callable[[], object]) -> Counted:
     return counted.kernels
 
 
-def described(counted: Counted, card: Card) -> dict[str, Any]:
-    """Sums as plain numbers."""
+def _summarize(counted: Counted, card: Card) -> dict[str, Any]:
+    """Total the kernels of a call by operator class and by component."""
     kernels = [kernel for _, kernel in counted]
     by_class: dict[str, list[Kernel]] = defaultdict(list)
     by_part: dict[str, list[Kernel]] = defaultdict(list)
@@ -115,14 +115,16 @@ def described(counted: Counted, card: Card) -> dict[str, Any]:
         by_part[OPTIMIZER if kernel.kind == OPTIMIZER else part].append(kernel)
     return {
         "seconds": call_seconds(kernels, card),
-        "seconds of the card": sums(kernels, card)["seconds"],
-        **{name: value for name, value in sums(kernels, card).items() if name != "seconds"},
-        "by class": {kind: sums(group, card) for kind, group in sorted(by_class.items())},
-        "by component": {part: sums(group, card) for part, group in sorted(by_part.items())},
+        "seconds of the card": _sum_kernels(kernels, card)["seconds"],
+        **{name: value for name, value in _sum_kernels(kernels, card).items() if name != "seconds"},
+        "by class": {kind: _sum_kernels(group, card) for kind, group in sorted(by_class.items())},
+        "by component": {
+            part: _sum_kernels(group, card) for part, group in sorted(by_part.items())
+        },
     }
 
 
-def sums(kernels: Sequence[Kernel], card: Card) -> dict[str, Any]:
+def _sum_kernels(kernels: Sequence[Kernel], card: Card) -> dict[str, Any]:
     return {
         "seconds": sum(device_seconds(kernel, card) for kernel in kernels),
         "launches": sum(kernel.launches for kernel in kernels),

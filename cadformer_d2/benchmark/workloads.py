@@ -1,4 +1,4 @@
-"""What is measured: forward pass, training step, loader, evaluation."""
+"""Workloads to measure: forward pass, training step, loader, evaluation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def random_batch(cfg: CfgNode, *, batch_size: int, num_tokens: int) -> list[Mode
 
 
 def forward_pass(model: CADFormer, batch: list[ModelInput], dtype: str) -> Callable[[], object]:
-    """A call that runs the model in evaluation, under autocast for another dtype than float32."""
+    """A call that runs the model in evaluation mode, under autocast unless dtype is float32."""
 
     def call() -> object:
         with torch.inference_mode(), autocast(model.device, dtype):
@@ -78,13 +78,13 @@ def infer_once(cfg: CfgNode, batch_size: int, num_tokens: int, dtype: str) -> No
     forward_pass(build_model(cfg), batch, dtype)()
 
 
-def loader_rate(cfg: CfgNode, *, num_batches: int) -> float:
-    """Training samples a second from DATASETS.TRAIN, without a model.
+def measure_loader_rate(cfg: CfgNode, *, num_batches: int) -> float:
+    """Measure the training samples per second of DATASETS.TRAIN, without a model.
 
-    The first batches, which wait for the workers to start, are not counted.
+    The first batches, which wait for the workers to start, do not count.
     """
     loader = build_refseg_train_loader(cfg, seed=0)
-    # Workers prepare batches ahead; those are handed over without waiting.
+    # Workers prefetch batches; those arrive without waiting.
     ahead = 2 * max(1, cfg.DATALOADER.NUM_WORKERS)
     batches = iter(loader)
     for _ in itertools.islice(batches, ahead):
@@ -95,8 +95,8 @@ def loader_rate(cfg: CfgNode, *, num_batches: int) -> float:
     return num_batches * cfg.SOLVER.IMS_PER_BATCH / (time.perf_counter() - start)
 
 
-def evaluation_rate(cfg: CfgNode, model: CADFormer) -> float:
-    """Samples a second of a whole evaluation on the first of DATASETS.TEST: read, ask, score."""
+def measure_evaluation_rate(cfg: CfgNode, model: CADFormer) -> float:
+    """Measure the samples per second of a whole evaluation on the first of DATASETS.TEST."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.DATASETS.TEST = cfg.DATASETS.TEST[:1]

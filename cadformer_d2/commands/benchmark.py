@@ -26,16 +26,16 @@ from detectron2.modeling import build_model
 from ..atomic_files import write_whole
 from ..benchmark.cards import CARDS
 from ..benchmark.components import seconds_by_part
-from ..benchmark.memory import kept_for_backward, peak_memory
+from ..benchmark.memory import measure_kept_for_backward, measure_peak_memory
 from ..benchmark.plain_operators import plain_operators
-from ..benchmark.report import as_table, comparison
-from ..benchmark.timing import Timing, measure, peak_bandwidth, peak_flops
+from ..benchmark.report import format_comparison, format_table
+from ..benchmark.timing import Timing, measure_peak_bandwidth, measure_peak_flops, time_calls
 from ..benchmark.traffic import count_traffic
 from ..benchmark.workloads import (
-    evaluation_rate,
     forward_pass,
     infer_once,
-    loader_rate,
+    measure_evaluation_rate,
+    measure_loader_rate,
     random_batch,
     train_once,
     training_losses,
@@ -135,7 +135,7 @@ def measure_calls(arguments: argparse.Namespace, model: Any, call: Any) -> dict[
                 call()
 
         calls["seconds of plain operators"] = plain
-    return measure(calls, device=model.device, repeats=arguments.repeats, warm_up=1)
+    return time_calls(calls, device=model.device, repeats=arguments.repeats, warm_up=1)
 
 
 def described(timings: dict[str, Timing], batch_size: int) -> dict[str, Any]:
@@ -168,11 +168,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         },
     }
     if set(TIMED) & set(arguments.work):
-        peak = peak_flops(model.device, DTYPES[arguments.dtype])
+        peak = measure_peak_flops(model.device, DTYPES[arguments.dtype])
         floor_seconds = sum(flops.values()) * arguments.batch_size / peak
         result["peak"] = {
             "GFLOP/s of a matrix product": peak / 1e9,
-            "GB/s of a copy": peak_bandwidth(model.device) / 1e9,
+            "GB/s of a copy": measure_peak_bandwidth(model.device) / 1e9,
         }
     if "inference" in arguments.work:
         result["inference"] = measure_inference(arguments, model, batch, floor_seconds)
@@ -181,16 +181,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if "memory" in arguments.work:
         sizes = (cfg, arguments.batch_size, arguments.num_tokens, arguments.dtype)
         result["peak memory, GB"] = {
-            "inference": peak_memory(infer_once, *sizes, device=model.device) / 1e9,
-            "training": peak_memory(train_once, *sizes, device=model.device) / 1e9,
+            "inference": measure_peak_memory(infer_once, *sizes, device=model.device) / 1e9,
+            "training": measure_peak_memory(train_once, *sizes, device=model.device) / 1e9,
         }
         losses = training_losses(model, batch, arguments.dtype)
-        result["kept for the backward pass, GB"] = kept_for_backward(model, losses) / 1e9
+        result["kept for the backward pass, GB"] = measure_kept_for_backward(model, losses) / 1e9
     if "loader" in arguments.work:
-        rate = loader_rate(cfg, num_batches=LOADER_BATCHES)
+        rate = measure_loader_rate(cfg, num_batches=LOADER_BATCHES)
         result["loader"] = {"samples a second": rate, "workers": cfg.DATALOADER.NUM_WORKERS}
     if "evaluation" in arguments.work:
-        result["evaluation"] = {"samples a second": evaluation_rate(cfg, model)}
+        result["evaluation"] = {"samples a second": measure_evaluation_rate(cfg, model)}
     if "traffic" in arguments.work:  # last: it takes the weights away
         result["traffic"] = count_traffic(
             cfg,
@@ -241,7 +241,7 @@ def measure_inference(
     call = forward_pass(model, batch, arguments.dtype)
     result: dict[str, Any] = {}
     if arguments.compile:
-        start = measure({"first": call}, device=model.device, repeats=1, warm_up=0)["first"]
+        start = time_calls({"first": call}, device=model.device, repeats=1, warm_up=0)["first"]
         result["seconds of the first, compiling call"] = start.median
     result |= described(measure_calls(arguments, model, call), arguments.batch_size)
     result["share of the peak"] = floor_seconds / result["seconds"]["median"]
@@ -263,10 +263,10 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.compare:
         first, second = (read_json(Path(name)) for name in arguments.compare)
-        print(comparison(first, second))
+        print(format_comparison(first, second))
         return
     logging.basicConfig(level=logging.WARNING)
     result = run(arguments)
-    print(as_table(result))
+    print(format_table(result))
     if arguments.output:
         write_whole(arguments.output, json.dumps(result, indent=1))

@@ -14,19 +14,19 @@ from refer_files import ReferFiles
 from torch import nn
 
 from cadformer_d2.benchmark.components import seconds_by_part
-from cadformer_d2.benchmark.memory import kept_for_backward, peak_memory
-from cadformer_d2.benchmark.report import comparison
-from cadformer_d2.benchmark.timing import measure
-from cadformer_d2.benchmark.workloads import evaluation_rate
+from cadformer_d2.benchmark.memory import measure_kept_for_backward, measure_peak_memory
+from cadformer_d2.benchmark.report import format_comparison
+from cadformer_d2.benchmark.timing import time_calls
+from cadformer_d2.benchmark.workloads import measure_evaluation_rate
 from cadformer_d2.data.catalog import register_datasets
-from cadformer_d2.model_cost import count_flops, count_flops_by_part, part_of, random_sample
+from cadformer_d2.model_cost import count_flops, count_flops_by_part, part_name, random_sample
 
 CPU = torch.device("cpu")
 
 
 def test_calls_are_timed_in_turns_and_the_warm_up_is_not_counted():
     order = []
-    timings = measure(
+    timings = time_calls(
         {"a": lambda: order.append("a"), "b": lambda: order.append("b") or time.sleep(0.01)},
         device=CPU,
         repeats=3,
@@ -64,8 +64,8 @@ def test_parts_add_up_to_the_components(tiny_cfg):
 
 def test_modules_outside_the_components_are_the_models_own_work(tiny_cfg):
     model = build_model(tiny_cfg)
-    assert part_of(model, "") == "upsampling, masks"
-    assert part_of(model, "decoder.fusions.0.3.router") == "decoder second convolutions"
+    assert part_name(model, "") == "upsampling, masks"
+    assert part_name(model, "decoder.fusions.0.3.router") == "decoder second convolutions"
 
 
 def fill(num_bytes):
@@ -75,7 +75,7 @@ def fill(num_bytes):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory needs /proc")
 def test_peak_memory_is_of_the_work_alone(monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: fork_server)
-    little, much = (peak_memory(fill, size, device=CPU) for size in (2**20, 2**28))
+    little, much = (measure_peak_memory(fill, size, device=CPU) for size in (2**20, 2**28))
     assert 0.9 * 2**28 < much - little < 1.2 * 2**28
 
 
@@ -83,11 +83,13 @@ def test_what_is_kept_for_the_backward_pass_is_counted_once_and_without_weights(
     model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4))
     x = torch.rand(2, 8)
     # The input and tanh's output, which two operators keep, in float32.
-    assert kept_for_backward(model, lambda: model(x)) == 4 * (2 * 8 + 2 * 16)
+    assert measure_kept_for_backward(model, lambda: model(x)) == 4 * (2 * 8 + 2 * 16)
 
 
 def test_a_comparison_shows_ratios_of_what_both_have():
-    table = comparison({"x": {"y": 2.0, "name": "a"}, "z": 1}, {"x": {"y": 3.0, "name": "b"}})
+    table = format_comparison(
+        {"x": {"y": 2.0, "name": "a"}, "z": 1}, {"x": {"y": 3.0, "name": "b"}}
+    )
     assert "x / y" in table and "1.5" in table and "z" not in table
 
 
@@ -122,7 +124,7 @@ def test_an_evaluation_is_timed_from_files_to_scores_in_the_format_asked_for(tmp
     model.register_forward_hook(lambda _, __, out: probabilities.append(out[0]["sem_seg"]))
     for dtype in ("float32", "bfloat16"):
         tiny_cfg.TEST.DTYPE = dtype
-        assert evaluation_rate(tiny_cfg, model) > 0
+        assert measure_evaluation_rate(tiny_cfg, model) > 0
     # Not where scores of trained models are kept.
     assert not (tmp_path / "scores").exists()
     exact, rounded = probabilities[0], probabilities[len(probabilities) // 2]

@@ -8,7 +8,7 @@ from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import build_model
 from torch import nn
 
-from cadformer_d2.benchmark.memory import kept_for_backward
+from cadformer_d2.benchmark.memory import measure_kept_for_backward
 from cadformer_d2.modeling.checkpointing import COMPONENTS
 
 BATCH_SIZE = 4
@@ -27,7 +27,7 @@ def trained(model):
     torch.manual_seed(1)
     batch = [make_sample(seed=seed) for seed in range(BATCH_SIZE)]
     losses = {}
-    kept = kept_for_backward(model, lambda: losses.update(model(batch)))
+    kept = measure_kept_for_backward(model, lambda: losses.update(model(batch)))
     sum(losses.values()).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     return gradients, dict(model.named_buffers()), kept
