@@ -14,16 +14,16 @@ UNFINISHED = ".unfinished-"
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def replace_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path``, with its ending; rename it after the block.
 
     Several processes may write one file at once; the last to finish wins.
 
     Raises:
         OSError: the file could not be written; the message names it. What stood under ``path``
-            before is as it was, and nothing half-written is left.
+            before stays as it was, and no half-written file is left.
     """
-    remove_leftovers(path)
+    _remove_leftovers(path)
     writer = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
     temporary = path.with_name(f"{UNFINISHED}{writer}-{path.name}")
     try:
@@ -37,22 +37,22 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a text or bytes, as ``written_whole``; raises as it does."""
-    with written_whole(path) as temporary:
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a text or bytes; raises like ``replace_atomically``."""
+    with replace_atomically(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what writers of ``path`` left that were killed on this machine."""
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of ``path`` on this machine left behind."""
     prefix = f"{UNFINISHED}{socket.gethostname()}."
     for leftover in path.parent.glob(f"{UNFINISHED}*-{glob.escape(path.name)}"):
         writer, _, _ = leftover.name.removeprefix(prefix).partition(".")
-        if leftover.name.startswith(prefix) and writer.isdigit() and not is_running(int(writer)):
+        if leftover.name.startswith(prefix) and writer.isdigit() and not _is_running(int(writer)):
             leftover.unlink(missing_ok=True)
 
 
-def is_running(process_id: int) -> bool:
+def _is_running(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)  # sends nothing
     except ProcessLookupError:

@@ -14,7 +14,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from torch import Tensor, nn
 
-from .atomic_files import write_whole, written_whole
+from .atomic_files import replace_atomically, write_atomically
 from .checkpoint_file import (
     read_carried,
     read_checkpoint,
@@ -89,13 +89,13 @@ class RefSegCheckpointer(DetectionCheckpointer):
                 "SOLVER.BASE_LR and go on from the last with --resume"
             ) from error
         self.logger.info("Saving checkpoint to %s", path)
-        write_atomically(content, path)
+        _save_atomically(content, path)
         if self.is_resumable:
             self.tag_last_checkpoint(path.name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """As Detectron2's, but whole or not at all: an empty tag would end every --resume."""
-        write_whole(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
+        write_atomically(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """As Detectron2's, for files of torch and of safetensors.
@@ -160,14 +160,14 @@ class RefSegCheckpointer(DetectionCheckpointer):
         return incompatible
 
 
-def write_atomically(content: dict[str, Any], path: Path) -> None:
+def _save_atomically(content: dict[str, Any], path: Path) -> None:
     """torch.save, whole or not at all.
 
     Raises:
         OSError: with the file's name; nothing half-written is left.
     """
     try:
-        with written_whole(path) as temporary:
+        with replace_atomically(path) as temporary:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:  # a failed write is a RuntimeError without a reason
         free = shutil.disk_usage(path.parent).free // 10**6

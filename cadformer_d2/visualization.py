@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pycocotools import mask as coco_mask
 
-from .atomic_files import write_whole
+from .atomic_files import write_atomically
+from .data.image_file import read_image
 from .data.masks import united_mask
-from .data.picture_file import read_picture
 from .resampling import resize_image
 from .structures import RunLengthMask
 
@@ -104,7 +104,7 @@ def read_comparison(entries: Mapping[str, dict[str, Any]]) -> Comparison:
     """
     sample = next(iter(entries.values()))
     truth = decoded(sample["target"])
-    image = resize_image(read_picture(sample["file_name"], "RGB"), truth.shape)
+    image = resize_image(read_image(sample["file_name"], "RGB"), truth.shape)
     predictions = {
         title: Prediction(decoded(entry["prediction"]), entry["iou"])
         for title, entry in entries.items()
@@ -189,7 +189,7 @@ def save_figure(figure: Figure, path: Path, *, dpi: int, **options: Any) -> None
         figure.savefig(content, format=path.suffix[1:].lower(), dpi=dpi, **options)
     finally:
         plt.close(figure)
-    write_whole(path, content.getvalue())
+    write_atomically(path, content.getvalue())
 
 
 def draw_block(block: Figure, comparison: Comparison, text: str, *, caption_lines: int) -> None:

@@ -23,7 +23,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from ..atomic_files import write_whole
+from ..atomic_files import write_atomically
 from ..benchmark.cards import CARDS
 from ..benchmark.components import seconds_by_part
 from ..benchmark.memory import measure_kept_for_backward, measure_peak_memory
@@ -269,4 +269,4 @@ def main() -> None:
     result = run(arguments)
     print(format_table(result))
     if arguments.output:
-        write_whole(arguments.output, json.dumps(result, indent=1))
+        write_atomically(arguments.output, json.dumps(result, indent=1))

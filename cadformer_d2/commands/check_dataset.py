@@ -17,7 +17,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from ..data.catalog import SPLITS, DatasetInfo, dataset_root, find_dataset
-from ..data.mapper import read_image
+from ..data.mapper import read_record_image
 from ..data.refer import EmptySplitError
 from ..data.truncation import TOKEN_LIMITS, truncated_shares
 from ..structures import ReferRecord
@@ -58,7 +58,7 @@ def image_defects(records: list[ReferRecord], split: str) -> list[str]:
     by_file = {record["file_name"]: record for record in records}
     for record in tqdm(by_file.values(), desc=f"{split} images", unit="image"):
         try:
-            read_image(record, "RGB")
+            read_record_image(record, "RGB")
         except ValueError as error:
             defects.append(str(error))
     return defects

@@ -27,7 +27,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from ..atomic_files import write_whole, written_whole
+from ..atomic_files import replace_atomically, write_atomically
 from ..checkpoint import trained_config
 from ..command_errors import at_least_one
 from ..config import start_at_random
@@ -167,7 +167,7 @@ def write_config(run: Run) -> None:
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     path = run.folder / runs.ASKED
-    with written_whole(path) as temporary:
+    with replace_atomically(path) as temporary:
         temporary.write_text(run.cfg.dump())
         # Both as read from files, where tuples in tuples are lists and new keys have defaults.
         if path.exists() and load_config(str(path)) != load_config(str(temporary)):
@@ -293,7 +293,7 @@ def write_tables(results: Sequence[MethodResult], output: Path) -> str:
     shown = []
     for name, rows in (("table", main_rows(results)), ("groups", group_rows(results))):
         for form, suffix in (("markdown", "md"), ("csv", "csv"), ("latex", "tex")):
-            write_whole(output / f"{name}.{suffix}", rendered(rows, form))
+            write_atomically(output / f"{name}.{suffix}", rendered(rows, form))
         shown.append(rendered(rows, "markdown"))
     return "\n".join(shown)
 

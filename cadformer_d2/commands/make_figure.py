@@ -21,7 +21,7 @@ import matplotlib
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from ..atomic_files import write_whole
+from ..atomic_files import write_atomically
 from ..checkpoint import trained_config
 from ..evaluation.comparison import SampleIous, most_disputed
 from ..visualization import comparison_sheet, read_comparison, save_figure
@@ -106,7 +106,7 @@ def evaluate_checkpoint(weights: Path, dataset: str | None, folder: Path) -> Pat
     dataset = runs.tested_dataset(cfg, dataset)
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / runs.ASKED
-    write_whole(config, cfg.dump())
+    write_atomically(config, cfg.dump())
     runs.evaluate(config, weights, (dataset,), folder)
     return folder / f"predictions_{dataset}.json"
 

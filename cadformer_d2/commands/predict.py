@@ -19,9 +19,9 @@ import numpy as np
 from detectron2.modeling import build_model
 from tqdm import tqdm
 
-from ..atomic_files import write_whole
+from ..atomic_files import write_atomically
 from ..checkpoint import RefSegCheckpointer
-from ..data.picture_file import encoded_picture
+from ..data.image_file import encode_image
 from ..engine.config_checks import refuse_unusable_device
 from ..engine.setup import config_for_evaluation, load_config
 from ..inference import ReferredMask, RefSegPredictor
@@ -106,10 +106,10 @@ def write_answers(image: np.ndarray, answers: list[ReferredMask], base: Path) ->
     """
     mask_files, picture = output_files(base, len(answers))
     for file, answer in zip(mask_files, answers, strict=True):
-        write_whole(file, encoded_picture(answer.mask.astype(np.uint8) * 255, ".png"))
+        write_atomically(file, encode_image(answer.mask.astype(np.uint8) * 255, ".png"))
     if len(answers) == 1:
         overlay = draw_mask(image, answers[0].mask, colour=PREDICTION_COLOUR)
-        write_whole(picture, encoded_picture(overlay, ".png"))
+        write_atomically(picture, encode_image(overlay, ".png"))
         return
     captioned = [(f"{answer.expression} ({answer.score:.2f})", answer.mask) for answer in answers]
     save_figure(answer_sheet(image, captioned), picture, dpi=100, bbox_inches="tight")

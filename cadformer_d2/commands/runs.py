@@ -15,7 +15,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ..atomic_files import write_whole
+from ..atomic_files import write_atomically
 from ..data.catalog import refuse_unknown, register_datasets
 from ..data.plain_files import read_json
 
@@ -177,4 +177,4 @@ def identity(file: Path) -> dict[str, Any] | None:
 
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:
-    write_whole(path, json.dumps(content))
+    write_atomically(path, json.dumps(content))

@@ -21,7 +21,7 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 from tqdm import tqdm
 
-from ..atomic_files import written_whole
+from ..atomic_files import replace_atomically
 from ..data.synthetic.mosaic import mosaic_strips
 from ..inference.mask_file import count_values, reported_failure
 
@@ -49,8 +49,8 @@ def write_mosaic(folder: Path, *, side: int, scene_size: int, seed: int) -> None
     strips = mosaic_strips(size=(side, side), scene_size=scene_size, seed=seed)
     counts = {"scene.tif": np.zeros(256, np.int64), "truth.tif": np.zeros(256, np.int64)}
     with (
-        written_whole(folder / "scene.tif") as scene_path,
-        written_whole(folder / "truth.tif") as truth_path,
+        replace_atomically(folder / "scene.tif") as scene_path,
+        replace_atomically(folder / "truth.tif") as truth_path,
         reported_failure(folder / "scene.tif"),
     ):
         with (

@@ -14,7 +14,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ..atomic_files import written_whole
+from ..atomic_files import replace_atomically
 from ..data.catalog import register_datasets
 from ..data.loading import build_training_set
 from ..data.tokenization import ExpressionTokenizer, configured_tokenizer
@@ -81,5 +81,5 @@ def visualize(arguments: argparse.Namespace) -> None:
         axis.imshow(draw(sample, cfg.INPUT.FORMAT))
         axis.set_title(describe(sample, tokenizer), fontsize=8, parse_math=False)
     figure.tight_layout()
-    with written_whole(arguments.output) as path:
+    with replace_atomically(arguments.output) as path:
         figure.savefig(path, dpi=90, format=arguments.output.suffix[1:] or "png")

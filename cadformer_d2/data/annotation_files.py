@@ -16,7 +16,7 @@ from .defect_report import DefectReport, UnusableRecordError
 from .masks import united_mask
 from .plain_files import read_json
 from .plain_pickle import read_plain_pickle
-from .validation import Text, checked, shown
+from .validation import Text, quote, validate
 
 REFS_FILE, INSTANCES_FILE = "refs(unc).p", "instances.json"
 
@@ -123,7 +123,7 @@ class AnnotationFiles:
                 f"refs without {what}", f"points to {what} {key}, which {INSTANCES_FILE} lacks"
             )
         try:
-            return checked(schema, entries[key])
+            return validate(schema, entries[key])
         except ValueError as error:
             raise UnusableRecordError(
                 f"unusable {what}s", f"points to {what} {key}, which {error}"
@@ -150,7 +150,7 @@ def read_annotation_files(folder: Path, report: DefectReport | None = None) -> A
             )
     refs = read_plain_pickle(folder / REFS_FILE)
     if not isinstance(refs, list) or not refs:
-        raise ValueError(f"{folder / REFS_FILE}: expected a list of refs, got {shown(refs)}")
+        raise ValueError(f"{folder / REFS_FILE}: expected a list of refs, got {quote(refs)}")
     instances = read_json(folder / INSTANCES_FILE)
     by_id = {}
     for key, schema in (
@@ -178,7 +178,7 @@ def _entries_by_id(
     by_id: dict[int, Any] = {}
     for position, entry in enumerate(entries):
         try:
-            key = checked(schema, entry)["id"]
+            key = validate(schema, entry)["id"]
         except ValueError as error:
             report.add("unusable entries", f"{where}: entry {position} {error}")
             continue
@@ -193,7 +193,7 @@ def _usable_refs(refs: list, path: Path, report: DefectReport) -> Iterator[RefEn
     for position, ref in enumerate(refs):
         named = f"{path}: entry {position}"
         if isinstance(ref, dict) and isinstance(ref.get("ref_id"), int | str):
-            named = f"{path}: ref {shown(ref['ref_id'])}"
+            named = f"{path}: ref {quote(ref['ref_id'])}"
         if isinstance(ref, dict) and (found := other_number_of_targets(ref)):
             report.add(
                 "several targets or none",
@@ -201,7 +201,7 @@ def _usable_refs(refs: list, path: Path, report: DefectReport) -> Iterator[RefEn
             )
             continue
         try:
-            yield checked(_REF, ref)
+            yield validate(_REF, ref)
         except ValueError as error:
             report.add("unusable refs", f"{named} {error}")
 
@@ -211,5 +211,5 @@ def other_number_of_targets(ref: dict) -> str:
     if ref.get("no_target") or ref.get("ann_id") == [-1]:
         return "no target"
     if isinstance(ref.get("ann_id"), list):
-        return f"a list of targets, {shown(ref['ann_id'])}"
+        return f"a list of targets, {quote(ref['ann_id'])}"
     return ""

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from .annotation_files import Name
 from .categories import spelling
 from .plain_files import read_json
-from .validation import checked
+from .validation import validate
 
 DESCRIPTION_FILE = "dataset.json"
 SPLITS = ("train", "val", "test")
@@ -39,7 +39,7 @@ def read_description(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
     """
     content = read_json(path)
     try:
-        description = checked(_DESCRIPTION, content)
+        description = validate(_DESCRIPTION, content)
     except ValueError as error:
         raise ValueError(
             f"{path}: {error}; expected are 'classes', a list of names, and 'counts', refs by "

@@ -18,7 +18,7 @@ from .catalog import dataset_records
 from .mapper import RefSegMapper
 from .tokenization import ExpressionTokenizer, configured_tokenizer
 from .truncation import count_truncated
-from .validation import shown
+from .validation import quote
 
 logger = logging.getLogger(__name__)
 
@@ -181,5 +181,5 @@ def warn_of_unknown(expressions: Iterable[str], tokenizer: ExpressionTokenizer) 
         logger.warning(
             "the vocabulary (INPUT.TOKENIZER) has no word of %d sentences, for example %s",
             len(unknown),
-            shown(unknown[0]),
+            quote(unknown[0]),
         )

@@ -13,8 +13,8 @@ from pycocotools import mask as coco_mask
 
 from ..structures import ModelInput, ReferRecord
 from .augmentation import ExpressionAugInput, build_augmentations, seeded_numpy
+from .image_file import read_image
 from .network_input import NetworkInput
-from .picture_file import read_picture
 
 EVAL_RESOLUTIONS = ("input", "native")
 
@@ -124,9 +124,9 @@ class RefSegMapper:
         In evaluation all sentences about an image follow one another.
         """
         if self.last_read is None or self.last_read[0] != record["file_name"]:
-            self.last_read = (record["file_name"], read_image(record, self.image_format))
+            self.last_read = (record["file_name"], read_record_image(record, self.image_format))
         image = self.last_read[1]
-        refuse_other_size(image, record)  # two records may disagree about one file
+        _refuse_other_size(image, record)  # two records may disagree about one file
         return image
 
     def sentence(self, record: ReferRecord, position: int, expression: str) -> dict[str, Any]:
@@ -157,21 +157,21 @@ class RefSegMapper:
         return {"height": height, "width": width, "gt_rle": scored_rle}
 
 
-def read_image(record: ReferRecord, image_format: str) -> np.ndarray:
+def read_record_image(record: ReferRecord, image_format: str) -> np.ndarray:
     """The record's image (H, W, 3) uint8.
 
     Raises:
         ValueError: missing, unreadable, or of another size than the record says.
     """
     try:
-        image = read_picture(record["file_name"], image_format)
+        image = read_image(record["file_name"], image_format)
     except (OSError, ValueError) as error:
         raise ValueError(f"ref {record['ref_id']}: {error}") from error
-    refuse_other_size(image, record)
+    _refuse_other_size(image, record)
     return image
 
 
-def refuse_other_size(image: np.ndarray, record: ReferRecord) -> None:
+def _refuse_other_size(image: np.ndarray, record: ReferRecord) -> None:
     """Raise ValueError where an image has another size than its record says."""
     wanted = (record["height"], record["width"])
     if image.shape[:2] != wanted:

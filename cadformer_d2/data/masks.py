@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from ..structures import Annotation, RunLengthMask
-from .validation import checked, shown
+from .validation import quote, validate
 
 MOST_PIXELS = 2**28  # of an image; a mask takes a byte for each when it is decoded
 # An outline may leave the image, as where an image was cut out of a scene; the decoder keeps the
@@ -53,11 +53,11 @@ def united_mask(segmentation: Any, *, height: int, width: int) -> RunLengthMask:
     """
     is_size = all(isinstance(side, int) and side > 0 for side in (height, width))
     if not is_size or height * width > MOST_PIXELS:
-        size = f"{shown(height)} x {shown(width)}"
+        size = f"{quote(height)} x {quote(width)}"
         raise ValueError(f"an image of {size} pixels; {MOST_PIXELS} are the most")
     parts = [segmentation] if isinstance(segmentation, dict) else segmentation
     if not isinstance(parts, list):
-        raise ValueError(f"segmentation is {shown(segmentation)}, expected RLE or polygons")
+        raise ValueError(f"segmentation is {quote(segmentation)}, expected RLE or polygons")
     if not parts:
         return plain_runs([height * width], height, width)
     return coco_mask.merge([single_mask(part, height, width) for part in parts])
@@ -68,15 +68,15 @@ def single_mask(part: Any, height: int, width: int) -> RunLengthMask:
     if isinstance(part, list):
         return polygon_mask(part, height, width)
     if not isinstance(part, dict):
-        raise ValueError(f"segmentation holds {shown(part)}, expected a list of polygons or RLEs")
-    lengths = checked(_RUN_LENGTHS, part)
+        raise ValueError(f"segmentation holds {quote(part)}, expected a list of polygons or RLEs")
+    lengths = validate(_RUN_LENGTHS, part)
     if lengths["size"] != (height, width):
         raise ValueError(
             f"mask of size {list(lengths['size'])} (height, width) on an image of {[height, width]}"
         )
     # The decoder of damaged runs writes past its buffer or stops early; their sum must fit.
     is_plain = isinstance(lengths["counts"], list)
-    counts = checked(_PLAIN_COUNTS if is_plain else _COMPRESSED_COUNTS, lengths["counts"])
+    counts = validate(_PLAIN_COUNTS if is_plain else _COMPRESSED_COUNTS, lengths["counts"])
     if (sum(counts) if is_plain else run_total(counts)) != height * width:
         raise ValueError(f"its runs do not add up to {height} x {width} pixels")
     if is_plain:
@@ -89,7 +89,7 @@ def polygon_mask(corners: list[Any], height: int, width: int) -> RunLengthMask:
     Args:
         corners: x1, y1, x2, y2, ..., pixels; the part inside the image counts.
     """
-    corners = checked(_POLYGON, corners)
+    corners = validate(_POLYGON, corners)
     if len(corners) % 2:
         raise ValueError(f"polygon of {len(corners)} numbers, expected an even count of 6 or more")
     outline = np.array(corners).reshape(-1, 2)

@@ -24,7 +24,7 @@ from .categories import category_indices
 from .defect_report import DefectReport, UnusableRecordError
 from .masks import annotation_of
 from .plain_files import path_inside
-from .validation import Text, checked, shown
+from .validation import Text, quote, validate
 
 KNOWN_SPLITS = frozenset({"train", "val", "test", "testA", "testB", "testC"})
 
@@ -89,7 +89,7 @@ def load_refer_records(
         try:
             if ref["split"] not in KNOWN_SPLITS:
                 raise UnusableRecordError(
-                    "unknown split", f"has unknown split {shown(ref['split'])}"
+                    "unknown split", f"has unknown split {quote(ref['split'])}"
                 )
             if ref["split"] != split:
                 continue
@@ -159,7 +159,7 @@ def sentences_of(ref: RefEntry) -> list[dict[str, Any]]:
     sentences = []
     for entry in ref["sentences"]:
         try:
-            sentences.append(checked(_SENTENCE, entry))
+            sentences.append(validate(_SENTENCE, entry))
         except ValueError as error:
             raise UnusableRecordError(
                 "unusable sentences", f"has a sentence that {error}"

@@ -13,7 +13,7 @@ from .defect_report import DefectReport
 from .masks import annotation_of
 from .plain_files import path_inside, read_text
 from .refer import has_words
-from .validation import shown
+from .validation import quote
 
 MASK_THRESHOLD = 127  # grey values above it are the target
 
@@ -52,7 +52,7 @@ def load_refsegrs_records(root: Path, *, split: str, lenient: bool = False) -> l
 def read_record(root: Path, name: str, expression: str, number: int) -> ReferRecord:
     """One line's record; its line number serves as ref and sentence id."""
     if not has_words(expression):
-        raise ValueError(f"{shown(name)} has an empty expression")
+        raise ValueError(f"{quote(name)} has an empty expression")
     image = path_inside(root / "images", f"{name}.tif")
     mask_file = root / "masks" / f"{name}.tif"
     if not image.is_file():

@@ -26,7 +26,7 @@ from ..library_errors import first_line
 from ..model_folder import find_model_folder
 from ..package_files import find_package_file, is_package_reference
 from .plain_files import read_json, read_text
-from .validation import Text, checked, shown
+from .validation import Text, quote, validate
 
 # Vocabularies that come with the package, by the name INPUT.TOKENIZER gives them.
 PACKAGED_FOLDER = Path(__file__).parent / "vocabularies"
@@ -94,7 +94,7 @@ class ExpressionTokenizer:
         encoding = self._encode(expression)
         if not self._own_ids(expression, encoding):
             raise ValueError(
-                f"the expression {shown(expression)} is empty; nothing can be looked for"
+                f"the expression {quote(expression)} is empty; nothing can be looked for"
             )
         return torch.tensor(encoding.ids)
 
@@ -139,7 +139,7 @@ class ExpressionTokenizer:
 
     def _encode(self, expression: str) -> Encoding:
         try:
-            checked(_TEXT, expression)
+            validate(_TEXT, expression)
         except ValueError as error:
             raise ValueError(f"the expression {error}") from error
         return self.backend.encode(expression)
@@ -233,7 +233,7 @@ def _tokenizer_of_json(text: str, *, source: str) -> Tokenizer:
     try:
         return Tokenizer.from_str(text)
     except Exception as error:  # the library raises nothing more special
-        raise ValueError(f"{source}: not a tokenizer.json ({shown(str(error))})") from error
+        raise ValueError(f"{source}: not a tokenizer.json ({quote(str(error))})") from error
 
 
 def _published_tokenizer(folder: Path) -> Tokenizer:
@@ -294,7 +294,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        settings = checked(_SETTINGS, read_json(path))
+        settings = validate(_SETTINGS, read_json(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return {key: value for key, value in settings.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Outside data held against a schema, and what does not fit said in one line."""
+"""Validation of outside data against a schema, with errors of one line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-# Of a sentence. A text with a bound is also looked through: half a surrogate pair, which JSON can
-# hold and no tokenizer or file takes, is refused.
+# Of an expression. With a bound, pydantic also checks the characters: it refuses half a surrogate
+# pair, which JSON can hold and no tokenizer or file takes.
 LONGEST_TEXT = 100_000  # characters
 Text = Annotated[str, Field(max_length=LONGEST_TEXT, strict=True)]
 
@@ -16,16 +16,16 @@ _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
 
 
-def shown(value: object) -> str:
-    """A value from outside as a message can carry it: without line breaks, and not at length."""
+def quote(value: object) -> str:
+    """Quote an outside value for a message: on one line and shortened."""
     return _short.repr(value)
 
 
-def checked(schema: TypeAdapter, value: object) -> Any:
-    """The value with the types of the schema.
+def validate(schema: TypeAdapter, value: object) -> Any:
+    """Convert a value to the types of a schema.
 
     Raises:
-        ValueError: it does not fit; the message names the first place, what it holds and why not.
+        ValueError: it does not fit; the message names the first wrong place, its value and why.
     """
     try:
         return schema.validate_python(value)
@@ -35,4 +35,4 @@ def checked(schema: TypeAdapter, value: object) -> Any:
     if fault["type"] == "missing":
         raise ValueError(f"has no {place!r}")
     reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    raise ValueError(f"{place + ' ' if place else ''}is {shown(fault['input'])}, it {reason}")
+    raise ValueError(f"{place + ' ' if place else ''}is {quote(fault['input'])}, it {reason}")

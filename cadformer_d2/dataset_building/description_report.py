@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from tabulate import tabulate
 
-from ..atomic_files import write_whole
+from ..atomic_files import write_atomically
 from ..visualization import save_figure
 from .description import ALL, Summary
 from .spreadsheet import write_spreadsheet
@@ -95,7 +95,7 @@ def write_description(
 ) -> None:
     """``description.md``, ``.csv`` and ``.png`` in a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "description.md", markdown(name, summary, truncated))
+    write_atomically(folder / "description.md", markdown(name, summary, truncated))
     write_csv(folder / "description.csv", summary, truncated)
     # A dollar in a category's name is a dollar.
     with plt.rc_context({"text.parse_math": False}):

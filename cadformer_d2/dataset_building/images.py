@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..data.picture_file import read_picture
+from ..data.image_file import read_image
 from ..structures import RunLengthMask
 
 
@@ -22,7 +22,7 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         FileNotFoundError, ValueError: it is missing or unusable; the message names it.
     """
-    return read_picture(path, "RGB").copy()  # Pillow hands out read-only pixels
+    return read_image(path, "RGB").copy()  # Pillow hands out read-only pixels
 
 
 def encoded(mask: np.ndarray) -> RunLengthMask:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from pydantic import Field, TypeAdapter
 
-from ..data.validation import checked, shown
+from ..data.validation import quote, validate
 from ..plain_yaml import read_yaml
 from .boxes import box_area, box_iou, box_window, enclosing_box
 from .triplets import Box
@@ -58,10 +58,10 @@ def read_limits(path: Path = DEFAULT_LIMITS) -> QualityLimits:
     if given != known:
         raise ValueError(
             f"{path}: missing keys: {', '.join(sorted(known - given)) or 'none'}; unknown keys: "
-            f"{', '.join(sorted(map(shown, given - known))) or 'none'}"
+            f"{', '.join(sorted(map(quote, given - known))) or 'none'}"
         )
     try:
-        return checked(_LIMITS, content)
+        return validate(_LIMITS, content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; expected is a number of 0 or more") from error
 

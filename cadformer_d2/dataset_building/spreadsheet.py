@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..atomic_files import written_whole
+from ..atomic_files import replace_atomically
 
 # A text that begins so is a formula to a spreadsheet, which may fetch or run something.
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
@@ -16,9 +16,9 @@ def write_spreadsheet(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write rows as CSV; a text that a spreadsheet would take for a formula gets a ' before it.
 
     Raises:
-        OSError: see ``written_whole``.
+        OSError: see ``replace_atomically``.
     """
-    with written_whole(path) as unfinished, unfinished.open("w", newline="") as file:
+    with replace_atomically(path) as unfinished, unfinished.open("w", newline="") as file:
         csv.writer(file).writerows([plain_cell(value) for value in row] for row in rows)
 
 

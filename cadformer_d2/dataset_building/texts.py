@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from ..data.validation import Text, checked
+from ..data.validation import Text, validate
 from .triplets import Box
 
 # Control characters, which a terminal obeys, and marks that no reader sees: a byte order mark that
@@ -28,7 +28,7 @@ def plain_text(value: Any) -> str:
     Raises:
         ValueError: it is something else, or too long; the message shows it.
     """
-    return checked(_TEXT, value)
+    return validate(_TEXT, value)
 
 
 def tidied(text: str) -> str:
@@ -52,6 +52,6 @@ def spreadsheet_fields(line: str) -> list[str] | None:
 def four_numbers(values: Any) -> Box | None:
     """A list of four numbers, or None where it is something else."""
     try:
-        return checked(_FOUR_NUMBERS, values)
+        return validate(_FOUR_NUMBERS, values)
     except ValueError:
         return None

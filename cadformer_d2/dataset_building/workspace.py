@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter
 from typing_extensions import TypedDict
 
-from ..atomic_files import write_whole
+from ..atomic_files import write_atomically
 from ..data.masks import united_mask
 from ..data.plain_files import path_inside, read_json
-from ..data.validation import Text, checked, shown
+from ..data.validation import Text, quote, validate
 from ..structures import RunLengthMask
 from .triplets import GroundedTriplet, ImageName, Target, by_image, group_targets
 
@@ -29,7 +29,7 @@ def stored_mask(value: Any) -> RunLengthMask:
     """
     size = value.get("size") if isinstance(value, dict) else None
     if not isinstance(size, list) or len(size) != 2:
-        raise ValueError(f"a mask has size and counts, this is {shown(value)}")
+        raise ValueError(f"a mask has size and counts, this is {quote(value)}")
     return united_mask(value, height=size[0], width=size[1])
 
 
@@ -194,7 +194,7 @@ class Workspace:
     def write(self, name: str, content: Any) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(content, default=as_text, indent=1))
+        write_atomically(path, json.dumps(content, default=as_text, indent=1))
 
     def read(self, name: str, schema: TypeAdapter, *, made_by: str) -> Any:
         """
@@ -207,7 +207,7 @@ class Workspace:
             raise FileNotFoundError(f"{path} is missing; run the step '{made_by}' first")
         content = read_json(path)
         try:
-            return checked(schema, content)
+            return validate(schema, content)
         except ValueError as error:
             raise ValueError(
                 f"{path}: {error}; remove the file and run the step '{made_by}' again"

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..data.catalog import DATASETS, DatasetInfo
 from ..data.description_file import DESCRIPTION_FILE, SPLITS
-from ..data.picture_file import picture_size
+from ..data.image_file import read_image_size
 from ..data.plain_files import path_inside
 from ..data.refer_writer import (
     annotation_entry,
@@ -119,7 +119,7 @@ def copy_image(source: Path, name: str, folder: Path, size: tuple[int, ...]) -> 
         ValueError: the name leads out of the folder, or the image has another size by now.
     """
     origin, destination = path_inside(source, name), path_inside(folder, name)
-    found = picture_size(origin)
+    found = read_image_size(origin)
     if found != size:
         raise ValueError(
             f"{origin} has {found[0]} x {found[1]} pixels (height x width, turned as its EXIF data "

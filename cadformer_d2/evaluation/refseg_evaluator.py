@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 from tabulate import tabulate
 from torch import Tensor
 
-from ..atomic_files import written_whole
+from ..atomic_files import replace_atomically
 from ..structures import ModelInput, json_mask
 from .metrics import (
     SampleScore,
@@ -160,7 +160,7 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
         predictions = [describe_sample(sample, self.empty_iou) for sample in samples]
         names = {"metrics": metrics | {"groups": groups}, "predictions": {"samples": predictions}}
         for name, content in names.items():
-            with written_whole(self.output_dir / f"{name}_{self.dataset_name}.json") as path:
+            with replace_atomically(self.output_dir / f"{name}_{self.dataset_name}.json") as path:
                 path.write_text(json.dumps(header | content))
 
 

@@ -12,7 +12,7 @@ import rasterio
 import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 
-from ..atomic_files import written_whole
+from ..atomic_files import replace_atomically
 from .raster import BLOCK_SIDE, Scene, raster_window
 from .tiling import Window, block_windows
 
@@ -65,7 +65,7 @@ class MaskFile:
         """
         with reported_failure(self.plain):
             self.dataset.close()
-        with written_whole(path) as temporary, reported_failure(self.cloud_optimized):
+        with replace_atomically(path) as temporary, reported_failure(self.cloud_optimized):
             # Its overviews are made by the driver: nearest keeps a mask a mask. In the work folder,
             # where the driver may leave its own temporary files.
             rasterio.shutil.copy(

@@ -18,9 +18,9 @@ from PIL import Image
 from torch import nn
 
 from ..checkpoint import RefSegCheckpointer, trained_config
+from ..data.image_file import decode_image, read_image
 from ..data.network_input import NetworkInput
-from ..data.picture_file import picture_pixels, read_picture
-from ..data.validation import shown
+from ..data.validation import quote
 from ..precision import (
     autocast,
     hold_weights_of_products,
@@ -224,13 +224,13 @@ class RefSegPredictor:
             logger.warning(
                 "only the first %d word pieces of %s are read, as in training (INPUT.MAX_TOKENS)",
                 tokenizer.max_word_pieces,
-                shown(expression),
+                quote(expression),
             )
         if tokenizer.is_unknown(expression):
             self.reported.add(hash(expression))
             logger.warning(
                 "the network's vocabulary has no word of %s: it sees [UNK] only",
-                shown(expression),
+                quote(expression),
             )
         return fields
 
@@ -239,9 +239,9 @@ class RefSegPredictor:
         if channel_order not in CHANNEL_ORDERS:
             raise ValueError(f"channel_order is {channel_order!r}; known: RGB, BGR")
         if isinstance(image, str | os.PathLike):
-            return read_picture(image, self.image_format)
+            return read_image(image, self.image_format)
         if isinstance(image, Image.Image):
-            return picture_pixels(image, self.image_format)
+            return decode_image(image, self.image_format)
         if not isinstance(image, np.ndarray):
             raise ValueError(f"the image is a {type(image).__name__}; expected a path or pixels")
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic_files import write_whole
+from ..atomic_files import write_atomically
 
 MARK = b"T"  # a record never written is a hole in the file: zeros
 CHECKSUM_BYTES = 4
@@ -59,7 +59,7 @@ class TileStore:
                 raise ValueError(f"{folder} holds tiles of another job; delete it to start anew")
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(description, json.dumps(job))
+            write_atomically(description, json.dumps(job))
         self.path = folder / "tiles.bin"
         self.path.touch()
         self.file = self.path.open("r+b", buffering=0)

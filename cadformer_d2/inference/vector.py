@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic_files import written_whole
+from ..atomic_files import replace_atomically
 from .pieces import Piece
 from .placement import LONGITUDE_LATITUDE, Placement
 
@@ -65,7 +65,7 @@ def write_vector(
         table_of(some, placement=placement, in_degrees=in_degrees, properties=properties)
         for some in chunks(pieces)
     )
-    with written_whole(path) as temporary:
+    with replace_atomically(path) as temporary:
         if path.suffix == ".geojson":
             return write_geojson(tables, temporary)
         if path.exists():

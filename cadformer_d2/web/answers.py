@@ -15,8 +15,8 @@ from typing import Any
 import gradio
 import numpy as np
 
-from ..atomic_files import write_whole
-from ..data.picture_file import encoded_picture, picture_size
+from ..atomic_files import write_atomically
+from ..data.image_file import encode_image, read_image_size
 from ..inference import ReferredMask, RefSegPredictor
 
 try:
@@ -90,7 +90,7 @@ def readable_image(predictor: RefSegPredictor, path: str) -> np.ndarray:
     """
     try:
         # From the header, before the pixels take memory.
-        if max(picture_size(path)) <= LARGEST_SIDE:
+        if max(read_image_size(path)) <= LARGEST_SIDE:
             return predictor.read(path, "RGB")
     except (ValueError, OSError) as error:
         raise refusal(
@@ -135,7 +135,7 @@ def downloads(answers: list[ReferredMask], threshold: float, folder: Path) -> li
     contents = {}
     for number, found in enumerate(answers, start=1):
         mask = found.probability >= threshold
-        contents[f"mask{number}.png"] = encoded_picture(mask.astype(np.uint8) * 255, ".png")
+        contents[f"mask{number}.png"] = encode_image(mask.astype(np.uint8) * 255, ".png")
         if mask_polygons is None:
             continue
         features = [
@@ -147,7 +147,7 @@ def downloads(answers: list[ReferredMask], threshold: float, folder: Path) -> li
     try:
         folder = Path(mkdtemp(dir=folder))
         for name, content in contents.items():
-            write_whole(folder / name, content)
+            write_atomically(folder / name, content)
     except OSError as error:
         raise refusal(f"The files of the answer cannot be written: {error.strerror}.") from error
     return [str(folder / name) for name in contents]

@@ -9,9 +9,9 @@ from pycocotools import mask as coco_mask
 from refer_files import HEIGHT, WIDTH, ReferFiles, rle
 
 from cadformer_d2.data.asking import ask_every_sentence
+from cadformer_d2.data.image_file import read_image
 from cadformer_d2.data.loading import RefSegTrainingSet
 from cadformer_d2.data.mapper import RefSegMapper
-from cadformer_d2.data.picture_file import read_picture
 from cadformer_d2.data.refer import load_refer_records
 
 
@@ -131,8 +131,8 @@ def test_an_image_asked_about_in_a_row_is_decoded_once(files, monkeypatch):
     records = ask_every_sentence(load_refer_records(files.annotations, files.images, split="train"))
     decoded = []
     monkeypatch.setattr(
-        "cadformer_d2.data.mapper.read_picture",
-        lambda name, order: decoded.append(name) or read_picture(name, order),
+        "cadformer_d2.data.mapper.read_image",
+        lambda name, order: decoded.append(name) or read_image(name, order),
     )
     reused, alone = mapper(is_train=False), [mapper(is_train=False)(r) for r in records]
     decoded.clear()

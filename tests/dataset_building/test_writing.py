@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from pycocotools import mask as coco_mask
 
 from cadformer_d2.data.catalog import find_dataset
-from cadformer_d2.data.picture_file import picture_size
+from cadformer_d2.data.image_file import read_image_size
 from cadformer_d2.dataset_building import steps
 from cadformer_d2.dataset_building.mask_building import build_masks
 from cadformer_d2.dataset_building.quality import DEFAULT_LIMITS
@@ -68,7 +68,7 @@ def test_a_picture_that_exif_turns_keeps_one_size_from_box_to_dataset(work):
     instances = json.loads((root / "mydata" / "instances.json").read_text())
     (image,) = instances["images"]
     written = root / "images" / "mydata" / "JPEGImages" / "a.jpg"
-    assert (image["height"], image["width"]) == (60, 40) == picture_size(written)
+    assert (image["height"], image["width"]) == (60, 40) == read_image_size(written)
     (record,) = find_dataset("mydata", root).load(root, "train", False)
     (annotation,) = record["annotations"]
     assert annotation["bbox"] == [5, 30, 35, 58]

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 
 from ..class_names import RRSISHR_CLASSES
 from ..grammar.phrasing import write_expression
-from ..picture_file import encoded_picture
+from ..image_file import encode_image
 from ..plain_files import read_json
 from ..refer_writer import (
     annotation_entry,
@@ -162,7 +162,7 @@ def make_scene(
             break
     picture, masks = draw_scene(scene, size=parameters.image_size)
     file_name = f"{split}_{index:05d}.jpg"
-    jpeg = encoded_picture(picture, ".jpg", jpeg_quality=JPEG_QUALITY)
+    jpeg = encode_image(picture, ".jpg", jpeg_quality=JPEG_QUALITY)
     (folder / file_name).write_bytes(jpeg)
     targets = [
         {**target, "mask": coco_mask.encode(np.asfortranarray(masks[target["object"]]))}

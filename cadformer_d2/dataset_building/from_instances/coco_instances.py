@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from ...data.annotation_files import Id, Name, Pixels
 from ...data.masks import united_mask
 from ...data.plain_files import read_json
-from ...data.validation import checked, shown
+from ...data.validation import quote, validate
 from ..defects import SET_ASIDE, DefectLog
 from .observed import ObservedObject, ObservedScene, labelled_twice
 
@@ -112,12 +112,12 @@ def _by_id(
     by_id: dict[int, Any] = {}
     for position, entry in enumerate(entries):
         try:
-            usable = checked(schema, entry)
+            usable = validate(schema, entry)
         except ValueError as error:
             log.add(path, f"{what}s entry {position}", f"unusable {what}", SET_ASIDE, str(error))
             continue
         if usable["id"] in by_id:
-            log.add(path, f"{what} {usable['id']}", "id occurs twice", SET_ASIDE, shown(entry))
+            log.add(path, f"{what} {usable['id']}", "id occurs twice", SET_ASIDE, quote(entry))
             continue
         by_id[usable["id"]] = usable
     return by_id

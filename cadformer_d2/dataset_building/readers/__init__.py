@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...data.picture_file import picture_size
+from ...data.image_file import read_image_size
 from ...data.plain_files import path_inside
 from ..defects import DefectLog
 from ..triplets import GroundedTriplet
@@ -66,7 +66,7 @@ def sizes_in_folder(folder: Path) -> ImageSizes:
     def size_of(name: str) -> tuple[int, int] | None:
         if name not in known:
             path = path_inside(folder, name)
-            known[name] = picture_size(path) if path.is_file() else None
+            known[name] = read_image_size(path) if path.is_file() else None
         return known[name]
 
     return size_of

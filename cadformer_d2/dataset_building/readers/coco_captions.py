@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from ...data.annotation_files import Id, Name
 from ...data.plain_files import read_json
-from ...data.validation import Text, checked, shown
+from ...data.validation import Text, quote, validate
 from ..defects import KEPT, DefectLog
 from ..texts import four_numbers
 from ..triplets import UNKNOWN_CATEGORY, Box, GroundedTriplet
@@ -69,7 +69,7 @@ def read_coco_captions(
                 raise ValueError(f"{file}: has no list {key!r}; is it a COCO file?")
         categories = content.get("categories") or []
         if not isinstance(categories, list):
-            raise ValueError(f"{file}: 'categories' is {shown(categories)}, expected a list")
+            raise ValueError(f"{file}: 'categories' is {quote(categories)}, expected a list")
         source = CocoSource(file, repair)
         source.take_images(content["images"])
         source.take_categories(categories)
@@ -98,7 +98,7 @@ class CocoSource:
             category = self.fitting(_CATEGORY, "category", position, entry)
             if category is None or not self.is_new(category["id"], self.categories, "category"):
                 continue
-            place = Place(self.file, f"category {shown(category['id'])}")
+            place = Place(self.file, f"category {quote(category['id'])}")
             name = self.repair.mend_text(place, "name", category["name"])
             if name is not None:
                 self.categories[category["id"]] = name
@@ -111,10 +111,10 @@ class CocoSource:
         place = Place(self.file, named("annotation", position, entry))
         image, box = self.images.get(annotation["image_id"]), box_of(annotation["bbox"])
         if image is None:
-            self.repair.set_aside(place, "no such image", shown(annotation["image_id"]))
+            self.repair.set_aside(place, "no such image", quote(annotation["image_id"]))
             return
         if box is None:
-            self.repair.set_aside(place, "no four numbers", shown(annotation["bbox"]))
+            self.repair.set_aside(place, "no four numbers", quote(annotation["bbox"]))
             return
         category = self.category_of(place, annotation.get("category_id"))
         height, width = image.get("height"), image.get("width")
@@ -134,7 +134,7 @@ class CocoSource:
     def fitting(self, schema: TypeAdapter, what: str, position: int, entry: Any) -> Any:
         """The entry, or None where it does not fit and was set aside."""
         try:
-            return checked(schema, entry)
+            return validate(schema, entry)
         except ValueError as error:
             place = Place(self.file, named(what, position, entry))
             self.repair.set_aside(place, f"unusable {what}", str(error))
@@ -143,7 +143,7 @@ class CocoSource:
     def is_new(self, key: int | str, known: Mapping[int | str, Any], what: str) -> bool:
         """Whether an id is the first of its kind; a second one is set aside."""
         if key in known:
-            place = Place(self.file, f"{what} {shown(key)}")
+            place = Place(self.file, f"{what} {quote(key)}")
             self.repair.set_aside(place, "id occurs twice", "the first one counts")
         return key not in known
 
@@ -151,7 +151,7 @@ class CocoSource:
         if key is None:
             return UNKNOWN_CATEGORY
         if key not in self.categories and self.categories:
-            detail = f"{shown(key)}, taken as {UNKNOWN_CATEGORY!r}"
+            detail = f"{quote(key)}, taken as {UNKNOWN_CATEGORY!r}"
             self.repair.log.add(place.file, place.place, "no such category", KEPT, detail)
         return self.categories.get(key, UNKNOWN_CATEGORY)
 
@@ -159,7 +159,7 @@ class CocoSource:
 def named(what: str, position: int, entry: Any) -> str:
     """An entry by its id, or by its position from 0 where it has none."""
     key = entry.get("id") if isinstance(entry, dict) else None
-    return f"{what} at position {position}" if key is None else f"{what} {shown(key)}"
+    return f"{what} at position {position}" if key is None else f"{what} {quote(key)}"
 
 
 def captions_of(annotation: _AnnotationEntry) -> list[Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...data.plain_files import read_text
-from ...data.validation import shown
+from ...data.validation import quote
 from ..defects import SET_ASIDE, DefectLog
 from ..texts import tidied
 from ..triplets import Box, GroundedTriplet
@@ -67,7 +67,7 @@ def read_split_numbers(split_files: Mapping[str, Path], log: DefectLog) -> dict[
             text = line.strip()
             if not NUMBER.fullmatch(text):
                 if text:
-                    log.add(file, f"line {line_number}", "not a number", SET_ASIDE, shown(text))
+                    log.add(file, f"line {line_number}", "not a number", SET_ASIDE, quote(text))
                 continue
             number = int(text)
             if number in splits:
@@ -95,12 +95,12 @@ def read_object(
     image, name = root.findtext("filename") or "", element.findtext("name") or ""
     category = tidied(name).lower()
     if not image.strip() or not category:
-        repair.set_aside(place, "no image or category", f"{shown(image)}, {shown(name)}")
+        repair.set_aside(place, "no image or category", f"{quote(image)}, {quote(name)}")
         return None
     box = box_of(element)
     if box is None:
         corners = [element.findtext(f"bndbox/{name}") for name in CORNERS]
-        repair.set_aside(place, "no four numbers", shown(corners))
+        repair.set_aside(place, "no four numbers", quote(corners))
         return None
     return repair(
         place,

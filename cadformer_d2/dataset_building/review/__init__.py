@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.validation import shown
+from ...data.validation import quote
 from ...structures import RunLengthMask
 from ..images import encoded
 from ..judging import JudgedMask
@@ -105,7 +105,7 @@ def import_review(folder: Path) -> dict[int, Decision]:
     tool, images = read_manifest(folder)
     if tool not in TOOLS:
         raise ValueError(
-            f"{folder / MANIFEST}: tool is {shown(tool)}; known tools: {', '.join(TOOLS)}"
+            f"{folder / MANIFEST}: tool is {quote(tool)}; known tools: {', '.join(TOOLS)}"
         )
     return {
         answer.item.target_id: decision_of(answer) for answer in TOOLS[tool].read(images, folder)

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from ...data.masks import Coordinate, united_mask
 from ...data.refer_writer import category_entries
-from ...data.validation import checked, shown
+from ...data.validation import quote, validate
 from ...structures import RunLengthMask, json_mask
 from ..images import decoded, encoded
 from ..outlines import Ring, paint
@@ -145,7 +145,7 @@ def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
     listed: dict[int | str, ReviewImage | None] = {}
     for entry in labels["images"]:
         if entry["id"] in listed:
-            raise ValueError(f"{path}: two images have the id {shown(entry['id'])}")
+            raise ValueError(f"{path}: two images have the id {quote(entry['id'])}")
         image = listed[entry["id"]] = given.get(entry["file_name"])
         if image is not None:
             refuse_other_size(path, image, entry, "height", "width")
@@ -156,10 +156,10 @@ def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
         image = listed.get(entry["image_id"])
         if image is None:
             raise ValueError(
-                f"{path}: annotation {shown(entry['id'])} is of image {shown(entry['image_id'])}, "
+                f"{path}: annotation {quote(entry['id'])} is of image {quote(entry['image_id'])}, "
                 "which was not given out"
             )
-        where = f"{path}: annotation {shown(entry['id'])} of {image.name}"
+        where = f"{path}: annotation {quote(entry['id'])} of {image.name}"
         mask = annotated_mask(entry, image, where)
         item = annotated_item(entry, mask, image, where, known)
         masks[item.target_id].append(mask)
@@ -200,7 +200,7 @@ def segmented(segmentation: Any, height: int, width: int) -> RunLengthMask:
     if any(isinstance(part, dict) for part in parts):
         return united_mask(segmentation, height=height, width=width)
     rings = []
-    for corners in checked(_POLYGONS, segmentation):
+    for corners in validate(_POLYGONS, segmentation):
         if len(corners) % 2:
             raise ValueError(f"polygon of {len(corners)} numbers, expected an even count")
         points = tuple(zip(corners[::2], corners[1::2], strict=True))

@@ -11,8 +11,8 @@ import jinja2
 import numpy as np
 from pydantic import TypeAdapter
 
-from ...data.picture_file import encoded_picture
-from ...data.validation import shown
+from ...data.image_file import encode_image
+from ...data.validation import quote
 from ...visualization import PREDICTION_COLOUR, draw_mask
 from ..boxes import box_window, grown_box
 from ..images import decoded, read_rgb
@@ -75,7 +75,7 @@ def data_uri(picture: np.ndarray) -> str:
     scale = LARGEST_SIDE / max(picture.shape[:2])
     if scale < 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    content = encoded_picture(picture, ".jpg", jpeg_quality=JPEG_QUALITY)
+    content = encode_image(picture, ".jpg", jpeg_quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(content).decode("ascii")
 
 
@@ -92,10 +92,10 @@ def import_contact_sheet(images: Sequence[ReviewImage], folder: Path) -> Iterato
     items = {str(item.target_id): item for image in images for item in image.items}
     for target_id, verdict in read_labels(path, _DECISIONS).items():
         if target_id not in items:
-            raise ValueError(f"{path}: target {shown(target_id)} is not on this page")
+            raise ValueError(f"{path}: target {quote(target_id)} is not on this page")
         if verdict not in (ACCEPTED, REJECTED):
             raise ValueError(
-                f"{path}: target {target_id} is {shown(verdict)}, neither {ACCEPTED} nor {REJECTED}"
+                f"{path}: target {target_id} is {quote(verdict)}, neither {ACCEPTED} nor {REJECTED}"
             )
         item = items[target_id]
         mask = decoded(item.mask)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from ...data.validation import shown
+from ...data.validation import quote
 from ..images import decoded
 from ..outlines import Ring, mask_rings
 from .items import (
@@ -109,8 +109,8 @@ def import_isat(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
             if item is None:
                 numbers = ", ".join(str(item.number) for item in image.items)
                 raise ValueError(
-                    f"{path}: object {position} ({shown(entry['category'])}) has group "
-                    f"{shown(entry.get('group'))}; this image's targets are {numbers}"
+                    f"{path}: object {position} ({quote(entry['category'])}) has group "
+                    f"{quote(entry.get('group'))}; this image's targets are {numbers}"
                 )
             if len(entry["segmentation"]) < 3:
                 raise ValueError(f"{path}: object {position} has fewer than three points")

@@ -13,10 +13,10 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from ...atomic_files import write_whole
+from ...atomic_files import write_atomically
 from ...data.masks import Coordinate
 from ...data.plain_files import read_json
-from ...data.validation import Text, checked
+from ...data.validation import Text, validate
 from ..images import decoded
 from ..outlines import Ring, mask_rings, paint
 from ..triplets import Box, ImageName
@@ -103,7 +103,7 @@ class Answer:
 def write_manifest(folder: Path, tool: str, images: Sequence[ReviewImage]) -> None:
     """Say in the review's folder what was given out, so that answers can be understood."""
     content = {"tool": tool, "images": [asdict(image) for image in images]}
-    write_whole(folder / MANIFEST, json.dumps(content, default=as_text))
+    write_atomically(folder / MANIFEST, json.dumps(content, default=as_text))
 
 
 def read_manifest(folder: Path) -> tuple[str, list[ReviewImage]]:
@@ -119,7 +119,7 @@ def read_manifest(folder: Path) -> tuple[str, list[ReviewImage]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; name a folder that the step 'export' made")
     try:
-        content = checked(_MANIFEST, read_json(path))
+        content = validate(_MANIFEST, read_json(path))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); export the review again") from error
     return content["tool"], content["images"]
@@ -138,7 +138,7 @@ def read_labels(path: Path, schema: TypeAdapter) -> Any:
     """
     content = read_json(path)
     try:
-        return checked(schema, content)
+        return validate(schema, content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; was it saved by this tool?") from error
 

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from ...data.validation import shown
+from ...data.validation import quote
 from ..images import decoded
 from ..outlines import Ring, mask_rings
 from .items import (
@@ -109,7 +109,7 @@ def import_labelme(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answ
             if item is None:
                 numbers = ", ".join(str(item.number) for item in image.items)
                 raise ValueError(
-                    f"{where} ({shown(shape['label'])}) has group_id "
+                    f"{where} ({quote(shape['label'])}) has group_id "
                     f"{shape.get('group_id')}; this image's targets are {numbers}"
                 )
             if kind_of(shape) == "mask":
@@ -145,7 +145,7 @@ def shape_ring(shape: _Shape, where: str) -> Ring:
         points = circle(*points)
     elif kind != "polygon" or len(points) < 3:
         raise ValueError(
-            f"{where} is a {shown(kind)[1:-1]} of {len(points)} points; draw polygons, rectangles, "
+            f"{where} is a {quote(kind)[1:-1]} of {len(points)} points; draw polygons, rectangles, "
             "circles or masks"
         )
     return Ring(tuple(points), is_hole=shape["label"] == HOLE_LABEL)
