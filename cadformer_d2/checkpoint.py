@@ -26,7 +26,7 @@ from .config import add_cadformer_config
 from .config_file import merge_values
 from .config_schema import refuse_impossible_values
 from .data.tokenization import CHECKPOINT_KEY as TOKENIZER_KEY
-from .data.tokenization import configured_tokenizer
+from .data.tokenization import build_tokenizer
 from .plain_yaml import parse_yaml
 
 logger = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ def carried_texts(cfg: CfgNode, model: nn.Module) -> dict[str, str]:
     for part in model.children():
         for key, value in getattr(part, "carried_values", {}).items():
             cfg.merge_from_list([key, value])
-    return {CONFIG_KEY: cfg.dump(), TOKENIZER_KEY: configured_tokenizer(cfg).to_json()}
+    return {CONFIG_KEY: cfg.dump(), TOKENIZER_KEY: build_tokenizer(cfg).to_json()}
 
 
 def checkpoint_config(filename: str | os.PathLike) -> str:

@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 
 from .atomic_files import write_atomically
 from .data.image_file import read_image
-from .data.masks import united_mask
+from .data.masks import merge_segmentation
 from .resampling import resize_image
 from .structures import RunLengthMask
 
@@ -120,7 +120,7 @@ def decoded(mask: RunLengthMask) -> np.ndarray:
         ValueError: it does not fill its size.
     """
     height, width = mask["size"]
-    return coco_mask.decode(united_mask(mask, height=height, width=width)).astype(bool)
+    return coco_mask.decode(merge_segmentation(mask, height=height, width=width)).astype(bool)
 
 
 def comparison_sheet(comparisons: Sequence[Comparison], *, columns: int = 2) -> Figure:

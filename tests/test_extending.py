@@ -17,7 +17,7 @@ from cadformer_d2.data.augmentation import AUGMENTATION_REGISTRY, build_augmenta
 from cadformer_d2.data.catalog import (
     DATASETS,
     DatasetInfo,
-    dataset_records,
+    load_dataset_records,
     register_datasets,
 )
 from cadformer_d2.engine.config_checks import refuse_small_vocabulary
@@ -104,8 +104,8 @@ def test_a_dataset_in_another_format_is_a_class_and_its_entry(tmp_path, monkeypa
     monkeypatch.setitem(DATASETS, "pointed", PointedAtInfo("pointed", ("tank",), {}))
     names = [name for name in register_datasets(tmp_path) if name.startswith("pointed_")]
     assert len(names) == 15
-    assert [r["expressions"] for r in dataset_records("pointed_train")] == [["it"] * 2] * 3
-    assert [r["expressions"] for r in dataset_records("pointed_test")] == [["it"]] * 6
+    assert [r["expressions"] for r in load_dataset_records("pointed_train")] == [["it"] * 2] * 3
+    assert [r["expressions"] for r in load_dataset_records("pointed_test")] == [["it"]] * 6
     for name in names:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)

@@ -57,8 +57,10 @@ def test_labels_lie_over_what_the_network_is_fed():
         )
         mask = np.zeros((221, 343), np.uint8)
         mask[top : bottom + 20, left : right + 20] = 1
-        seen = network_input.image(np.repeat(255 * mask[..., None], 3, axis=2)).mean(0).numpy()
-        shifts.append(centre(network_input.mask(mask)) - centre(seen))
+        seen = (
+            network_input.prepare_image(np.repeat(255 * mask[..., None], 3, axis=2)).mean(0).numpy()
+        )
+        shifts.append(centre(network_input.prepare_mask(mask)) - centre(seen))
     assert np.abs(np.mean(shifts, axis=0)).max() < 1 / 30
 
 

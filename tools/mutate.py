@@ -39,7 +39,11 @@ MUTATED = (
 )
 TESTS = (
     *("tests/equations", "tests/layers", "tests/modeling", "tests/evaluation/test_metrics.py"),
-    *("tests/data/test_masks.py", "tests/data/test_mapper.py", "tests/data/test_sentence_roles.py"),
+    *(
+        "tests/data/test_masks.py",
+        "tests/data/test_mapper.py",
+        "tests/data/test_expression_roles.py",
+    ),
     *("tests/test_resampling.py", "tests/test_reference.py", "tests/test_checkpoint.py"),
 )
 SLOWEST_TEST = 3.0  # seconds; what takes longer is not repeated for each change

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ..data.catalog import SPLITS, DatasetInfo, dataset_root, find_dataset
 from ..data.mapper import read_record_image
 from ..data.refer import EmptySplitError
-from ..data.truncation import TOKEN_LIMITS, truncated_shares
+from ..data.truncation import TOKEN_LIMITS, compute_truncated_shares
 from ..structures import ReferRecord
 
 
@@ -69,7 +69,7 @@ def share_texts(expressions: list[str], vocabulary: str) -> list[str]:
     if not vocabulary:
         return ["-"] * len(TOKEN_LIMITS)
     try:
-        shares = truncated_shares(expressions, vocabulary)
+        shares = compute_truncated_shares(expressions, vocabulary)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; or pass --tokenizer ''") from error
     return [f"{share:.1%}" for share in shares.values()]

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import matplotlib
 
-from ..data.catalog import SPLITS, dataset_records, find_dataset, register_datasets
+from ..data.catalog import SPLITS, find_dataset, load_dataset_records, register_datasets
 from ..data.refer import EmptySplitError
-from ..data.truncation import TOKEN_LIMITS, truncated_shares
+from ..data.truncation import TOKEN_LIMITS, compute_truncated_shares
 from ..dataset_building.description import (
     DescribedSentence,
     described_records,
@@ -53,7 +53,7 @@ def described(arguments: argparse.Namespace) -> list[DescribedSentence]:
     sentences = []
     for split in SPLITS:
         with suppress(EmptySplitError):
-            records = dataset_records(f"{info.name}_{split}_sentences")
+            records = load_dataset_records(f"{info.name}_{split}_sentences")
             sentences += described_records(records, split, info.classes)
     return sentences
 
@@ -65,7 +65,7 @@ def main() -> None:
     truncated = {}
     if arguments.tokenizer:
         texts = [entry.sentence for entry in sentences]
-        truncated = truncated_shares(texts, arguments.tokenizer, arguments.max_tokens)
+        truncated = compute_truncated_shares(texts, arguments.tokenizer, arguments.max_tokens)
     summary, name = summarise(sentences), arguments.name or str(arguments.work)
     print(markdown(name, summary, truncated))
     if arguments.output is not None:

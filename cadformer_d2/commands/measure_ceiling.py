@@ -21,7 +21,7 @@ from detectron2.modeling.postprocessing import sem_seg_postprocess
 from pycocotools import mask as coco_mask
 from tabulate import tabulate
 
-from ..data.catalog import dataset_records, register_datasets
+from ..data.catalog import load_dataset_records, register_datasets
 from ..dataset_building.defects import DefectLog
 from ..dataset_building.images import mask_iou
 from ..dataset_building.readers.rsvg_hr import read_rsvg_hr
@@ -57,7 +57,7 @@ def box_masks(files: list[Path], image_size: tuple[int, int]) -> Iterator[np.nda
 def dataset_masks(name: str) -> Iterator[np.ndarray]:
     """Masks (height, width) uint8 of a registered dataset."""
     register_datasets()
-    for record in dataset_records(name):
+    for record in load_dataset_records(name):
         yield coco_mask.decode(record["annotations"][0]["segmentation"])
 
 

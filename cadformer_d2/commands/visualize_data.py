@@ -17,7 +17,7 @@ import numpy as np
 from ..atomic_files import replace_atomically
 from ..data.catalog import register_datasets
 from ..data.loading import build_training_set
-from ..data.tokenization import ExpressionTokenizer, configured_tokenizer
+from ..data.tokenization import ExpressionTokenizer, build_tokenizer
 from ..engine.setup import load_config
 from ..structures import ModelInput
 from ..visualization import TRUTH_COLOUR, draw_mask
@@ -71,7 +71,7 @@ def visualize(arguments: argparse.Namespace) -> None:
     cfg = load_config(arguments.config_file, arguments.opts)
     register_datasets(lenient=cfg.DATASETS.LENIENT)
     samples = build_training_set(cfg, seed=max(cfg.SEED, 0))
-    tokenizer = configured_tokenizer(cfg)
+    tokenizer = build_tokenizer(cfg)
     rows = -(-arguments.number // COLUMNS)
     figure, axes = plt.subplots(rows, COLUMNS, figsize=(4 * COLUMNS, 4.8 * rows), squeeze=False)
     for axis in axes.flat:

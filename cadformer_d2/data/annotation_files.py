@@ -1,4 +1,4 @@
-"""The two files of a dataset in RefCOCO's format, checked at the border and joined on their ids."""
+"""The two files of a RefCOCO-format dataset, validated and joined by their ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from ..structures import RunLengthMask
 from .defect_report import DefectReport, UnusableRecordError
-from .masks import united_mask
+from .masks import merge_segmentation
 from .plain_files import read_json
 from .plain_pickle import read_plain_pickle
 from .validation import Text, quote, validate
@@ -26,7 +26,7 @@ Pixels = Annotated[int, Field(gt=0)]
 
 
 class RefEntry(TypedDict):
-    """A ref. Its sentences are looked at when it is used."""
+    """A ref. Its sentences are validated when it is used."""
 
     ref_id: Id
     ann_id: Id
@@ -47,7 +47,7 @@ class _CategoryEntry(TypedDict):
 
 class _AnnotationEntry(TypedDict):
     image_id: Id
-    segmentation: Any  # see united_mask
+    segmentation: Any  # see merge_segmentation
 
 
 class _ImageEntry(TypedDict):
@@ -63,9 +63,9 @@ _ANNOTATION, _IMAGE = TypeAdapter(_AnnotationEntry), TypeAdapter(_ImageEntry)
 
 @dataclass(frozen=True)
 class Target:
-    """What a ref points at."""
+    """The object that a ref points at."""
 
-    image_name: str  # as the file has it
+    image_name: str  # as written in the file
     height: int  # of the image, pixels
     width: int
     mask: RunLengthMask  # not empty, of the image's size
@@ -74,10 +74,10 @@ class Target:
 
 @dataclass(frozen=True)
 class AnnotationFiles:
-    """Contents of the two files, the lists of instances.json by id.
+    """The contents of the two files; the lists of instances.json are indexed by id.
 
-    An image or an annotation is held against its schema when a ref points to it: RefCOCO's files
-    have thousands that no ref needs.
+    An image or an annotation is validated only when a ref points to it: RefCOCO's files have
+    thousands that no ref needs.
     """
 
     folder: Path
@@ -86,17 +86,18 @@ class AnnotationFiles:
     images: dict[int, Any]
     categories: dict[int, str]
 
-    def target_of(self, ref: RefEntry) -> Target:
-        """
+    def find_target(self, ref: RefEntry) -> Target:
+        """The target that a ref points at.
+
         Raises:
-            UnusableRecordError: the files do not tell one target in one image.
+            UnusableRecordError: the files do not give one target in one image.
         """
         target = self._find("annotation", ref["ann_id"], self.annotations, _ANNOTATION)
         image = self._find("image", ref["image_id"], self.images, _IMAGE)
         if target["image_id"] != ref["image_id"]:
             raise UnusableRecordError(
                 "ref and annotation disagree",
-                f"is of image {ref['image_id']}, its annotation {ref['ann_id']} of image "
+                f"is about image {ref['image_id']}, its annotation {ref['ann_id']} about image "
                 f"{target['image_id']}",
             )
         if ref["category_id"] not in self.categories:
@@ -105,7 +106,7 @@ class AnnotationFiles:
             )
         height, width = image["height"], image["width"]
         try:
-            mask = united_mask(target["segmentation"], height=height, width=width)
+            mask = merge_segmentation(target["segmentation"], height=height, width=width)
         except ValueError as error:
             raise UnusableRecordError(
                 "unreadable masks", f"annotation {ref['ann_id']}: {error}"
@@ -120,7 +121,8 @@ class AnnotationFiles:
     def _find(self, what: str, key: int, entries: dict[int, Any], schema: TypeAdapter) -> Any:
         if key not in entries:
             raise UnusableRecordError(
-                f"refs without {what}", f"points to {what} {key}, which {INSTANCES_FILE} lacks"
+                f"refs without {what}",
+                f"points to {what} {key}, which is not in {INSTANCES_FILE}",
             )
         try:
             return validate(schema, entries[key])
@@ -134,8 +136,8 @@ def read_annotation_files(folder: Path, report: DefectReport | None = None) -> A
     """Read ``refs(unc).p`` and ``instances.json``.
 
     Args:
-        folder: that holds them.
-        report: receives refs and entries that cannot be used; None: the first is an error.
+        folder: contains both files.
+        report: receives unusable refs and entries; None: the first one is an error.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -145,8 +147,8 @@ def read_annotation_files(folder: Path, report: DefectReport | None = None) -> A
     for name in (REFS_FILE, INSTANCES_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(
-                f"{folder / name} is missing; datasets/README.md shows the expected tree, "
-                "and DETECTRON2_DATASETS names its root"
+                f"{folder / name} is missing; see datasets/README.md for the expected tree, and "
+                "set DETECTRON2_DATASETS to its root"
             )
     refs = read_plain_pickle(folder / REFS_FILE)
     if not isinstance(refs, list) or not refs:
@@ -174,7 +176,7 @@ def read_annotation_files(folder: Path, report: DefectReport | None = None) -> A
 def _entries_by_id(
     entries: list, schema: TypeAdapter, where: str, report: DefectReport
 ) -> dict[int, Any]:
-    """Entries by their id; one without an id and a second of an id are defects."""
+    """Index entries by id; a missing or repeated id is a defect."""
     by_id: dict[int, Any] = {}
     for position, entry in enumerate(entries):
         try:
@@ -194,10 +196,10 @@ def _usable_refs(refs: list, path: Path, report: DefectReport) -> Iterator[RefEn
         named = f"{path}: entry {position}"
         if isinstance(ref, dict) and isinstance(ref.get("ref_id"), int | str):
             named = f"{path}: ref {quote(ref['ref_id'])}"
-        if isinstance(ref, dict) and (found := other_number_of_targets(ref)):
+        if isinstance(ref, dict) and (found := _describe_other_targets(ref)):
             report.add(
                 "several targets or none",
-                f"{named} has {found}, as in gRefCOCO; refs to one target are what is supported",
+                f"{named} has {found}, as in gRefCOCO; only refs to one target are supported",
             )
             continue
         try:
@@ -206,8 +208,8 @@ def _usable_refs(refs: list, path: Path, report: DefectReport) -> Iterator[RefEn
             report.add("unusable refs", f"{named} {error}")
 
 
-def other_number_of_targets(ref: dict) -> str:
-    """What a ref points at in place of one target; empty where it is one."""
+def _describe_other_targets(ref: dict) -> str:
+    """Say what a ref points at instead of one target; empty if it is one."""
     if ref.get("no_target") or ref.get("ann_id") == [-1]:
         return "no target"
     if isinstance(ref.get("ann_id"), list):

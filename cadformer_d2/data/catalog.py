@@ -1,4 +1,4 @@
-"""The datasets this project knows, registered in Detectron2's catalogs by a call."""
+"""The datasets of this project, registered in Detectron2's catalogs by a call."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import log_first_n
 
 from ..structures import ReferRecord
-from .asking import ask_about_another, ask_every_sentence, ask_without
 from .class_names import OBJECT_NAMES, RRSISD_CLASSES, RRSISHR_CLASSES
 from .description_file import DESCRIPTION_FILE, SPLITS, read_description
+from .expression_roles import find_object_spans, find_position_spans
+from .queries import query_every_expression, query_with_other_expressions, query_without_words
 from .refer import load_refer_records
 from .refsegrs import load_refsegrs_records
-from .sentence_roles import object_spans, position_spans
 
 EVALUATOR_TYPE = "referring_seg"
-Asker = Callable[[list[ReferRecord]], list[ReferRecord]]
+QueryMaker = Callable[[list[ReferRecord]], list[ReferRecord]]
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A dataset on disk. Counts are refs by split as published; none for generated data."""
+    """A dataset on disk. Counts are published refs per split; empty for generated data."""
 
     name: str
     classes: tuple[str, ...]
@@ -63,7 +63,7 @@ class RefSegRSInfo(DatasetInfo):
 
 @dataclass(frozen=True)
 class UndescribedInfo(DatasetInfo):
-    """A folder whose ``dataset.json`` cannot be used: an error for whoever asks for its data."""
+    """A folder with an unusable ``dataset.json``: loading its data is an error."""
 
     reason: str
 
@@ -83,23 +83,25 @@ DATASETS = {
 
 
 def dataset_root(root: str | os.PathLike | None = None) -> Path:
-    """``root``, or what DETECTRON2_DATASETS names, or ``datasets``."""
+    """``root``, or the value of DETECTRON2_DATASETS, or ``datasets``."""
     return Path(root or os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
-def known_datasets(root: str | os.PathLike | None = None) -> dict[str, DatasetInfo]:
+def _find_datasets(root: str | os.PathLike | None = None) -> dict[str, DatasetInfo]:
     """The project's own datasets, and those that a ``dataset.json`` below the root describes.
 
-    One whose description is damaged is there as well, and raises when its records are asked for.
+    A damaged description is listed too, and raises when its records are loaded.
 
     Args:
         root: see ``dataset_root``.
     """
-    described = map(described_dataset, sorted(dataset_root(root).glob(f"*/{DESCRIPTION_FILE}")))
+    described = map(
+        _read_described_dataset, sorted(dataset_root(root).glob(f"*/{DESCRIPTION_FILE}"))
+    )
     return {**{info.name: info for info in described}, **DATASETS}
 
 
-def described_dataset(path: Path) -> DatasetInfo:
+def _read_described_dataset(path: Path) -> DatasetInfo:
     """The dataset that a ``dataset.json`` describes."""
     name = path.parent.name
     try:
@@ -113,39 +115,42 @@ def described_dataset(path: Path) -> DatasetInfo:
 def find_dataset(name: str, root: str | os.PathLike | None = None) -> DatasetInfo:
     """
     Raises:
-        ValueError: neither the project's own nor described below the root, or described badly.
+        ValueError: not one of the project's own, and not described (or badly) below the root.
     """
-    known = known_datasets(root)
+    known = _find_datasets(root)
     if isinstance(known.get(name), UndescribedInfo):
         known[name].load(dataset_root(root), "train", False)
     if name not in known:
         raise ValueError(
-            f"unknown dataset {name!r}; known: {', '.join(sorted(known))}. A folder below "
-            f"{dataset_root(root)} becomes known by a {DESCRIPTION_FILE}, see datasets/README.md"
+            f"unknown dataset {name!r}; known: {', '.join(sorted(known))}. To add a folder below "
+            f"{dataset_root(root)}, write a {DESCRIPTION_FILE} into it (see datasets/README.md)"
         )
     return known[name]
 
 
-def ways_of_asking(info: DatasetInfo) -> dict[str, Asker]:
-    """By the endings of the names under which a split is asked otherwise than usual."""
+def _query_variants(info: DatasetInfo) -> dict[str, QueryMaker]:
+    """How to query a split, by the ending of the name under which it is registered."""
     names = sorted({*OBJECT_NAMES, *info.classes})
     return {
-        "_sentences": ask_every_sentence,
-        "_shuffled": ask_about_another,
-        "_no_places": partial(ask_without, find=partial(position_spans, names=names)),
-        "_no_categories": partial(ask_without, find=partial(object_spans, names=names)),
+        "_sentences": query_every_expression,
+        "_shuffled": query_with_other_expressions,
+        "_no_places": partial(query_without_words, find=partial(find_position_spans, names=names)),
+        "_no_categories": partial(
+            query_without_words, find=partial(find_object_spans, names=names)
+        ),
     }
 
 
 def register_datasets(root: str | os.PathLike | None = None, *, lenient: bool = False) -> list[str]:
-    """Register every known dataset; a second call replaces what the first registered.
+    """Register the project's datasets and those that a ``dataset.json`` below the root describes.
 
-    Known are the project's own and those that a ``dataset.json`` below the root describes.
+    A second call replaces what the first registered.
 
-    ``<name>_train`` gives one record per ref; ``<name>_val`` and ``<name>_test`` one per sentence;
-    ``<name>_<split>_sentences`` asks every sentence of any split, ``<name>_<split>_shuffled`` asks
-    each target with a sentence about another target of its image, and ``<name>_<split>_no_places``
-    and ``<name>_<split>_no_categories`` ask every sentence without such words.
+    ``<name>_train`` has one record per ref, ``<name>_val`` and ``<name>_test`` one per expression.
+    ``<name>_<split>_sentences`` has one record per expression of any split,
+    ``<name>_<split>_shuffled`` queries each target with an expression about another target of its
+    image, and ``<name>_<split>_no_places`` and ``<name>_<split>_no_categories`` query with every
+    expression after removing such words.
 
     Args:
         root: see ``dataset_root``.
@@ -156,16 +161,18 @@ def register_datasets(root: str | os.PathLike | None = None, *, lenient: bool = 
     """
     folder = dataset_root(root)
     names = []
-    for info, split in itertools.product(known_datasets(folder).values(), SPLITS):
+    for info, split in itertools.product(_find_datasets(folder).values(), SPLITS):
         load = partial(info.load, folder, split, lenient)
-        for suffix, ask in ways_of_asking(info).items():
-            names.append(register(info, split, suffix, partial(asked, load, ask), folder))
-        usual = load if split == "train" else partial(asked, load, ask_every_sentence)
-        names.append(register(info, split, "", usual, folder))
+        for suffix, query in _query_variants(info).items():
+            names.append(
+                _register(info, split, suffix, partial(_load_queries, load, query), folder)
+            )
+        usual = load if split == "train" else partial(_load_queries, load, query_every_expression)
+        names.append(_register(info, split, "", usual, folder))
     return names
 
 
-def register(
+def _register(
     info: DatasetInfo,
     split: str,
     suffix: str,
@@ -188,12 +195,12 @@ def register(
     return name
 
 
-def asked(load: Callable[[], list[ReferRecord]], ask: Asker) -> list[ReferRecord]:
-    return ask(load())
+def _load_queries(load: Callable[[], list[ReferRecord]], query: QueryMaker) -> list[ReferRecord]:
+    return query(load())
 
 
-def dataset_records(name: str) -> list[ReferRecord]:
-    """Records of a registered dataset.
+def load_dataset_records(name: str) -> list[ReferRecord]:
+    """Load the records of a registered dataset.
 
     Raises:
         ValueError: no dataset of that name is registered.
@@ -203,19 +210,19 @@ def dataset_records(name: str) -> list[ReferRecord]:
 
 
 def refuse_unknown(name: str) -> None:
-    """Raise ValueError, listing what is registered, where no dataset of that name is."""
+    """Raise ValueError, with the registered names, unless a dataset has this name."""
     registered = DatasetCatalog.list()
     if name not in registered:
         stems = sorted(
             key.removesuffix("_train")
             for key in registered
-            if key.endswith("_train") and is_referring(key)
+            if key.endswith("_train") and _is_referring(key)
         )
         raise ValueError(
-            f"unknown dataset {name!r}; known: {', '.join(stems)}, each with _train, _val or _test "
-            "behind it"
+            f"unknown dataset {name!r}; known: {', '.join(stems)}, each followed by _train, _val "
+            "or _test"
         )
 
 
-def is_referring(name: str) -> bool:
+def _is_referring(name: str) -> bool:
     return MetadataCatalog.get(name).get("evaluator_type") == EVALUATOR_TYPE

@@ -1,4 +1,4 @@
-"""Names of the objects that the published datasets are about."""
+"""Class names of the published datasets."""
 
 RRSISD_CLASSES = (
     "airplane",
@@ -22,7 +22,7 @@ RRSISD_CLASSES = (
     "vehicle",
     "windmill",
 )
-# In the order of their ids, from 1; the drawn scenes of synthrs have the same.
+# In the order of their ids, from 1; synthrs has the same classes.
 RRSISHR_CLASSES = (
     "baseball field",
     "basketball court",
@@ -32,7 +32,7 @@ RRSISHR_CLASSES = (
     "storage tank",
     "tennis court",
 )
-# What RefSegRS's sentences speak of; its files have no categories.
+# Objects that RefSegRS's expressions name; its files have no categories.
 REFSEGRS_THINGS = (
     "road",
     "vehicle",
@@ -49,5 +49,5 @@ REFSEGRS_THINGS = (
     "low vegetation",
     "impervious surface",
 )
-# Every name for an object that a sentence of these datasets may use.
+# Every name for an object that an expression of these datasets may use.
 OBJECT_NAMES = tuple(sorted({*RRSISD_CLASSES, *RRSISHR_CLASSES, *REFSEGRS_THINGS}))

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset's records: an error at once, or counted and logged."""
+"""Defects of a dataset's records: raised at once, or counted and logged."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections import defaultdict
 
 logger = logging.getLogger(__name__)
 
-# Offenders of each kind that a report names; the rest are counted.
+# A report names this many records of each kind and counts the rest.
 NAMED_OFFENDERS = 3
 
 
 class UnusableRecordError(ValueError):
-    """Says what is wrong with one record.
+    """A record that cannot be used.
 
     Args:
-        kind: what such defects are counted under.
-        message: what was found in the record.
+        kind: of the defect, for counting.
+        message: what is wrong with the record.
     """
 
     def __init__(self, kind: str, message: str):
@@ -25,10 +25,10 @@ class UnusableRecordError(ValueError):
 
 
 class DefectReport:
-    """Counts what is wrong with a dataset; raises at once unless lenient.
+    """Counts a dataset's defects, or raises at the first one unless lenient.
 
-    In lenient mode the unusable record is skipped, and ``log`` says how many of each kind and
-    names the first few.
+    In lenient mode unusable records are skipped; ``log`` reports the number of each kind and names
+    the first few.
     """
 
     def __init__(self, *, lenient: bool):
@@ -38,8 +38,8 @@ class DefectReport:
     def add(self, kind: str, message: str) -> None:
         """
         Args:
-            kind: what the count is kept under.
-            message: names file and id, and says what was found.
+            kind: of the defect, for counting.
+            message: names file and id, and says what is wrong.
 
         Raises:
             ValueError: not lenient.

@@ -1,4 +1,4 @@
-"""``dataset.json``: makes a folder in RefCOCO format a known dataset, without a line of code."""
+"""``dataset.json``, which registers a folder in RefCOCO format without code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from .annotation_files import Name
-from .categories import spelling
+from .categories import normalize_name
 from .plain_files import read_json
 from .validation import validate
 
@@ -30,8 +30,8 @@ _DESCRIPTION = TypeAdapter(_Description)
 def read_description(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
     """
     Returns:
-        names of the categories (key ``classes``), and refs by split
-        (key ``counts``, may be missing), which ``cadformer dataset check`` compares.
+        category names (key ``classes``), and refs per split (key ``counts``, optional), which
+        ``cadformer dataset check`` compares with the files.
 
     Raises:
         OSError: the file cannot be read.
@@ -42,10 +42,10 @@ def read_description(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
         description = validate(_DESCRIPTION, content)
     except ValueError as error:
         raise ValueError(
-            f"{path}: {error}; expected are 'classes', a list of names, and 'counts', refs by "
-            f"{', '.join(SPLITS)}"
+            f"{path}: {error}; expected 'classes', a list of names, and 'counts', the number of "
+            f"refs of {', '.join(SPLITS)}"
         ) from error
     classes = description.get("classes", [])
-    if len(set(map(spelling, classes))) < len(classes) or not classes:
-        raise ValueError(f"{path}: 'classes' is {classes}, expected names that differ")
+    if len(set(map(normalize_name, classes))) < len(classes) or not classes:
+        raise ValueError(f"{path}: 'classes' is {classes}; expected distinct names")
     return tuple(classes), description.get("counts", {})

@@ -1,9 +1,9 @@
-"""Expressions that are true of a whole image only, and may be false of a part of it.
+"""Expressions that hold for a whole image and may be false for a part of it.
 
-"The leftmost of three tanks" is about all that is in the picture. Once a part of it is cut out,
-turned by a few degrees or shifted, places, extremes and counts may no longer hold. Closed lists
-decide, and rather refuse too much: what is refused keeps its image, what is wrongly admitted
-teaches a falsehood.
+"The leftmost of three tanks" is about everything in the image. After a crop, a shift or a rotation
+by a few degrees, places, extremes and counts may no longer hold. Closed word lists decide, and they
+refuse too much rather than too little: a refused expression keeps its image, while one admitted
+wrongly teaches the model something false.
 """
 
 from __future__ import annotations
@@ -32,5 +32,5 @@ FRAME_WORDS = re.compile(rf"\b(?:{PLACES}|{EXTREMES}|{ONLY}|{COUNTS})\b", re.IGN
 
 
 def depends_on_frame(expression: str) -> bool:
-    """Whether an expression says something that another frame around its target may falsify."""
+    """Whether an expression may become false in another frame around its target."""
     return any(pattern.search(expression) for pattern in (DIRECTIONS, UNSAFE, FRAME_WORDS))

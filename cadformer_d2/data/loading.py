@@ -1,4 +1,4 @@
-"""Data loaders whose order and random choices depend on the seed and the sample's number alone."""
+"""Data loaders whose order and random choices depend only on the seed and the sample's number."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..structures import ModelInput, ReferRecord
-from .catalog import dataset_records
+from .catalog import load_dataset_records
 from .mapper import RefSegMapper
-from .tokenization import ExpressionTokenizer, configured_tokenizer
+from .tokenization import ExpressionTokenizer, build_tokenizer
 from .truncation import count_truncated
 from .validation import quote
 
@@ -26,7 +26,7 @@ TrainingMapper = Callable[[ReferRecord, np.random.Generator], ModelInput]
 
 
 class DrawSampler(Sampler):
-    """Numbers of this process's draws: start + rank, start + rank + world_size, ... for ever."""
+    """Endless draw numbers of this process: start + rank, start + rank + world_size, ..."""
 
     def __init__(self, *, start: int, rank: int, world_size: int):
         """
@@ -43,11 +43,11 @@ class DrawSampler(Sampler):
 
 
 class RefSegTrainingSet(Dataset):
-    """Sample number d of a training run, for any d, without a state.
+    """Sample number d of a training run, for any d, without state.
 
     Draw d is place d % N of epoch d // N, whose order is a permutation seeded with (seed, epoch);
     every random choice about the sample comes from a generator seeded with (seed, epoch, place).
-    So neither the number of workers or processes nor an interruption changes what the model sees.
+    Neither the number of workers or processes nor an interruption changes what the model sees.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RefSegTrainingSet(Dataset):
         """
         Args:
             records: one per ref.
-            mapper: makes the model's input.
+            mapper: turns a record into the model's input.
             seed: not negative.
         """
         # Serialised, so that worker processes share one copy.
@@ -82,28 +82,28 @@ class RefSegTrainingSet(Dataset):
         return self.mapper(self.records[int(self.order[position])], rng)
 
 
-def training_records(cfg: CfgNode) -> list[ReferRecord]:
-    """Records of all DATASETS.TRAIN, one per ref.
+def _load_training_records(cfg: CfgNode) -> list[ReferRecord]:
+    """Load the records of all DATASETS.TRAIN, one per ref.
 
     Raises:
         ValueError: DATASETS.TRAIN is empty or names an unknown dataset.
     """
     if not cfg.DATASETS.TRAIN:
         raise ValueError("DATASETS.TRAIN is empty; name a dataset, for example ('rrsisd_train',)")
-    return [record for name in cfg.DATASETS.TRAIN for record in dataset_records(name)]
+    return [record for name in cfg.DATASETS.TRAIN for record in load_dataset_records(name)]
 
 
 def build_training_set(
     cfg: CfgNode, *, seed: int, mapper: TrainingMapper | None = None
 ) -> RefSegTrainingSet:
-    """DATASETS.TRAIN, mapped; logs what INPUT.MAX_TOKENS and the vocabulary take from sentences.
+    """The mapped DATASETS.TRAIN; logs how many expressions INPUT.MAX_TOKENS truncates.
 
     Args:
         seed: of order and random choices; the same in all processes.
-        mapper: RefSegMapper if not given.
+        mapper: None: a RefSegMapper.
     """
-    records = training_records(cfg)
-    log_sentences(records, configured_tokenizer(cfg))
+    records = _load_training_records(cfg)
+    _log_expressions(records, build_tokenizer(cfg))
     mapper = mapper or RefSegMapper(cfg, is_train=True)
     return RefSegTrainingSet(records=records, mapper=mapper, seed=seed)
 
@@ -118,10 +118,9 @@ def build_refseg_train_loader(
     """Endless batches of training samples for this process.
 
     Args:
-        mapper: (record, generator) -> the model's input; RefSegMapper if not given.
-        seed: of order and random choices; SEED if not given, one that all processes share where
-            that is negative.
-        start_draw: samples seen before, by all processes together; for a resumed run.
+        mapper: (record, generator) -> the model's input; None: a RefSegMapper.
+        seed: of order and random choices; None: SEED, or a shared random one if SEED is negative.
+        start_draw: samples that all processes together have already seen; for a resumed run.
 
     Raises:
         ValueError: SOLVER.IMS_PER_BATCH is not a multiple of the number of processes.
@@ -129,8 +128,8 @@ def build_refseg_train_loader(
     world_size = comm.get_world_size()
     if cfg.SOLVER.IMS_PER_BATCH % world_size:
         raise ValueError(
-            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {world_size} processes "
-            "cannot share evenly; choose a multiple"
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}; it must be a multiple of the "
+            f"{world_size} processes"
         )
     if seed is None:
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
@@ -140,17 +139,17 @@ def build_refseg_train_loader(
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
-        # From pinned memory a batch goes to the GPU while the GPU works.
+        # A batch in pinned memory is copied to the GPU while the GPU computes.
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
 
 
 def build_refseg_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """Batches of one evaluation dataset, each process its share, in the dataset's order."""
-    records = dataset_records(dataset_name)
+    """Batches of this process's share of an evaluation dataset, in the dataset's order."""
+    records = load_dataset_records(dataset_name)
     mapper = RefSegMapper(cfg, is_train=False)
     expressions = (text for record in records for text in record["expressions"])
-    warn_of_unknown(expressions, mapper.network_input.tokenizer)
+    _warn_of_unknown(expressions, mapper.network_input.tokenizer)
     return build_detection_test_loader(
         records,
         mapper=mapper,
@@ -159,27 +158,27 @@ def build_refseg_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     )
 
 
-def log_sentences(records: list[ReferRecord], tokenizer: ExpressionTokenizer) -> None:
-    """Say how many training sentences INPUT.MAX_TOKENS cuts, and how many say nothing."""
+def _log_expressions(records: list[ReferRecord], tokenizer: ExpressionTokenizer) -> None:
+    """Log how many expressions INPUT.MAX_TOKENS truncates and how many have no known word."""
     expressions = [text for record in records for text in record["expressions"]]
     cut = count_truncated(expressions, tokenizer)
     logger.info(
-        "%d refs with %d sentences; %d sentences (%.1f %%) are cut at %d tokens",
+        "%d refs with %d expressions; %d expressions (%.1f %%) are truncated at %d tokens",
         len(records),
         len(expressions),
         cut,
         100 * cut / len(expressions),
         tokenizer.max_tokens,
     )
-    warn_of_unknown(expressions, tokenizer)
+    _warn_of_unknown(expressions, tokenizer)
 
 
-def warn_of_unknown(expressions: Iterable[str], tokenizer: ExpressionTokenizer) -> None:
-    """Say how many sentences a network cannot read at all."""
+def _warn_of_unknown(expressions: Iterable[str], tokenizer: ExpressionTokenizer) -> None:
+    """Warn of expressions that have no word in the vocabulary."""
     unknown = [text for text in expressions if tokenizer.is_unknown(text)]
     if unknown:
         logger.warning(
-            "the vocabulary (INPUT.TOKENIZER) has no word of %d sentences, for example %s",
+            "the vocabulary (INPUT.TOKENIZER) has no word of %d expressions, for example %s",
             len(unknown),
             quote(unknown[0]),
         )

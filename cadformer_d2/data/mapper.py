@@ -1,4 +1,4 @@
-"""From a record to what the model is fed."""
+"""From a record to the model's input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detectron2.data import transforms as T
 from pycocotools import mask as coco_mask
 
 from ..structures import ModelInput, ReferRecord
-from .augmentation import ExpressionAugInput, build_augmentations, seeded_numpy
+from .augmentation import ExpressionAugInput, build_augmentations, seed_numpy
 from .image_file import read_image
 from .network_input import NetworkInput
 
@@ -20,14 +20,14 @@ EVAL_RESOLUTIONS = ("input", "native")
 
 
 class RefSegMapper:
-    """Reads one sample.
+    """Maps a record to the model's input.
 
-    1. Read the image; its size must be the record's.
-    2. In training, draw one of the ref's sentences and augment image, mask and sentence together;
-       what would make the sentence false is left out.
-    3. Resize the image to the network's size and tokenize the sentence.
+    1. Read the image; it must have the size that the record says.
+    2. In training, draw one of the ref's expressions and augment image, mask and expression
+       together, without transforms that would make the expression false.
+    3. Resize the image to the network's size and tokenize the expression.
     4. Training: the mask at the network's size (nearest). Evaluation: the mask, run-length encoded,
-       at the resolution of scoring, which ``height`` and ``width`` state.
+       at the resolution of scoring, given by ``height`` and ``width``.
     """
 
     @configurable
@@ -45,12 +45,12 @@ class RefSegMapper:
             is_train: whether the result is for training.
             network_input: resizes and tokenizes.
             image_format: "RGB" or "BGR".
-            augmentations: of the training image at its own size, Detectron2's or written as they
-                are; they see an ``ExpressionAugInput``.
+            augmentations: Detectron2's or written the same way; applied in training to an
+                ``ExpressionAugInput`` at the image's own size.
             eval_resolution: "input": score at the network's size; "native": at the image's own.
 
         Raises:
-            ValueError: another resolution.
+            ValueError: unknown ``eval_resolution``.
         """
         if eval_resolution not in EVAL_RESOLUTIONS:
             raise ValueError(
@@ -76,37 +76,37 @@ class RefSegMapper:
     def __call__(self, record: ReferRecord, rng: np.random.Generator | None = None) -> ModelInput:
         """
         Args:
-            record: left as it is.
+            record: not changed.
             rng: makes every random choice; training only.
 
         Raises:
-            ValueError: the image cannot be read or has another size than its record, or the
-                sentence is empty; the message names file and ref.
+            ValueError: the image cannot be read or does not have the size of its record, or the
+                expression is empty; the message names file and ref.
         """
-        image = self.image_of(record)
+        image = self._load_image(record)
         position, expression, mask = 0, record["expressions"][0], None
         if self.is_train:
             assert rng is not None, "training needs a generator for its random choices"
             position = int(rng.integers(len(record["expressions"])))
-            image, mask, expression = self.augmented(record, image, position, rng)
+            image, mask, expression = self._augment(record, image, position, rng)
         sample = {
-            "image": self.network_input.image(image),
-            **self.sentence(record, position, expression),
+            "image": self.network_input.prepare_image(image),
+            **self._tokenize(record, position, expression),
             "file_name": record["file_name"],
             "image_id": record["image_id"],
             "ref_id": record["ref_id"],
             "sent_id": record["sent_ids"][position],
             "category_id": record["category_id"],
-            **self.target(record, mask),
+            **self._make_target(record, mask),
         }
         if "sentence_kinds" in record:
             sample["sentence_kind"] = record["sentence_kinds"][position]
         return cast(ModelInput, sample)
 
-    def augmented(
+    def _augment(
         self, record: ReferRecord, image: np.ndarray, position: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, str]:
-        """Image, mask and sentence to train on."""
+        """Augment image, mask and expression for training."""
         mask = coco_mask.decode(record["annotations"][0]["segmentation"])
         expression = record["expressions"][position]
         if not self.augmentations.augs:
@@ -114,14 +114,14 @@ class RefSegMapper:
         sample = ExpressionAugInput(
             image, sem_seg=mask, expression=expression, ref_id=record["ref_id"], rng=rng
         )
-        with seeded_numpy(rng):
+        with seed_numpy(rng):
             self.augmentations(sample)
         return sample.image, sample.sem_seg, sample.expression
 
-    def image_of(self, record: ReferRecord) -> np.ndarray:
-        """The record's pixels, not to be written to; decoded once for records in a row.
+    def _load_image(self, record: ReferRecord) -> np.ndarray:
+        """The record's pixels, read-only; decoded once for consecutive records of one image.
 
-        In evaluation all sentences about an image follow one another.
+        In evaluation all expressions about an image follow one another.
         """
         if self.last_read is None or self.last_read[0] != record["file_name"]:
             self.last_read = (record["file_name"], read_record_image(record, self.image_format))
@@ -129,39 +129,39 @@ class RefSegMapper:
         _refuse_other_size(image, record)  # two records may disagree about one file
         return image
 
-    def sentence(self, record: ReferRecord, position: int, expression: str) -> dict[str, Any]:
+    def _tokenize(self, record: ReferRecord, position: int, expression: str) -> dict[str, Any]:
         try:
-            return self.network_input.sentence(expression)
+            return self.network_input.prepare_expression(expression)
         except ValueError as error:
             raise ValueError(
-                f"{record['file_name']}: ref {record['ref_id']}, sentence "
+                f"{record['file_name']}: ref {record['ref_id']}, expression "
                 f"{record['sent_ids'][position]}: {error}"
             ) from error
 
-    def target(self, record: ReferRecord, mask: np.ndarray | None) -> dict[str, Any]:
-        """The mask, and the resolution (height, width) it is compared at.
+    def _make_target(self, record: ReferRecord, mask: np.ndarray | None) -> dict[str, Any]:
+        """The mask and the resolution (height, width) at which it is compared.
 
         Args:
-            mask: (height, width) uint8, the augmented one; None in evaluation.
+            mask: (height, width) uint8 after augmentation; None in evaluation.
         """
         native = {"height": record["height"], "width": record["width"]}
         if mask is not None:
-            trained = self.network_input.mask(np.ascontiguousarray(mask))
+            trained = self.network_input.prepare_mask(np.ascontiguousarray(mask))
             return {**native, "gt_mask": torch.from_numpy(trained).bool()}
         encoded = record["annotations"][0]["segmentation"]
         if self.eval_resolution == "native":
             return {**native, "gt_rle": encoded}
         height, width = self.network_input.size
-        scored = self.network_input.mask(np.ascontiguousarray(coco_mask.decode(encoded)))
+        scored = self.network_input.prepare_mask(np.ascontiguousarray(coco_mask.decode(encoded)))
         scored_rle = coco_mask.encode(np.asfortranarray(scored))
         return {"height": height, "width": width, "gt_rle": scored_rle}
 
 
 def read_record_image(record: ReferRecord, image_format: str) -> np.ndarray:
-    """The record's image (H, W, 3) uint8.
+    """Read a record's image, (H, W, 3) uint8.
 
     Raises:
-        ValueError: missing, unreadable, or of another size than the record says.
+        ValueError: the image is missing, unreadable, or not of the size that the record says.
     """
     try:
         image = read_image(record["file_name"], image_format)
@@ -172,10 +172,10 @@ def read_record_image(record: ReferRecord, image_format: str) -> np.ndarray:
 
 
 def _refuse_other_size(image: np.ndarray, record: ReferRecord) -> None:
-    """Raise ValueError where an image has another size than its record says."""
+    """Raise ValueError unless an image has the size that its record says."""
     wanted = (record["height"], record["width"])
     if image.shape[:2] != wanted:
         raise ValueError(
             f"{record['file_name']} (ref {record['ref_id']}) is {image.shape[:2]} pixels "
-            f"(height, width), its annotation says {wanted}"
+            f"(height, width), but its annotation says {wanted}"
         )

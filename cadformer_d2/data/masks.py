@@ -1,7 +1,7 @@
 """COCO segmentations of any kind -> one run-length mask of the image's size.
 
-The decoder in C trusts what it is given. So everything is checked before it is called: a
-coordinate that is no number or far away ends the process, damaged runs are written past a buffer.
+pycocotools' C code trusts its input, so everything is checked before the call: a coordinate that is
+not a number or far away ends the process, and damaged runs are written past a buffer.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from ..structures import Annotation, RunLengthMask
 from .validation import quote, validate
 
 MOST_PIXELS = 2**28  # of an image; a mask takes a byte for each when it is decoded
-# An outline may leave the image, as where an image was cut out of a scene; the decoder keeps the
-# part inside. It follows the outline in steps of a fifth of a pixel, at 20 bytes and more a step.
+# An outline may leave the image, for example if the image was cropped from a scene; the decoder
+# keeps the part inside. It follows the outline in steps of a fifth of a pixel, at 20 bytes or more
+# per step.
 FARTHEST_COORDINATE = 1e6  # pixels from the image's corner
 LONGEST_OUTLINE = 4e6  # pixels
 MOST_DIGITS = 7  # of a compressed run, five bits each
@@ -40,33 +41,34 @@ _PLAIN_COUNTS = TypeAdapter(list[Annotated[int, Field(ge=0, le=MOST_PIXELS)]])
 _COMPRESSED_COUNTS = TypeAdapter(bytes)
 
 
-def united_mask(segmentation: Any, *, height: int, width: int) -> RunLengthMask:
-    """One run-length mask of a COCO segmentation; overlapping parts are united.
+def merge_segmentation(segmentation: Any, *, height: int, width: int) -> RunLengthMask:
+    """Merge a COCO segmentation into one run-length mask, the union of its parts.
 
     Args:
-        segmentation: from a file, of any type. Good are an RLE dict, a list of RLE dicts (RRSIS-D)
-            and a list of polygons; what reaches past the image's border is cut off.
+        segmentation: an RLE dict, a list of RLE dicts (RRSIS-D) or a list of polygons, as read from
+            a file; anything outside the image is cut off.
         height, width: of the image, pixels.
 
     Raises:
-        ValueError: another structure, a mask of another size than the image, or an image too large.
+        ValueError: another structure, a mask that is not of the image's size, or an image that is
+            too large.
     """
     is_size = all(isinstance(side, int) and side > 0 for side in (height, width))
     if not is_size or height * width > MOST_PIXELS:
         size = f"{quote(height)} x {quote(width)}"
-        raise ValueError(f"an image of {size} pixels; {MOST_PIXELS} are the most")
+        raise ValueError(f"an image of {size} pixels; at most {MOST_PIXELS} are supported")
     parts = [segmentation] if isinstance(segmentation, dict) else segmentation
     if not isinstance(parts, list):
         raise ValueError(f"segmentation is {quote(segmentation)}, expected RLE or polygons")
     if not parts:
-        return plain_runs([height * width], height, width)
-    return coco_mask.merge([single_mask(part, height, width) for part in parts])
+        return _compress_runs([height * width], height, width)
+    return coco_mask.merge([_convert_part(part, height, width) for part in parts])
 
 
-def single_mask(part: Any, height: int, width: int) -> RunLengthMask:
+def _convert_part(part: Any, height: int, width: int) -> RunLengthMask:
     """A compressed RLE of one RLE dict (compressed or not) or one polygon."""
     if isinstance(part, list):
-        return polygon_mask(part, height, width)
+        return _rasterize_polygon(part, height, width)
     if not isinstance(part, dict):
         raise ValueError(f"segmentation holds {quote(part)}, expected a list of polygons or RLEs")
     lengths = validate(_RUN_LENGTHS, part)
@@ -74,20 +76,21 @@ def single_mask(part: Any, height: int, width: int) -> RunLengthMask:
         raise ValueError(
             f"mask of size {list(lengths['size'])} (height, width) on an image of {[height, width]}"
         )
-    # The decoder of damaged runs writes past its buffer or stops early; their sum must fit.
+    # Given damaged runs, the decoder writes past its buffer or stops early; their sum must fit.
     is_plain = isinstance(lengths["counts"], list)
     counts = validate(_PLAIN_COUNTS if is_plain else _COMPRESSED_COUNTS, lengths["counts"])
-    if (sum(counts) if is_plain else run_total(counts)) != height * width:
-        raise ValueError(f"its runs do not add up to {height} x {width} pixels")
+    if (sum(counts) if is_plain else count_run_pixels(counts)) != height * width:
+        raise ValueError(f"mask runs do not add up to {height} x {width} pixels")
     if is_plain:
-        return plain_runs(counts, height, width)
+        return _compress_runs(counts, height, width)
     return {"size": [height, width], "counts": counts}
 
 
-def polygon_mask(corners: list[Any], height: int, width: int) -> RunLengthMask:
-    """
+def _rasterize_polygon(corners: list[Any], height: int, width: int) -> RunLengthMask:
+    """Rasterize the part of a polygon that lies inside the image.
+
     Args:
-        corners: x1, y1, x2, y2, ..., pixels; the part inside the image counts.
+        corners: x1, y1, x2, y2, ..., pixels.
     """
     corners = validate(_POLYGON, corners)
     if len(corners) % 2:
@@ -95,45 +98,48 @@ def polygon_mask(corners: list[Any], height: int, width: int) -> RunLengthMask:
     outline = np.array(corners).reshape(-1, 2)
     length = np.abs(outline - np.roll(outline, 1, axis=0)).max(axis=1).sum()
     if length > LONGEST_OUTLINE:
-        raise ValueError(f"polygon with an outline of {length:.0f} pixels, which is damage")
+        raise ValueError(
+            f"polygon with an outline of {length:.0f} pixels, longer than {LONGEST_OUTLINE:.0f}; "
+            "it is damaged"
+        )
     return coco_mask.frPyObjects([corners], height, width)[0]
 
 
-def plain_runs(counts: list[int], height: int, width: int) -> RunLengthMask:
-    """A compressed RLE of plain run lengths, which must add up."""
+def _compress_runs(counts: list[int], height: int, width: int) -> RunLengthMask:
+    """Compress plain run lengths, which must add up to the image, into an RLE."""
     return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
 
 
-def run_total(counts: bytes) -> int:
-    """Pixels covered by COCO's compressed run lengths, without decoding the mask.
+def count_run_pixels(counts: bytes) -> int:
+    """Count the pixels of COCO's compressed run lengths without decoding the mask.
 
     Five bits a character, least significant first, 0x20 marks "more follows", 0x10 of the last is
     the sign; from the fourth run on, a run is stored as its difference to the run before the last.
 
     Raises:
-        ValueError: no such run lengths.
+        ValueError: they are not compressed run lengths.
     """
     digits = np.frombuffer(counts, np.uint8) - 48  # what is below 48 becomes large
     if not len(digits) or digits.max() > 63:
-        raise ValueError("its runs are no compressed run lengths")
+        raise ValueError("mask runs are not compressed run lengths")
     if digits[-1] & 0x20:
-        raise ValueError("its runs end in the middle of a number")
+        raise ValueError("mask runs end in the middle of a number")
     ends = np.flatnonzero(digits < 0x20) + 1
     starts = np.concatenate([[0], ends[:-1]])
     num_digits = ends - starts
     if num_digits.max() > MOST_DIGITS:
-        raise ValueError("it has a run of more pixels than any image")
+        raise ValueError("a mask run is longer than any image")
     places = np.arange(len(digits)) - np.repeat(starts, num_digits)
     runs = np.add.reduceat((digits & 0x1F).astype(np.int64) << 5 * places, starts)
     runs -= (digits[ends - 1] & 0x10 != 0) * (1 << 5 * num_digits)
     runs[1::2], runs[2::2] = runs[1::2].cumsum(), runs[2::2].cumsum()
     if runs.min() < 0:
-        raise ValueError("it has a run of negative length")
+        raise ValueError("a mask run has a negative length")
     return int(runs.sum())
 
 
-def annotation_of(mask: RunLengthMask, *, category_id: int) -> Annotation:
-    """A mask as Detectron2's annotation, with the box that encloses it."""
+def make_annotation(mask: RunLengthMask, *, category_id: int) -> Annotation:
+    """Make a Detectron2 annotation of a mask and its enclosing box."""
     return {
         "segmentation": mask,
         "bbox": mask_box_xyxy(mask),
@@ -144,6 +150,6 @@ def annotation_of(mask: RunLengthMask, *, category_id: int) -> Annotation:
 
 
 def mask_box_xyxy(mask: RunLengthMask) -> list[float]:
-    """Box of a mask as x1, y1, x2, y2. The files' own boxes come in two conventions."""
+    """Box of a mask as x1, y1, x2, y2. The boxes in files follow two conventions."""
     x, y, width, height = coco_mask.toBbox(mask).tolist()
     return [x, y, x + width, y + height]

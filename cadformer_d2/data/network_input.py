@@ -1,4 +1,4 @@
-"""Pixels and a sentence -> what the network is fed; one road for training, scoring and use."""
+"""Image and expression -> network input, the same way in training, evaluation and inference."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ..resampling import resize_image, resize_mask
 from .class_names import OBJECT_NAMES
-from .sentence_roles import SentenceRoleParser
-from .tokenization import ExpressionTokenizer, configured_tokenizer
+from .expression_roles import ExpressionRoleParser
+from .tokenization import ExpressionTokenizer, build_tokenizer
 
 
 class NetworkInput:
-    """Resizes pictures to the network's size and tokenizes sentences."""
+    """Resizes images to the network's size and tokenizes expressions."""
 
     @configurable
     def __init__(
@@ -24,13 +24,13 @@ class NetworkInput:
         *,
         size: tuple[int, int],
         tokenizer: ExpressionTokenizer,
-        role_parser: SentenceRoleParser | None = None,
+        role_parser: ExpressionRoleParser | None = None,
     ):
         """
         Args:
             size: (height, width) of the network's input, pixels.
-            tokenizer: of the sentences.
-            role_parser: tells words for the object from words for its place; None: not told.
+            tokenizer: of the expressions.
+            role_parser: finds the words for the object and for its place; None: not needed.
         """
         self.size = (size[0], size[1])
         self.tokenizer = tokenizer
@@ -38,8 +38,8 @@ class NetworkInput:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        tokenizer = configured_tokenizer(cfg)
-        parser = SentenceRoleParser(
+        tokenizer = build_tokenizer(cfg)
+        parser = ExpressionRoleParser(
             tokenizer=tokenizer,
             names=(*OBJECT_NAMES, *cfg.INPUT.OBJECT_NAMES),
             adds_special_tokens=cfg.INPUT.ROLE_SPECIAL_TOKENS,
@@ -50,25 +50,25 @@ class NetworkInput:
             "role_parser": parser,
         }
 
-    def image(self, pixels: np.ndarray) -> Tensor:
+    def prepare_image(self, pixels: np.ndarray) -> Tensor:
         """
         Args:
             pixels: (height, width, 3) uint8, in the network's channel order.
 
         Returns:
-            (3, H, W) float32 in [0, 255], as ``resize_image`` says; the aspect ratio is not kept.
+            (3, H, W) float32 in [0, 255], see ``resize_image``; the aspect ratio is not kept.
         """
         return resize_image(pixels, self.size).float()
 
-    def mask(self, mask: np.ndarray) -> np.ndarray:
-        """A mask (height, width) uint8 at the network's size, as ``resize_mask`` says."""
+    def prepare_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Resize a mask (height, width) uint8 to the network's size, see ``resize_mask``."""
         return resize_mask(mask, self.size)
 
-    def sentence(self, expression: str) -> dict[str, Any]:
-        """The sentence's fields of a ModelInput.
+    def prepare_expression(self, expression: str) -> dict[str, Any]:
+        """The expression's fields of a ModelInput.
 
         Raises:
-            ValueError: the sentence is empty.
+            ValueError: the expression is empty.
         """
         input_ids = self.tokenizer(expression)
         fields = {

@@ -1,7 +1,7 @@
-"""Flips and quarter turns of a picture together with the sentence about it.
+"""Flips and quarter turns of an image together with the expression about it.
 
-"The pool on the left" is on the right once the picture is mirrored. Words for directions are
-therefore changed with the picture; a sentence in which that is not safe is refused.
+"The pool on the left" is on the right after a horizontal flip. Words for directions therefore
+change with the image; an expression for which that is not safe is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 # "left of the pool" is a relation, "in the left of the image" is not.
 BARE_RELATIONS, NOT_AFTER_ARTICLE = ("left of", "right of"), "(?<!the )"
-# Directions in the picture, clockwise.
+# Directions in the image, clockwise.
 UP, RIGHT, DOWN, LEFT = range(4)
 
 # Words that stand for one direction, in the order up, right, down, left. A word is replaced by its
@@ -42,7 +42,7 @@ AXES = (
     *(("horizontal", "vertical"), ("horizontally", "vertically")),
     *(("row", "column"), ("rows", "columns")),
 )
-# Where these occur, a direction is meant in a way the rows above do not cover, or no direction is.
+# These words mean a direction that the rows above do not cover, or no direction at all.
 UNSAFE = re.compile(
     r"\b(?:up|down|upward|upwards|downward|downwards|under|over|beneath|underneath|clockwise|"
     r"counterclockwise|anticlockwise|o'clock|upright|sideways|diagonal|diagonally|"
@@ -60,31 +60,33 @@ class Orientation:
     mirrored: bool = False  # left and right change places
     quarter_turns: int = 0  # counter-clockwise, 0 to 3
 
-    def image(self, pixels: np.ndarray) -> np.ndarray:
-        """The picture or mask (H, W, ...) in this orientation; a copy."""
+    def turn(self, pixels: np.ndarray) -> np.ndarray:
+        """Turn an image or mask (H, W, ...) into this orientation; returns a copy."""
         turned = np.rot90(pixels[:, ::-1] if self.mirrored else pixels, self.quarter_turns)
         return np.ascontiguousarray(turned)
 
-    def direction(self, direction: int) -> int:
-        """Where what was UP, RIGHT, DOWN or LEFT lies in the new picture."""
+    def _turn_direction(self, direction: int) -> int:
+        """Where UP, RIGHT, DOWN or LEFT points in the new image."""
         if self.mirrored and direction in (LEFT, RIGHT):
             direction = (direction + 2) % 4
         return (direction - self.quarter_turns) % 4
 
-    def sentence(self, expression: str) -> str | None:
-        """The sentence about the new picture; None where a change would not be safe.
+    def reword(self, expression: str) -> str | None:
+        """Reword an expression for the new image; None if that would not be safe.
 
-        Letters of directions become lower case; everything else stays as it was.
+        Words for directions become lower case; everything else stays as it was.
         """
         if self == Orientation():
             return expression
         if UNSAFE.search(expression):
             return None
-        return self.pattern.sub(lambda match: self.words[canonical(match.group())], expression)
+        return self.pattern.sub(
+            lambda match: self.words[_normalize_phrase(match.group())], expression
+        )
 
     @cached_property
     def words(self) -> dict[str, str]:
-        """Every phrase for a direction, and what it becomes."""
+        """Every phrase for a direction, and its replacement."""
         table: dict[str, str] = {}
         for first, second in AXES:
             changed = (second, first) if self.quarter_turns % 2 else (first, second)
@@ -92,14 +94,14 @@ class Orientation:
         for form in FORMS:
             for direction, word in enumerate(form):
                 # "right" belongs to several rows; the plain one, which is first, stands for it.
-                table.setdefault(word, form[self.direction(direction)])
+                table.setdefault(word, form[self._turn_direction(direction)])
         for high, low, sides in CORNERS:
             for vertical, word in ((UP, high), (DOWN, low)):
                 for horizontal, side in sides.items():
-                    moved = {self.direction(vertical), self.direction(horizontal)}
+                    moved = {self._turn_direction(vertical), self._turn_direction(horizontal)}
                     new_word = high if UP in moved else low
                     new_side = next(name for where, name in sides.items() if where in moved)
-                    table |= corner_words((word, side), (new_word, new_side))
+                    table |= _corner_words((word, side), (new_word, new_side))
         return table | {phrase: table[f"to the {phrase}"] for phrase in BARE_RELATIONS}
 
     @cached_property
@@ -114,7 +116,7 @@ class Orientation:
         return re.compile(rf"\b(?:{phrases})\b", re.IGNORECASE)
 
 
-def corner_words(old: tuple[str, str], new: tuple[str, str]) -> dict[str, str]:
+def _corner_words(old: tuple[str, str], new: tuple[str, str]) -> dict[str, str]:
     """Ways to write a corner, and the same way to write another."""
     spaced = {" ".join(old): " ".join(new)}
     if old[1] not in COMPASS_SIDES.values():
@@ -123,7 +125,7 @@ def corner_words(old: tuple[str, str], new: tuple[str, str]) -> dict[str, str]:
     return spaced | joined
 
 
-def canonical(phrase: str) -> str:
+def _normalize_phrase(phrase: str) -> str:
     return phrase.lower().replace("-", " ")
 
 
@@ -134,8 +136,8 @@ ORIENTATIONS = {
 }
 
 
-def allowed_orientations(names: tuple[str, ...]) -> tuple[Orientation, ...]:
-    """Every orientation that the named changes lead to, the picture as it is first.
+def list_orientations(names: tuple[str, ...]) -> tuple[Orientation, ...]:
+    """Every orientation that the named changes lead to; the unchanged image comes first.
 
     Args:
         names: of ``ORIENTATIONS``.
@@ -152,13 +154,13 @@ def allowed_orientations(names: tuple[str, ...]) -> tuple[Orientation, ...]:
     found = {Orientation()}
     while True:
         steps = [step for name in names for step in ORIENTATIONS[name]]
-        more = found | {composed(first, step) for first in found for step in steps}
+        more = found | {_compose(first, step) for first in found for step in steps}
         if more == found:
             return tuple(sorted(found, key=lambda o: (o.mirrored, o.quarter_turns)))
         found = more
 
 
-def composed(first: Orientation, second: Orientation) -> Orientation:
+def _compose(first: Orientation, second: Orientation) -> Orientation:
     """``first``, then ``second``."""
     turns = -first.quarter_turns if second.mirrored else first.quarter_turns
     return Orientation(

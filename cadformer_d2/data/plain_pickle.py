@@ -1,8 +1,8 @@
 """Reading pickles from the internet: plain data only, without Python's unpickler.
 
-Python's own can be limited to plain types, but not in memory, time or stack: nine bytes make it
-reserve gigabytes for its memo, and a dict whose key is a deeply nested tuple ends the process. The
-few instructions that plain data need are read here instead.
+Python's unpickler can be limited to plain types, but not in memory, time or stack: nine bytes make
+it reserve gigabytes for its memo, and a dict whose key is a deeply nested tuple ends the process.
+This module implements the few instructions that plain data need.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ STOP, LONG_BINPUT, BINGET, BINUNICODE = b".rhX"
 CODECS = ("latin1", "latin-1", "utf-8", "ascii")
 
 
-class UnreadablePickleError(ValueError):
-    """Says why a pickle is refused."""
+class _UnreadablePickleError(ValueError):
+    """A pickle that is refused, with the reason."""
 
 
-class PlainPickleReader:
+class _PickleReader:
     """The part of the pickle machine that lists, dicts, tuples, texts, bytes and numbers need.
 
-    What it makes is at most some times as large as the content, in time linear in its length.
+    Memory and time are linear in the length of the content.
     """
 
     def __init__(self, content: bytes, *, encoding: str):
@@ -54,7 +54,7 @@ class PlainPickleReader:
         """
         content, memo, position = self.content, self.memo, 0
         while (opcode := content[position]) != STOP:
-            # Two thirds of a file are these three: done here, they take a third of the time.
+            # These three are two thirds of a file; handled here, they take a third of the time.
             if opcode == LONG_BINPUT:
                 memo[int.from_bytes(content[position + 1 : position + 5], "little")] = self.stack[
                     -1
@@ -69,7 +69,7 @@ class PlainPickleReader:
                 self.stack.append(str(content[start:position], "utf-8", "surrogatepass"))
             else:
                 self.position = position + 1
-                instruction(opcode)(self)
+                _find_instruction(opcode)(self)
                 position = self.position
         return self.stack.pop()
 
@@ -78,7 +78,7 @@ class PlainPickleReader:
         start = self.position
         self.position += number
         if self.position > self.end:
-            raise UnreadablePickleError("it ends too early")
+            raise _UnreadablePickleError("it ends too early")
         return self.content[start : self.position]
 
     def take_number(self, size: int) -> int:
@@ -89,33 +89,33 @@ class PlainPickleReader:
         return self.take(self.content.index(b"\n", self.position) + 1 - self.position)[:-1]
 
     def close_mark(self) -> list[Any]:
-        """What was put on the stack since the last mark, taken off it."""
+        """Pop everything pushed since the last mark."""
         items, self.stack = self.stack, self.outer_stacks.pop()
         return items
 
-    def constant(self, make: Callable[[], Any]) -> None:
+    def push_constant(self, make: Callable[[], Any]) -> None:
         self.stack.append(make())
 
-    def counted(self, size: int, convert: Callable[[PlainPickleReader, bytes], Any]) -> None:
-        """Bytes after their number, which has a size itself."""
+    def push_counted(self, size: int, convert: Callable[[_PickleReader, bytes], Any]) -> None:
+        """Push bytes that follow their length, a number of ``size`` bytes."""
         self.stack.append(convert(self, self.take(self.take_number(size))))
 
-    def line(self, convert: Callable[[PlainPickleReader, bytes], Any]) -> None:
+    def push_line(self, convert: Callable[[_PickleReader, bytes], Any]) -> None:
         self.stack.append(convert(self, self.take_line()))
 
-    def old_text(self, content: bytes) -> str:
+    def decode_old_text(self, content: bytes) -> str:
         return content.decode(self.encoding)
 
-    def quoted_text(self, line: bytes) -> str:
+    def decode_quoted_text(self, line: bytes) -> str:
         quoted = line.strip()
         if len(quoted) < 2 or quoted[:1] not in (b"'", b'"') or quoted[-1:] != quoted[:1]:
-            raise UnreadablePickleError("it holds a text without quotes")
-        return self.old_text(codecs.escape_decode(quoted[1:-1])[0])
+            raise _UnreadablePickleError("it contains a text without quotes")
+        return self.decode_old_text(codecs.escape_decode(quoted[1:-1])[0])
 
-    def put(self, key: int) -> None:
+    def memorize(self, key: int) -> None:
         self.memo[key] = self.stack[-1]
 
-    def get(self, key: int) -> None:
+    def recall(self, key: int) -> None:
         self.stack.append(self.memo[key])
 
     def open_mark(self) -> None:
@@ -127,7 +127,7 @@ class PlainPickleReader:
         self.stack.append(items)
 
     def make_tuple(self, number: int | None) -> None:
-        """Of the items since the mark, or of the last few."""
+        """Push a tuple of the last items, or of all since the mark."""
         if number is None:
             items = self.close_mark()
         else:
@@ -153,70 +153,72 @@ class PlainPickleReader:
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Of other keys some take for ever to compare, or end the process.
+            # Some keys of other types take for ever to compare, or end the process.
             if not isinstance(key, str) or not isinstance(target, dict):
-                raise UnreadablePickleError(f"a dict of it has a key of type {type(key).__name__}")
+                raise _UnreadablePickleError(f"a dict has a key of type {type(key).__name__}")
             target[key] = value
 
-    def name(self, module: str, name: str) -> None:
+    def push_name(self, module: str, name: str) -> None:
         if (module, name) != BYTES_FUNCTION:
-            raise UnreadablePickleError(
-                f"it asks for {module}.{name}, which plain data does not need"
+            raise _UnreadablePickleError(
+                f"it imports {module}.{name}, which plain data does not need"
             )
         self.stack.append(BYTES_FUNCTION)
 
     def call(self) -> None:
         (text, codec), function = self.stack.pop(), self.stack.pop()
         if function is not BYTES_FUNCTION or codec not in CODECS:
-            raise UnreadablePickleError(f"plain data do not need its call with {codec!r:.40}")
+            raise _UnreadablePickleError(
+                f"it calls a codec, {codec!r:.40}, that plain data do not need"
+            )
         self.stack.append(text.encode(codec))
 
 
-def _whole_number(_: PlainPickleReader, line: bytes) -> int | bool:
+def _parse_whole_number(_: _PickleReader, line: bytes) -> int | bool:
     if line in (b"00", b"01"):  # how the oldest protocol writes False and True
         return line == b"01"
     return int(line.rstrip(b"L"))  # Python refuses thousands of digits by itself
 
 
-def _signed(_: PlainPickleReader, content: bytes) -> int:
+def _decode_signed_number(_: _PickleReader, content: bytes) -> int:
     return int.from_bytes(content, "little", signed=True)
 
 
-def _text(_: PlainPickleReader, content: bytes) -> str:
+def _decode_text(_: _PickleReader, content: bytes) -> str:
     return str(content, "utf-8", "surrogatepass")
 
 
-def _as_it_is(_: PlainPickleReader, content: bytes) -> bytes:
+def _keep_bytes(_: _PickleReader, content: bytes) -> bytes:
     return content
 
 
-Reader = PlainPickleReader
-_ACTIONS: dict[str, Callable[[PlainPickleReader], object]] = {
+Reader = _PickleReader
+_ACTIONS: dict[str, Callable[[_PickleReader], object]] = {
     "\x80": lambda reader: reader.take(1),  # the protocol
     "\x95": lambda reader: reader.take(8),  # a frame's length
-    "N": partial(Reader.constant, make=lambda: None),
-    "\x88": partial(Reader.constant, make=lambda: True),
-    "\x89": partial(Reader.constant, make=lambda: False),
-    "]": partial(Reader.constant, make=list),
-    "}": partial(Reader.constant, make=dict),
-    ")": partial(Reader.constant, make=tuple),
-    "J": lambda reader: reader.stack.append(_signed(reader, reader.take(4))),
+    "N": partial(Reader.push_constant, make=lambda: None),
+    "\x88": partial(Reader.push_constant, make=lambda: True),
+    "\x89": partial(Reader.push_constant, make=lambda: False),
+    "]": partial(Reader.push_constant, make=list),
+    "}": partial(Reader.push_constant, make=dict),
+    ")": partial(Reader.push_constant, make=tuple),
+    "J": lambda reader: reader.stack.append(_decode_signed_number(reader, reader.take(4))),
     "K": lambda reader: reader.stack.append(reader.take_number(1)),
     "M": lambda reader: reader.stack.append(reader.take_number(2)),
     "G": lambda reader: reader.stack.extend(struct.unpack(">d", reader.take(8))),
-    "\x8a": partial(Reader.counted, size=1, convert=_signed),
-    "U": partial(Reader.counted, size=1, convert=Reader.old_text),
-    "T": partial(Reader.counted, size=4, convert=Reader.old_text),
-    "\x8c": partial(Reader.counted, size=1, convert=_text),
-    "\x8d": partial(Reader.counted, size=8, convert=_text),
-    "C": partial(Reader.counted, size=1, convert=_as_it_is),
-    "B": partial(Reader.counted, size=4, convert=_as_it_is),
-    "\x8e": partial(Reader.counted, size=8, convert=_as_it_is),
-    "I": partial(Reader.line, convert=_whole_number),
-    "L": partial(Reader.line, convert=_whole_number),
-    "F": partial(Reader.line, convert=lambda _, line: float(line)),
-    "S": partial(Reader.line, convert=Reader.quoted_text),
-    "V": partial(Reader.line, convert=lambda _, line: str(line, "raw-unicode-escape")),
+    "\x8a": partial(Reader.push_counted, size=1, convert=_decode_signed_number),
+    "U": partial(Reader.push_counted, size=1, convert=Reader.decode_old_text),
+    "T": partial(Reader.push_counted, size=4, convert=Reader.decode_old_text),
+    "\x8c": partial(Reader.push_counted, size=1, convert=_decode_text),
+    "\x8d": partial(Reader.push_counted, size=8, convert=_decode_text),
+    "C": partial(Reader.push_counted, size=1, convert=_keep_bytes),
+    "B": partial(Reader.push_counted, size=4, convert=_keep_bytes),
+    "\x8e": partial(Reader.push_counted, size=8, convert=_keep_bytes),
+    "I": partial(Reader.push_line, convert=_parse_whole_number),
+    "L": partial(Reader.push_line, convert=_parse_whole_number),
+    "F": partial(Reader.push_line, convert=lambda _, line: float(line)),
+    "S": partial(Reader.push_line, convert=Reader.decode_quoted_text),
+    "V": partial(Reader.push_line, convert=lambda _, line: str(line, "raw-unicode-escape")),
     "(": Reader.open_mark,
     "l": Reader.make_list,
     "d": Reader.make_dict,
@@ -228,22 +230,22 @@ _ACTIONS: dict[str, Callable[[PlainPickleReader], object]] = {
     "e": lambda reader: reader.extend(reader.close_mark()),
     "s": Reader.set_item,
     "u": lambda reader: reader.set_items(reader.close_mark()),
-    "q": lambda reader: reader.put(reader.take_number(1)),
-    "p": lambda reader: reader.put(int(reader.take_line())),
-    "\x94": lambda reader: reader.put(len(reader.memo)),
-    "j": lambda reader: reader.get(reader.take_number(4)),
-    "g": lambda reader: reader.get(int(reader.take_line())),
-    "c": lambda reader: reader.name(
+    "q": lambda reader: reader.memorize(reader.take_number(1)),
+    "p": lambda reader: reader.memorize(int(reader.take_line())),
+    "\x94": lambda reader: reader.memorize(len(reader.memo)),
+    "j": lambda reader: reader.recall(reader.take_number(4)),
+    "g": lambda reader: reader.recall(int(reader.take_line())),
+    "c": lambda reader: reader.push_name(
         reader.take_line().decode("utf-8"), reader.take_line().decode("utf-8")
     ),
-    "\x93": lambda reader: reader.name(*map(str, reader.stack[-2:])),
+    "\x93": lambda reader: reader.push_name(*map(str, reader.stack[-2:])),
     "R": Reader.call,
 }
 INSTRUCTIONS = {ord(code): action for code, action in _ACTIONS.items()}
 
 
-def instruction(opcode: int) -> Callable[[PlainPickleReader], object]:
-    """What an instruction does.
+def _find_instruction(opcode: int) -> Callable[[_PickleReader], object]:
+    """The action of an instruction.
 
     Raises:
         UnreadablePickleError: plain data do not need it.
@@ -251,28 +253,28 @@ def instruction(opcode: int) -> Callable[[PlainPickleReader], object]:
     if opcode not in INSTRUCTIONS:
         names = {instruction.code: instruction.name for instruction in pickletools.opcodes}
         name = names.get(chr(opcode), f"{opcode:#04x}")
-        raise UnreadablePickleError(f"plain data do not need its instruction {name}")
+        raise _UnreadablePickleError(f"it has the instruction {name}, which plain data do not need")
     return INSTRUCTIONS[opcode]
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """Read a pickle of plain data; no code in it runs.
+    """Read a pickle of plain data without running code from it.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is damaged, or holds anything but lists, dicts with texts as keys,
-            tuples, texts, bytes and numbers.
+        ValueError: the file is damaged, or contains anything but lists, tuples, dicts with text
+            keys, texts, bytes and numbers.
     """
     content = path.read_bytes()
     for encoding in ("utf-8", "latin-1"):  # files written by Python 2 are latin-1
         try:
-            return PlainPickleReader(content, encoding=encoding).read()
+            return _PickleReader(content, encoding=encoding).read()
         except UnicodeDecodeError:
             continue
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            reason = error if isinstance(error, UnreadablePickleError) else "it is damaged"
+            reason = error if isinstance(error, _UnreadablePickleError) else "it is damaged"
             raise ValueError(
                 f"{path}: refused to read this pickle: {reason}. "
-                "Fetch the file again from the dataset's publisher."
+                "Download the file again from the dataset's publisher."
             ) from error
     raise ValueError(f"{path}: its strings are neither UTF-8 nor latin-1")

@@ -20,17 +20,17 @@ from .annotation_files import (
     RefEntry,
     read_annotation_files,
 )
-from .categories import category_indices
+from .categories import match_categories
 from .defect_report import DefectReport, UnusableRecordError
-from .masks import annotation_of
-from .plain_files import path_inside
+from .masks import make_annotation
+from .plain_files import join_inside
 from .validation import Text, quote, validate
 
 KNOWN_SPLITS = frozenset({"train", "val", "test", "testA", "testB", "testC"})
 
 
 class EmptySplitError(ValueError):
-    """The files are sound, but have no usable ref of the split."""
+    """The files are valid, but have no usable ref of the split."""
 
 
 class _SentenceEntry(TypedDict):
@@ -43,8 +43,8 @@ _SENTENCE = TypeAdapter(_SentenceEntry)
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
-    """No search for cycles: among so many small objects it takes a fifth of the reading."""
+def _pause_collector() -> Iterator[None]:
+    """Pause the garbage collector, which takes a fifth of the reading time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -54,7 +54,7 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-@_without_collector()
+@_pause_collector()
 def load_refer_records(
     annotations: Path,
     images: Path,
@@ -63,25 +63,25 @@ def load_refer_records(
     classes: Sequence[str] | None = None,
     lenient: bool = False,
 ) -> list[ReferRecord]:
-    """Records of one split, one per ref with all its sentences.
+    """Load the records of one split, one per ref with all its expressions.
 
     Args:
         annotations: folder with ``refs(unc).p`` and ``instances.json``.
         images: folder of the image files.
-        split: as the refs name it.
-        classes: names of the categories that indices count; None: the file's own, in the order of
-            their ids.
+        split: as named by the refs.
+        classes: names of the categories, in the order of the indices; None: the file's own, in the
+            order of their ids.
         lenient: skip and count unusable records instead of raising.
 
     Raises:
         FileNotFoundError: a file of the dataset is missing.
-        ValueError: the files are damaged or of another dataset, or an unusable record was met;
-            ``EmptySplitError``: the split has no refs.
+        ValueError: the files are damaged or of another dataset, or a record is unusable;
+            ``EmptySplitError``: the split has no usable ref.
     """
     report = DefectReport(lenient=lenient)
     files = read_annotation_files(annotations, report)
     try:
-        indices = category_indices(files.categories, classes)
+        indices = match_categories(files.categories, classes)
     except ValueError as error:
         raise ValueError(f"{annotations / INSTANCES_FILE}: {error}") from error
     records: dict[int, ReferRecord] = {}
@@ -95,7 +95,7 @@ def load_refer_records(
                 continue
             if ref["ref_id"] in records:
                 raise UnusableRecordError("duplicate ids", "occurs twice")
-            records[ref["ref_id"]] = read_record(ref, files, images, indices)
+            records[ref["ref_id"]] = _read_record(ref, files, images, indices)
         except UnusableRecordError as defect:
             report.add(defect.kind, f"{annotations / REFS_FILE}: ref {ref['ref_id']} {defect}")
     report.log(f"{annotations.name} {split}")
@@ -108,17 +108,17 @@ def load_refer_records(
     return list(records.values())
 
 
-def read_record(
+def _read_record(
     ref: RefEntry, files: AnnotationFiles, images: Path, indices: dict[int, int]
 ) -> ReferRecord:
-    """Join what the files say about a ref.
+    """Join the entries of a ref into a record.
 
     Raises:
-        UnusableRecordError: it is no target with sentences in an image that is there.
+        UnusableRecordError: target, expressions or image are missing or unusable.
     """
-    target = files.target_of(ref)
-    file_name = image_file(images, target.image_name)
-    sentences = sentences_of(ref)
+    target = files.find_target(ref)
+    file_name = _find_image_file(images, target.image_name)
+    sentences = _read_sentences(ref)
     category_id = indices[ref["category_id"]]
     record: ReferRecord = {
         "file_name": str(file_name),
@@ -130,20 +130,20 @@ def read_record(
         "sent_ids": [sentence["sent_id"] for sentence in sentences],
         "expressions": [sentence["sent"] for sentence in sentences],
         "category_id": category_id,
-        "annotations": [annotation_of(target.mask, category_id=category_id)],
+        "annotations": [make_annotation(target.mask, category_id=category_id)],
     }
     if all("kind" in sentence for sentence in sentences):
         record["sentence_kinds"] = [sentence["kind"] for sentence in sentences]
     return record
 
 
-def image_file(images: Path, name: str) -> Path:
+def _find_image_file(images: Path, name: str) -> Path:
     """
     Raises:
-        UnusableRecordError: a name that leads out of the folder, or no such file.
+        UnusableRecordError: the name leads out of the folder, or there is no such file.
     """
     try:
-        path = path_inside(images, name)
+        path = join_inside(images, name)
     except ValueError as error:
         raise UnusableRecordError("unsafe file names", f"needs an image, but {error}") from error
     if not path.is_file():
@@ -151,10 +151,10 @@ def image_file(images: Path, name: str) -> Path:
     return path
 
 
-def sentences_of(ref: RefEntry) -> list[dict[str, Any]]:
+def _read_sentences(ref: RefEntry) -> list[dict[str, Any]]:
     """
     Raises:
-        UnusableRecordError: a sentence that is none, is empty, or has another's id.
+        UnusableRecordError: a sentence is malformed, empty, or has the id of another.
     """
     sentences = []
     for entry in ref["sentences"]:
@@ -167,10 +167,10 @@ def sentences_of(ref: RefEntry) -> list[dict[str, Any]]:
     if not all(map(has_words, (sentence["sent"] for sentence in sentences))):
         raise UnusableRecordError("empty expressions", "has an empty expression")
     if len({sentence["sent_id"] for sentence in sentences}) < len(sentences):
-        raise UnusableRecordError("duplicate ids", "has two sentences of one sent_id")
+        raise UnusableRecordError("duplicate ids", "has two sentences with one sent_id")
     return sentences
 
 
-def has_words(sentence: str) -> bool:
-    """Whether anything is left of a sentence without spaces and control characters."""
-    return any(character.isprintable() and not character.isspace() for character in sentence)
+def has_words(expression: str) -> bool:
+    """Whether an expression has more than spaces and control characters."""
+    return any(character.isprintable() and not character.isspace() for character in expression)

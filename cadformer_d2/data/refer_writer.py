@@ -1,4 +1,4 @@
-"""Records -> RefCOCO-format files, as RRSIS-D has them: what every writer of such files shares."""
+"""Writing RefCOCO-format files in RRSIS-D's form."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .annotation_files import INSTANCES_FILE, REFS_FILE
 from .masks import mask_box_xyxy
 
 
-def words_of(sentence: str) -> list[str]:
+def words_of(expression: str) -> list[str]:
     """Words without punctuation, as the papers count them."""
-    return re.findall(r"[a-z0-9]+", sentence.lower())
+    return re.findall(r"[a-z0-9]+", expression.lower())
 
 
 def category_entries(names: Sequence[str]) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def ref_entry(
     file_name: str,
     sentences: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """One ref about an annotation, under the annotation's own id.
+    """One ref about an annotation, with the annotation's id.
 
     Args:
         annotation: of ``annotation_entry``.

@@ -1,4 +1,4 @@
-"""From an expression to the tokens of a published encoder, by that encoder's own tokenizer."""
+"""Tokenizes expressions with the text encoder's own tokenizer."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from .validation import Text, quote, validate
 # Vocabularies that come with the package, by the name INPUT.TOKENIZER gives them.
 PACKAGED_FOLDER = Path(__file__).parent / "vocabularies"
 NEEDED_TOKENS = ("[UNK]", "[CLS]", "[SEP]")  # of a vocabulary of BERT's
-# How a vocabulary wants its words, beside it.
+# Beside a vocabulary: how to normalise its words.
 SETTINGS_FILE = "tokenizer_config.json"
 VOCABULARY_FILE, WHOLE_FILE = "vocab.txt", "tokenizer.json"
-# One of these makes a folder a tokenizer's.
+# A folder with one of these holds a tokenizer.
 TOKENIZER_FILES = (
     *(WHOLE_FILE, VOCABULARY_FILE, "vocab.json", "spiece.model", "tokenizer.model"),
     "sentencepiece.bpe.model",
@@ -54,24 +54,24 @@ _SETTINGS, _TEXT = TypeAdapter(_Settings), TypeAdapter(Text)
 
 
 class ExpressionTokenizer:
-    """Expression -> tokens, with the encoder's special ones, at most ``max_tokens`` of them."""
+    """Expression -> at most ``max_tokens`` tokens, special ones included."""
 
     def __init__(self, *, vocabulary: str, max_tokens: int, key: str = "INPUT.TOKENIZER"):
         """
         Args:
             vocabulary: as ``load_tokenizer``.
-            max_tokens: special tokens included; longer expressions lose their end, but not the
-                special token that closes them.
+            max_tokens: special tokens included; longer expressions are truncated, but keep their
+                closing special token.
             key: the config key that names the vocabulary, for messages.
 
         Raises:
             FileNotFoundError: the vocabulary is not on this machine.
-            ValueError: ``max_tokens`` leaves no room for a word, or the file is no tokenizer.
+            ValueError: ``max_tokens`` leaves no room for a word, or the file is not a tokenizer.
         """
         self.vocabulary = vocabulary
         self.max_tokens = max_tokens
         self.backend = load_tokenizer(vocabulary, key=key)
-        # The transformers library's own, with its habits for whoever looks at tokens.
+        # transformers' wrapper, for users who look at tokens.
         self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=self.backend)
         num_special = self.backend.num_special_tokens_to_add(False)
         self.max_word_pieces = max_tokens - num_special  # of an expression
@@ -83,25 +83,23 @@ class ExpressionTokenizer:
         self.backend.no_padding()
         self.backend.enable_truncation(max_tokens)
         self.vocabulary_size = 1 + max(self.backend.get_vocab().values())
-        self.unknown_id = _unknown_id(self.backend)
+        self.unknown_id = _find_unknown_id(self.backend)
 
     def __call__(self, expression: str) -> Tensor:
         """Token ids (T,) int64, T <= max_tokens, without padding.
 
         Raises:
-            ValueError: the expression is no text, or has no token of its own.
+            ValueError: the expression is not a text, or has no token of its own.
         """
         encoding = self._encode(expression)
         if not self._own_ids(expression, encoding):
-            raise ValueError(
-                f"the expression {quote(expression)} is empty; nothing can be looked for"
-            )
+            raise ValueError(f"the expression {quote(expression)} is empty; it must name a target")
         return torch.tensor(encoding.ids)
 
     def token_spans(self, expression: str) -> list[tuple[int, int]]:
-        """Characters (start, end) each token of ``self(expression)`` stands for.
+        """Characters (start, end) that each token of ``self(expression)`` covers.
 
-        Special tokens stand for none: ``NO_CHARACTERS``.
+        ``NO_CHARACTERS`` for special tokens.
         """
         encoding = self._encode(expression)
         return [
@@ -110,22 +108,22 @@ class ExpressionTokenizer:
         ]
 
     def is_truncated(self, expression: str) -> bool:
-        """Whether the expression loses its end."""
+        """Whether the expression is truncated."""
         return bool(self._encode(expression).overflowing)
 
     def is_unknown(self, expression: str) -> bool:
         """Whether the vocabulary has no word of the expression.
 
-        Never for a tokenizer that spells words in bytes, which knows all of them.
+        Always False for a byte-level tokenizer, which can spell every word.
         """
         pieces = set(self.word_pieces(expression))
         return pieces - {self.backend.token_to_id(BLANK)} == {self.unknown_id}
 
     def word_pieces(self, expression: str) -> list[int]:
-        """Ids of the expression's own tokens, as far as they are not cut; none where it is empty.
+        """Ids of the expression's own tokens after truncation; empty for an empty expression.
 
         Raises:
-            ValueError: the expression is no text.
+            ValueError: the expression is not a text.
         """
         return self._own_ids(expression, self._encode(expression))
 
@@ -145,26 +143,26 @@ class ExpressionTokenizer:
         return self.backend.encode(expression)
 
     def _own_ids(self, expression: str, encoding: Encoding) -> list[int]:
-        # Tokenizers of bytes have tokens for blanks and control characters too.
+        # Byte-level tokenizers have tokens for blanks and control characters too.
         if not any(letter.isprintable() and not letter.isspace() for letter in expression):
             return []
         marked = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
         return [token for token, is_special in marked if not is_special]
 
 
-def _unknown_id(tokenizer: Tokenizer) -> int | None:
-    """Id of the token that stands for what the vocabulary cannot spell; None where it can all."""
-    if isinstance(tokenizer.model, Unigram):  # which says it in its file only
+def _find_unknown_id(tokenizer: Tokenizer) -> int | None:
+    """Id of the unknown token; None if the vocabulary can spell everything."""
+    if isinstance(tokenizer.model, Unigram):  # only its file has the id
         return json.loads(tokenizer.to_str())["model"]["unk_id"]
     token = getattr(tokenizer.model, "unk_token", None)
     return None if token is None else tokenizer.token_to_id(token)
 
 
-def configured_tokenizer(cfg: CfgNode) -> ExpressionTokenizer:
-    """The tokenizer of INPUT.TOKENIZER; where that is "", the text encoder's own.
+def build_tokenizer(cfg: CfgNode) -> ExpressionTokenizer:
+    """The tokenizer of INPUT.TOKENIZER; if that is "", the text encoder's own.
 
     Raises:
-        FileNotFoundError, ValueError: as ExpressionTokenizer; or there is nothing to follow.
+        FileNotFoundError, ValueError: see ExpressionTokenizer; or no key names a tokenizer.
     """
     text = cfg.MODEL.TEXT_ENCODER
     places = {
@@ -179,68 +177,68 @@ def configured_tokenizer(cfg: CfgNode) -> ExpressionTokenizer:
             )
     raise ValueError(
         'INPUT.TOKENIZER "" follows the text encoder, but MODEL.TEXT_ENCODER.WEIGHTS and CONFIG '
-        "name no place where its tokenizer could lie; name one in INPUT.TOKENIZER"
+        "name none; set INPUT.TOKENIZER"
     )
 
 
 def load_tokenizer(vocabulary: str, *, key: str = "INPUT.TOKENIZER") -> Tokenizer:
-    """A tokenizer from this machine.
+    """Load a tokenizer from this machine.
 
     Args:
-        vocabulary: the name of a packaged vocabulary ("synthrs"), a folder of Hugging Face's, a
-            Hugging Face name in the local cache, "package:NAME/folder", a tokenizer.json, a
-            vocab.txt of BERT's, or a checkpoint of this project.
+        vocabulary: the name of a packaged vocabulary ("synthrs"), a Hugging Face folder, a Hugging
+            Face name in the local cache, "package:NAME/folder", a tokenizer.json, a BERT vocab.txt,
+            or a checkpoint of this project.
         key: the config key that names it, for messages.
 
     Raises:
         FileNotFoundError: it is not on this machine.
-        ValueError: it is no tokenizer.
+        ValueError: it is not a tokenizer.
     """
     packaged = PACKAGED_FOLDER / f"{vocabulary}.txt"
     path = packaged if packaged.is_file() else Path(vocabulary)
     if is_package_reference(vocabulary):
         path = find_package_file(vocabulary)
     if path.is_file():
-        return _tokenizer_of_file(path)
+        return _load_tokenizer_file(path)
     folder = find_model_folder(vocabulary, files=TOKENIZER_FILES, key=key)
     if (folder / VOCABULARY_FILE).is_file() and not (folder / WHOLE_FILE).is_file():
-        return _word_pieces_tokenizer(folder / VOCABULARY_FILE)
-    return _published_tokenizer(folder)
+        return _build_bert_tokenizer(folder / VOCABULARY_FILE)
+    return _load_published_tokenizer(folder)
 
 
-def _tokenizer_of_file(path: Path) -> Tokenizer:
+def _load_tokenizer_file(path: Path) -> Tokenizer:
     with path.open("rb") as file:
         is_archive = file.read(2) == b"PK"
     if is_archive:  # as torch.save writes them
         path = Path(os.path.abspath(path))
-        text = _carried_json(path, path.stat().st_mtime_ns)
-        return _tokenizer_of_json(text, source=f"the tokenizer that {path} carries")
+        text = _read_carried_json(path, path.stat().st_mtime_ns)
+        return _parse_tokenizer_json(text, source=f"the tokenizer that {path} carries")
     if path.suffix == ".json":
-        return _tokenizer_of_json(read_text(path), source=str(path))
-    return _word_pieces_tokenizer(path)
+        return _parse_tokenizer_json(read_text(path), source=str(path))
+    return _build_bert_tokenizer(path)
 
 
 @functools.lru_cache(maxsize=8)
-def _carried_json(path: Path, _modified: int) -> str:
-    """The tokenizer.json in a checkpoint, which is large, and asked for by every loader."""
+def _read_carried_json(path: Path, _modified: int) -> str:
+    """Read the tokenizer.json from a checkpoint; cached, as every data loader needs it."""
     text = read_carried(path).get(CHECKPOINT_KEY)
     if not isinstance(text, str):
-        raise ValueError(f"{path} carries no tokenizer; name another place in INPUT.TOKENIZER")
+        raise ValueError(f"{path} carries no tokenizer; set INPUT.TOKENIZER to another one")
     return text
 
 
-def _tokenizer_of_json(text: str, *, source: str) -> Tokenizer:
+def _parse_tokenizer_json(text: str, *, source: str) -> Tokenizer:
     try:
         return Tokenizer.from_str(text)
     except Exception as error:  # the library raises nothing more special
         raise ValueError(f"{source}: not a tokenizer.json ({quote(str(error))})") from error
 
 
-def _published_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a folder as transformers reads it; code in the folder does not run.
+def _load_published_tokenizer(folder: Path) -> Tokenizer:
+    """Load a folder's tokenizer with transformers, without running code from the folder.
 
     Raises:
-        ValueError: it is damaged, or made of code or of files that only other libraries read.
+        ValueError: it is damaged, or needs code from the folder or another library.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -248,45 +246,45 @@ def _published_tokenizer(folder: Path) -> Tokenizer:
         )
         if tokenizer.is_fast:
             return tokenizer.backend_tokenizer
-        reason = f"{type(tokenizer).__name__} is made of no {WHOLE_FILE}"
-    except Exception as error:  # of a library that was handed any files
+        reason = f"{type(tokenizer).__name__} has no {WHOLE_FILE}"
+    except Exception as error:  # transformers raises anything on unknown files
         reason = first_line(error)
     whole = folder / WHOLE_FILE
-    if whole.is_file():  # SigLIP's class reads another of its files, with a library of its own
-        return _tokenizer_of_json(read_text(whole), source=str(whole))
-    raise ValueError(f"{folder}: holds no tokenizer that can be used here ({reason})")
+    if whole.is_file():  # SigLIP's class reads another file, with another library
+        return _parse_tokenizer_json(read_text(whole), source=str(whole))
+    raise ValueError(f"{folder}: has no usable tokenizer ({reason})")
 
 
-def _word_pieces_tokenizer(path: Path) -> Tokenizer:
-    """BERT's tokenizer with the vocabulary of a file.
+def _build_bert_tokenizer(path: Path) -> Tokenizer:
+    """Build BERT's tokenizer from a vocabulary file.
 
-    Words are lower-cased and lose their accents where the settings beside the vocabulary say so;
-    without settings, where the vocabulary has no capital letter.
+    Words are lower-cased and stripped of accents if the settings beside the vocabulary say so, or,
+    without settings, if the vocabulary has no capital letter.
     """
-    pieces = read_vocabulary(path)
+    pieces = _read_vocabulary(path)
     words = [piece for piece in pieces if not piece.startswith("[")]  # "[MASK]" is none
     has_capitals = any(word != word.lower() for word in words)
-    settings = {"do_lower_case": not has_capitals, **read_settings(path.with_name(SETTINGS_FILE))}
+    settings = {"do_lower_case": not has_capitals, **_read_settings(path.with_name(SETTINGS_FILE))}
     # By position: the keyword is `vocab` in transformers 5 and was `vocab_file` before.
     return BertTokenizerFast(pieces, **settings).backend_tokenizer
 
 
-def read_vocabulary(path: Path) -> dict[str, int]:
-    """Word pieces and their numbers, from a file with one a line.
+def _read_vocabulary(path: Path) -> dict[str, int]:
+    """Read word pieces and their ids from a file with one per line.
 
     Raises:
-        ValueError: it lacks a token that every sentence needs.
+        ValueError: a special token is missing.
     """
     lines = read_text(path).rstrip("\n").split("\n")
     pieces = {piece: number for number, piece in enumerate(lines)}
     for token in NEEDED_TOKENS:
         if token not in pieces:
-            raise ValueError(f"{path}: is no vocabulary of BERT's, it has no {token}")
+            raise ValueError(f"{path}: not a BERT vocabulary, it has no {token}")
     return pieces
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """What a tokenizer_config.json says about words; nothing where there is no such file.
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Read word settings from a tokenizer_config.json; empty if there is no such file.
 
     Raises:
         ValueError: the file is damaged.

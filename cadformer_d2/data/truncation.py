@@ -1,4 +1,4 @@
-"""How many expressions a limit of tokens cuts."""
+"""How many expressions a token limit truncates."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Collection, Iterable
 
 from .tokenization import ExpressionTokenizer
 
-TOKEN_LIMITS = (20, 64)  # of the released code, and of this project
+TOKEN_LIMITS = (20, 64)  # of the released code and of this project
 
 
 def count_truncated(expressions: Iterable[str], tokenizer: ExpressionTokenizer) -> int:
-    """Number of expressions that lose their end to ``tokenizer.max_tokens``."""
+    """Count the expressions that ``tokenizer.max_tokens`` truncates."""
     return sum(map(tokenizer.is_truncated, expressions))
 
 
-def truncated_shares(
+def compute_truncated_shares(
     expressions: Collection[str], vocabulary: str, limits: Iterable[int] = TOKEN_LIMITS
 ) -> dict[int, float]:
-    """Share of the expressions that lose their end, by limit of tokens, in [0, 1].
+    """Share of the expressions that each token limit truncates, in [0, 1].
 
     Args:
         expressions: at least one.
         vocabulary: as INPUT.TOKENIZER.
 
     Raises:
-        FileNotFoundError, ValueError: as ExpressionTokenizer.
+        FileNotFoundError, ValueError: see ExpressionTokenizer.
     """
     tokenizers = [ExpressionTokenizer(vocabulary=vocabulary, max_tokens=limit) for limit in limits]
     return {

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..data.asking import ask_every_sentence
 from ..data.description_file import SPLITS
+from ..data.expression_roles import find_object_spans
+from ..data.queries import query_every_expression
 from ..data.refer_writer import words_of
-from ..data.sentence_roles import object_spans
 from ..structures import ReferRecord
 from .texts import UNSEEN
 from .triplets import GroundedTriplet
@@ -37,7 +37,7 @@ def described_records(
 ) -> list[DescribedSentence]:
     """Every sentence of a split's records; classes without the characters a terminal obeys."""
     described = []
-    for record in ask_every_sentence(list(records)):
+    for record in query_every_expression(list(records)):
         (annotation,) = record["annotations"]
         pixels = record["height"] * record["width"]
         area_share = float(coco_mask.area(annotation["segmentation"])) / pixels
@@ -113,7 +113,7 @@ def distinct_by_split(
 
 def named_categories(sentence: str, categories: Sequence[str]) -> int:
     """How many different categories a sentence names; plurals count, parts of words do not."""
-    spans = object_spans(sentence, categories)
+    spans = find_object_spans(sentence, categories)
     names = {sentence[first:last].lower() for first, last in spans}
     return len({canonical(name, categories) for name in names})
 

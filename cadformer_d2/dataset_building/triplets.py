@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from ..data.masks import Coordinate
-from ..data.plain_files import path_inside
+from ..data.plain_files import join_inside
 from ..data.validation import Text
 
 
@@ -21,7 +21,7 @@ def name_inside(name: str) -> str:
     Raises:
         ValueError: it leads out of the folder, or no file can have it.
     """
-    path_inside(Path(), name)
+    join_inside(Path(), name)
     return name
 
 

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter
 from typing_extensions import TypedDict
 
 from ..atomic_files import write_atomically
-from ..data.masks import united_mask
-from ..data.plain_files import path_inside, read_json
+from ..data.masks import merge_segmentation
+from ..data.plain_files import join_inside, read_json
 from ..data.validation import Text, quote, validate
 from ..structures import RunLengthMask
 from .triplets import GroundedTriplet, ImageName, Target, by_image, group_targets
@@ -30,7 +30,7 @@ def stored_mask(value: Any) -> RunLengthMask:
     size = value.get("size") if isinstance(value, dict) else None
     if not isinstance(size, list) or len(size) != 2:
         raise ValueError(f"a mask has size and counts, this is {quote(value)}")
-    return united_mask(value, height=size[0], width=size[1])
+    return merge_segmentation(value, height=size[0], width=size[1])
 
 
 def named_segmenter(value: Mapping[str, str]) -> Mapping[str, str]:
@@ -146,7 +146,7 @@ class Workspace:
         return self.read(self.mask_file(image), _MASKS, made_by="masks")
 
     def mask_file(self, image: str) -> str:
-        return str(path_inside(Path("masks"), f"{image}.json"))
+        return str(join_inside(Path("masks"), f"{image}.json"))
 
     def all_masks(self) -> dict[int, MaskRecord]:
         """Masks of every target, by target id.

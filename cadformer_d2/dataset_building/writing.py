@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ..data.catalog import DATASETS, DatasetInfo
 from ..data.description_file import DESCRIPTION_FILE, SPLITS
 from ..data.image_file import read_image_size
-from ..data.plain_files import path_inside
+from ..data.plain_files import join_inside
 from ..data.refer_writer import (
     annotation_entry,
     category_entries,
@@ -118,7 +118,7 @@ def copy_image(source: Path, name: str, folder: Path, size: tuple[int, ...]) -> 
     Raises:
         ValueError: the name leads out of the folder, or the image has another size by now.
     """
-    origin, destination = path_inside(source, name), path_inside(folder, name)
+    origin, destination = join_inside(source, name), join_inside(folder, name)
     found = read_image_size(origin)
     if found != size:
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from ..data.catalog import refuse_unknown
-from ..data.tokenization import configured_tokenizer
+from ..data.tokenization import build_tokenizer
 from ..evaluation.refseg_evaluator import TASK
 from ..modeling.text_encoder import text_vocabulary_size
 from ..precision import DTYPES, refuse_unusable_format, usable_device
@@ -148,7 +148,7 @@ def refuse_small_vocabulary(cfg: CfgNode) -> None:
     Raises:
         FileNotFoundError: there is no such vocabulary on this machine.
     """
-    tokenizer, rows = configured_tokenizer(cfg), text_vocabulary_size(cfg)
+    tokenizer, rows = build_tokenizer(cfg), text_vocabulary_size(cfg)
     if rows is not None and tokenizer.vocabulary_size > rows:
         raise ValueError(
             f"INPUT.TOKENIZER: {tokenizer.vocabulary} has {tokenizer.vocabulary_size} tokens, but "

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.sentence_roles import PLACES
+from ..data.expression_roles import PLACES
 from .mask_file import MaskFile
 from .pieces import Piece, block_pieces, whole_pieces
 from .raster import BLOCK_SIDE, Scene

@@ -207,7 +207,7 @@ class RefSegPredictor:
         """The image's fields of a ModelInput, to be answered at the image's own size."""
         pixels = self.read(image, channel_order)
         height, width = pixels.shape[:2]
-        return {"image": self.network_input.image(pixels), "height": height, "width": width}
+        return {"image": self.network_input.prepare_image(pixels), "height": height, "width": width}
 
     def sentence(self, expression: str) -> dict[str, Any]:
         """The sentence's fields of a ModelInput.
@@ -215,7 +215,7 @@ class RefSegPredictor:
         It is logged once where a long one loses its end, and where the vocabulary has none of its
         words, so that nothing can be found.
         """
-        fields = self.network_input.sentence(expression)
+        fields = self.network_input.prepare_expression(expression)
         tokenizer = self.network_input.tokenizer
         if hash(expression) in self.reported:
             return fields

@@ -5,7 +5,7 @@ import pytest
 from detectron2.data import MetadataCatalog
 from refer_files import ReferFiles
 
-from cadformer_d2.data.catalog import dataset_records, find_dataset, register_datasets
+from cadformer_d2.data.catalog import find_dataset, load_dataset_records, register_datasets
 
 
 def described(tmp_path, **content):
@@ -19,7 +19,7 @@ def test_a_folder_with_a_description_is_registered_without_a_line_of_code(tmp_pa
     assert {"mydata_train", "mydata_val", "mydata_test_shuffled"} <= set(
         register_datasets(tmp_path)
     )
-    assert len(dataset_records("mydata_train")) == 3
+    assert len(load_dataset_records("mydata_train")) == 3
     assert MetadataCatalog.get("mydata_train").thing_classes == ["field", "court"]
     assert find_dataset("mydata", tmp_path).published_counts == {"train": 3}
 
@@ -37,14 +37,14 @@ def said(tmp_path, sentence):
 
 def test_its_categories_can_be_taken_out_of_its_sentences(tmp_path):
     said(tmp_path, "the left windsock near the pier")
-    records = dataset_records("mydata_test_no_categories")
+    records = load_dataset_records("mydata_test_no_categories")
     assert {record["expressions"][0] for record in records} == {"the left near the pier"}
 
 
 def test_sentences_without_any_such_word_are_an_error(tmp_path):
     said(tmp_path, "the left one")
-    with pytest.raises(ValueError, match="none of 6 sentences has such words"):
-        dataset_records("mydata_test_no_categories")
+    with pytest.raises(ValueError, match="none of 6 expressions has both such words"):
+        load_dataset_records("mydata_test_no_categories")
 
 
 def test_a_folder_without_one_is_unknown_and_the_error_says_what_to_do(tmp_path):
@@ -64,7 +64,7 @@ BROKEN = {
     '{"classes": []}': "classes is \\[\\]",
     '{"classes": ["a", 1]}': "classes.1 is 1, it should be a valid string",
     '{"classes": ["a", " "]}': "classes.1 is ' '",
-    '{"classes": ["a b", "A-b"]}': "expected names that differ",
+    '{"classes": ["a b", "A-b"]}': "expected distinct names",
     '{"classes": ["a"], "count": {}}': "count is {}",
     '{"classes": ["a"], "counts": {"training": 3}}': "counts.training",
     '{"classes": ["a"], "counts": {"train": -3}}': "counts.train is -3",
@@ -81,13 +81,16 @@ def test_a_broken_description_stops_only_those_who_ask_for_it(tmp_path, content,
     (described(tmp_path).annotations / "dataset.json").write_text(content)
     named = rf"mydata.dataset\.json: .*{BROKEN[content]}"
     assert "mydata_train" in register_datasets(tmp_path)
-    assert len(dataset_records("synthrs_train")) == 3
+    assert len(load_dataset_records("synthrs_train")) == 3
     register_datasets(tmp_path)
     assert find_dataset("synthrs", tmp_path).name == "synthrs"
     assert len(re.findall("mydata is not usable: .*dataset", caplog.text)) == 1
-    for ask in (lambda: dataset_records("mydata_train"), lambda: find_dataset("mydata", tmp_path)):
+    for load in (
+        lambda: load_dataset_records("mydata_train"),
+        lambda: find_dataset("mydata", tmp_path),
+    ):
         with pytest.raises(ValueError, match=named):
-            ask()
+            load()
 
 
 def test_names_that_differ_in_punctuation_are_two(tmp_path):

@@ -3,7 +3,7 @@ import torch
 from conftest import make_tiny_cfg
 from refer_files import ReferFiles
 
-from cadformer_d2.data.catalog import dataset_records, register_datasets
+from cadformer_d2.data.catalog import load_dataset_records, register_datasets
 from cadformer_d2.data.loading import (
     DrawSampler,
     build_refseg_test_loader,
@@ -55,7 +55,7 @@ def test_processes_share_the_draws_of_one():
 
 def test_a_batch_that_processes_cannot_share_is_refused(cfg, monkeypatch):
     monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 3)
-    with pytest.raises(ValueError, match="IMS_PER_BATCH is 2, which 3 processes cannot share"):
+    with pytest.raises(ValueError, match="IMS_PER_BATCH is 2; it must be a multiple of the 3"):
         build_refseg_train_loader(cfg)
 
 
@@ -71,7 +71,7 @@ def test_evaluation_keeps_the_order_and_the_batch_size(cfg):
 
 def test_an_unknown_dataset_lists_the_known_ones(cfg):
     with pytest.raises(ValueError, match="unknown dataset 'rrsisd_trian'; known: .*rrsisd.*_train"):
-        dataset_records("rrsisd_trian")
+        load_dataset_records("rrsisd_trian")
 
 
 def test_sentences_that_the_vocabulary_has_no_word_of_are_counted(cfg, tmp_path, caplog):
@@ -80,4 +80,4 @@ def test_sentences_that_the_vocabulary_has_no_word_of_are_counted(cfg, tmp_path,
     build_training_set(cfg, seed=0)
     build_refseg_test_loader(cfg, "synthrs_test")
     # "the roundabout on the left" has none, "the storage tank" has one.
-    assert caplog.text.count("has no word of 3 sentences, for example 'the roundabout") == 2
+    assert caplog.text.count("has no word of 3 expressions, for example 'the roundabout") == 2

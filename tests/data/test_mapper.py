@@ -8,10 +8,10 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from refer_files import HEIGHT, WIDTH, ReferFiles, rle
 
-from cadformer_d2.data.asking import ask_every_sentence
 from cadformer_d2.data.image_file import read_image
 from cadformer_d2.data.loading import RefSegTrainingSet
 from cadformer_d2.data.mapper import RefSegMapper
+from cadformer_d2.data.queries import query_every_expression
 from cadformer_d2.data.refer import load_refer_records
 
 
@@ -98,7 +98,7 @@ def test_masks_to_train_and_to_score_are_those_of_pillow_to_the_pixel(tmp_path, 
     wanted = np.asarray(Image.fromarray(native).resize(size[::-1], Image.Resampling.NEAREST))
     sample = mapper(**{"INPUT.SIZE": size})(record, rng())
     assert np.array_equal(sample["gt_mask"].numpy(), wanted == 1)
-    asked, _ = ask_every_sentence([record])
+    asked, _ = query_every_expression([record])
     for resolution, truth in (("input", wanted), ("native", native)):
         changes = {"INPUT.SIZE": size, "TEST.EVAL_RESOLUTION": resolution}
         scored = mapper(is_train=False, **changes)(asked)
@@ -108,7 +108,7 @@ def test_masks_to_train_and_to_score_are_those_of_pillow_to_the_pixel(tmp_path, 
 
 @pytest.mark.parametrize(("resolution", "size"), [("input", (64, 64)), ("native", (40, 60))])
 def test_resolution_of_scoring_is_decided_here(record, resolution, size):
-    (asked, _) = ask_every_sentence([record])
+    (asked, _) = query_every_expression([record])
     sample = mapper(is_train=False, **{"TEST.EVAL_RESOLUTION": resolution})(asked)
     assert (sample["height"], sample["width"]) == size
     assert tuple(sample["gt_rle"]["size"]) == size
@@ -128,7 +128,9 @@ def test_black_boxes_fall_on_a_fixed_fifth_and_leave_the_mask(record):
 
 
 def test_an_image_asked_about_in_a_row_is_decoded_once(files, monkeypatch):
-    records = ask_every_sentence(load_refer_records(files.annotations, files.images, split="train"))
+    records = query_every_expression(
+        load_refer_records(files.annotations, files.images, split="train")
+    )
     decoded = []
     monkeypatch.setattr(
         "cadformer_d2.data.mapper.read_image",
@@ -157,7 +159,7 @@ def test_an_image_of_another_size_is_named(record):
 
 def test_an_expression_without_words_is_named(record):
     record["expressions"] = ["\u200b"] * 2
-    with pytest.raises(ValueError, match=r"1\.jpg: ref 1, sentence \d: .* is empty"):
+    with pytest.raises(ValueError, match=r"1\.jpg: ref 1, expression \d: .* is empty"):
         mapper()(record, rng())
 
 

@@ -6,10 +6,14 @@ import pytest
 from pycocotools import mask as coco_mask
 from refer_files import HEIGHT, WIDTH, ReferFiles, rle, square
 
-from cadformer_d2.data.asking import ask_about_another, ask_every_sentence, ask_without
 from cadformer_d2.data.class_names import OBJECT_NAMES
+from cadformer_d2.data.expression_roles import find_position_spans
+from cadformer_d2.data.queries import (
+    query_every_expression,
+    query_with_other_expressions,
+    query_without_words,
+)
 from cadformer_d2.data.refer import load_refer_records
-from cadformer_d2.data.sentence_roles import position_spans
 
 
 @pytest.fixture
@@ -125,10 +129,10 @@ def unknown_split(files):
 
 
 DEFECTS = {
-    drop_annotation: "ref 1 points to annotation 1, which instances.json lacks",
+    drop_annotation: "ref 1 points to annotation 1, which is not in instances.json",
     empty_mask: "ref 1 has an empty mask",
     other_size: r"ref 1 .*annotation 1: mask of size \[8, 8\].* on an image of \[40, 60\]",
-    damaged_runs: "ref 1 .*its runs",
+    damaged_runs: "ref 1 .*mask runs",
     empty_expression: "ref 1 has an empty expression",
     twice: "ref 1 occurs twice",
     unknown_split: "ref 1 has unknown split 'trian'",
@@ -249,7 +253,7 @@ def test_an_entry_without_an_id_is_named(files, of):
 
 
 def test_evaluation_asks_every_sentence_once(files):
-    records = ask_every_sentence(load(files.write(), split="test"))
+    records = query_every_expression(load(files.write(), split="test"))
     assert [record["sent_id"] for record in records] == [4, 5, 10, 11, 16, 17]
     assert all(len(record["expressions"]) == 1 for record in records)
 
@@ -261,7 +265,7 @@ def test_shuffling_asks_about_another_target_of_the_same_image(files):
             sentence["sent"] = f"target {ref['ref_id']}"
     records = load(files.write(), split="test")
     image_of = {f"target {record['ref_id']}": record["image_id"] for record in records}
-    for shuffled in ask_about_another(records):
+    for shuffled in query_with_other_expressions(records):
         (expression,) = shuffled["expressions"]
         assert expression != f"target {shuffled['ref_id']}"
         assert image_of[expression] == shuffled["image_id"]
@@ -270,7 +274,7 @@ def test_shuffling_asks_about_another_target_of_the_same_image(files):
 
 def test_words_for_places_can_be_taken_out_of_every_sentence(files):
     records = load(files.write(), split="test")
-    changed = ask_without(records, find=partial(position_spans, names=OBJECT_NAMES))
+    changed = query_without_words(records, find=partial(find_position_spans, names=OBJECT_NAMES))
     # "the storage tank" names no place and is left out.
     assert {record["expressions"][0] for record in changed} == {"the roundabout"}
     assert [record["sent_id"] for record in changed] == [5, 11, 17]
@@ -281,14 +285,14 @@ def test_spaces_alone_do_not_make_a_sentence_another(files):
         for sentence in ref["sentences"]:
             sentence["sent"] += " "
     records = load(files.write(), split="test")
-    changed = ask_without(records, find=partial(position_spans, names=OBJECT_NAMES))
+    changed = query_without_words(records, find=partial(find_position_spans, names=OBJECT_NAMES))
     assert [record["sent_id"] for record in changed] == [5, 11, 17]
 
 
 def test_two_sentences_of_one_id_are_an_error(files):
     first, second = files.refs[0]["sentences"][:2]
     second["sent_id"] = first["sent_id"]
-    with pytest.raises(ValueError, match="has two sentences of one sent_id"):
+    with pytest.raises(ValueError, match="has two sentences with one sent_id"):
         load(files.write(), split=files.refs[0]["split"])
 
 

@@ -39,7 +39,7 @@ DEFECTS = {
     "11x a lone word": "line 3: .*11x.tif is missing",
     "../images/11 a tree": "line 3: the file name '../images/11.tif' leads out of its folder",
     "11 \0": "line 3: '11' has an empty expression",
-    f"{'9' * 300} a tree": "line 3: .* is no name of a file",
+    f"{'9' * 300} a tree": "line 3: .* is not a file name",
 }
 
 
@@ -59,7 +59,9 @@ def test_an_empty_mask_is_refused(root):
 
 
 def test_a_missing_list_says_where_the_tree_is_described(root):
-    with pytest.raises(FileNotFoundError, match=r"output_phrase_val\.txt is missing; datasets/"):
+    with pytest.raises(
+        FileNotFoundError, match=r"output_phrase_val\.txt is missing; see data"
+    ):
         load_refsegrs_records(root, split="val")
 
 

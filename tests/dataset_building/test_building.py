@@ -12,8 +12,8 @@ from oracle import OracleSegmenter, WholeBoxSegmenter
 from pycocotools import mask as coco_mask
 from tiny_sam import save_tiny_sam
 
-from cadformer_d2.data.asking import ask_every_sentence
 from cadformer_d2.data.catalog import find_dataset, register_datasets
+from cadformer_d2.data.queries import query_every_expression
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
 from cadformer_d2.dataset_building import steps
 from cadformer_d2.dataset_building.images import decoded, mask_iou, read_rgb
@@ -115,7 +115,7 @@ def test_the_built_dataset_is_registered_under_its_own_name(synthrs, tmp_path):
     assert info.published_counts == {split: len(found) for split, found in records.items()}
     refs, instances = files_of(root)
     assert list(info.classes) == [category["name"] for category in instances["categories"]]
-    assert len(ask_every_sentence(records["test"])) == sum(
+    assert len(query_every_expression(records["test"])) == sum(
         len(ref["sentences"]) for ref in refs if ref["split"] == "test"
     )
 

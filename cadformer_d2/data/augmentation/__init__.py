@@ -3,9 +3,9 @@
 Importing a module here registers its augmentations, so that INPUT.AUGMENTATIONS knows their names.
 """
 
-from .build import AUGMENTATION_REGISTRY, build_augmentations, known_augmentations
+from .build import AUGMENTATION_REGISTRY, build_augmentations, list_augmentations
 from .cutting import RandomCropKeepingTarget, RandomZoom
-from .expression_input import ExpressionAugInput, seeded_numpy
+from .expression_input import ExpressionAugInput, seed_numpy
 from .orienting import RandomOrientation
 from .pixels import RandomBlur, RandomCutout, RandomNoise
 from .released_boxes import ReleasedBoxes
@@ -21,6 +21,6 @@ __all__ = [
     "RandomZoom",
     "ReleasedBoxes",
     "build_augmentations",
-    "known_augmentations",
-    "seeded_numpy",
+    "list_augmentations",
+    "seed_numpy",
 ]

@@ -12,20 +12,20 @@ from detectron2.utils.registry import Registry
 
 AUGMENTATION_REGISTRY = Registry("AUGMENTATION")
 AUGMENTATION_REGISTRY.__doc__ = """
-Augmentations beside Detectron2's own. Called as ``cls(*arguments)`` with what follows the name in
-INPUT.AUGMENTATIONS; a ``detectron2.data.transforms.Augmentation``, whose ``get_transform`` may ask
-for any attribute of an ``ExpressionAugInput`` by the name of its argument.
+Augmentations besides Detectron2's own. Called as ``cls(*arguments)`` with what follows the name in
+INPUT.AUGMENTATIONS; returns a ``detectron2.data.transforms.Augmentation``, whose ``get_transform``
+may take any attribute of an ``ExpressionAugInput`` as an argument of that name.
 
-Chance comes from ``np.random``, which is seeded for each sample. What a transform does to the
-expression follows from its ``apply_coords``: nothing has to be said about sentences.
+Randomness comes from ``np.random``, which is seeded for each sample. What a transform does to the
+expression follows from its ``apply_coords``; augmentations need not handle expressions.
 """
-# Abstract ones, and what makes one of several.
+# Abstract ones and containers.
 _NOT_BY_NAME = ("Augmentation", "AugmentationList", "TransformGen")
-_WRAPPER = "RandomApply"  # its first argument is an augmentation itself
+_WRAPPER = "RandomApply"  # its first argument is an augmentation
 
 
-def known_augmentations() -> dict[str, Callable[..., T.Augmentation]]:
-    """Every name that INPUT.AUGMENTATIONS may hold: this project's and Detectron2's."""
+def list_augmentations() -> dict[str, Callable[..., T.Augmentation]]:
+    """Every augmentation that INPUT.AUGMENTATIONS may name: this project's and Detectron2's."""
     theirs = {
         name: value
         for name, value in vars(T).items()
@@ -40,7 +40,7 @@ def build_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     INPUT.RANDOM_ERASE_BOXES and INPUT.ORIENTATIONS come first, then INPUT.AUGMENTATIONS.
 
     Raises:
-        ValueError: an unknown name, or arguments that the augmentation does not take.
+        ValueError: an unknown name, or arguments that the augmentation does not accept.
     """
     lines: list[tuple[Any, ...]] = []
     if cfg.INPUT.RANDOM_ERASE_BOXES[1]:
@@ -65,7 +65,7 @@ def _build(line: Any, *, place: str) -> T.Augmentation:
         raise ValueError(f"{place} is {line!r}; expected [name, argument, ...]")
     name: str = line[0]
     arguments: list[Any] = list(line[1:])
-    known = known_augmentations()
+    known = list_augmentations()
     if name not in known:
         raise ValueError(f"{place} is {name!r}; known names: {', '.join(known)}")
     keywords = dict(arguments.pop()) if arguments and isinstance(arguments[-1], dict) else {}

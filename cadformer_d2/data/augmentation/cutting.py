@@ -1,4 +1,4 @@
-"""Augmentations that show a part of the image, or the image with something around it."""
+"""Augmentations that crop the image or pad it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from .build import AUGMENTATION_REGISTRY
 
 @AUGMENTATION_REGISTRY.register()
 class RandomCropKeepingTarget(T.Augmentation):
-    """A rectangle with the whole target in it, at a uniform place among those that have it.
+    """A crop that contains the whole target, uniform among all such crops.
 
-    Refused, as every crop is, where the expression depends on the frame.
+    Like every crop, it is refused if the expression depends on the frame.
     """
 
     def __init__(self, share_min: float, share_max: float = 1.0):
         """
         Args:
-            share_min, share_max: range of the rectangle's sides as shares of the image's, drawn
-                apart for height and width. A side is never shorter than the target.
+            share_min, share_max: range of the crop's sides as shares of the image's, drawn
+                separately for height and width. A side is never shorter than the target.
         """
         super().__init__()
         if not 0 < share_min <= share_max <= 1:
-            raise ValueError(f"{share_min} to {share_max} is no range of shares in (0, 1]")
+            raise ValueError(f"shares are {share_min} to {share_max}; expected a range in (0, 1]")
         self.share_min = share_min
         self.share_max = share_max
 
@@ -37,7 +37,7 @@ class RandomCropKeepingTarget(T.Augmentation):
         return T.CropTransform(left, top, w, h, orig_w=width, orig_h=height)
 
     def _interval(self, first: int, last: int, length: int) -> tuple[int, int]:
-        """Start and length of a side, of an axis on which the target covers [first, last)."""
+        """Start and length of the crop on an axis where the target covers [first, last)."""
         share = self._rand_range(self.share_min, self.share_max)
         side = max(last - first, round(float(share) * length))
         start = np.random.randint(max(0, last - side), min(first, length - side) + 1)
@@ -46,21 +46,24 @@ class RandomCropKeepingTarget(T.Augmentation):
 
 @AUGMENTATION_REGISTRY.register()
 class RandomZoom(T.Augmentation):
-    """A scale about the middle of the image, whose size stays.
+    """Scaling about the centre of the image, which keeps its size.
 
-    Below 1 the whole image is seen smaller, with grey around it, and every expression stays true.
-    Above 1 its border is cut off: a crop, with what that asks of the expression.
+    Below 1 the image shrinks within a grey frame, and every expression stays true. Above 1 its
+    border is cut off, and the expression must allow it as for a crop.
     """
 
     def __init__(self, scale_min: float, scale_max: float, fill: int = 128):
         """
         Args:
-            scale_min, scale_max: range of the scale; its logarithm is uniform.
+            scale_min, scale_max: range of the scale, whose logarithm is uniform.
             fill: grey level around the image, 0 to 255.
         """
         super().__init__()
         if not 0 < scale_min <= scale_max or not 0 <= fill <= 255:
-            raise ValueError(f"scale {scale_min} to {scale_max}, fill {fill}")
+            raise ValueError(
+                f"scale is {scale_min} to {scale_max} and fill {fill}; expected a range above 0 "
+                "and a grey level from 0 to 255"
+            )
         self.scale_min = scale_min
         self.scale_max = scale_max
         self.fill = fill

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from detectron2.data import transforms as T
 
-from ..orientation import Orientation, allowed_orientations
+from ..orientation import Orientation, list_orientations
 from .build import AUGMENTATION_REGISTRY
 
 
@@ -17,7 +17,7 @@ class OrientationTransform(T.Transform):
     def __init__(self, orientation: Orientation, *, height: int, width: int):
         """
         Args:
-            height, width: of the image before, pixels.
+            height, width: of the original image, pixels.
         """
         super().__init__()
         self.orientation = orientation
@@ -25,7 +25,7 @@ class OrientationTransform(T.Transform):
         self.width = width
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        return self.orientation.image(img)
+        return self.orientation.turn(img)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         x, y = coords.T
@@ -40,7 +40,7 @@ class OrientationTransform(T.Transform):
 
 @AUGMENTATION_REGISTRY.register()
 class RandomOrientation(T.Augmentation):
-    """One of the orientations that the named changes lead to, the image as it is among them."""
+    """One of the orientations that the named changes lead to, including the unchanged image."""
 
     def __init__(self, changes: Sequence[str]):
         """
@@ -49,7 +49,7 @@ class RandomOrientation(T.Augmentation):
         """
         super().__init__()
         self.changes = tuple(changes)
-        self.orientations = allowed_orientations(self.changes)
+        self.orientations = list_orientations(self.changes)
 
     def get_transform(self, image: np.ndarray, rng: np.random.Generator) -> T.Transform:
         height, width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""Augmentations that change pixels and leave everything where it is."""
+"""Augmentations that change pixel values and move nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .build import AUGMENTATION_REGISTRY
 
 
 class BoxesTransform(T.NoOpTransform):
-    """Black squares on the image; the mask is left alone."""
+    """Black squares on the image; the mask does not change."""
 
     def __init__(self, corners: list[tuple[int, int]], *, side: int):
         """
@@ -39,12 +39,15 @@ class RandomCutout(T.Augmentation):
     def __init__(self, fewest: int, most: int, side: float):
         """
         Args:
-            fewest, most: squares, both possible.
+            fewest, most: number of squares, both ends included.
             side: of a square, as a share of the image's shorter side.
         """
         super().__init__()
         if not 0 <= fewest <= most or not 0 < side <= 1:
-            raise ValueError(f"{fewest} to {most} squares of side {side}")
+            raise ValueError(
+                f"got {fewest} to {most} squares of side {side}; expected a range of counts and a "
+                "side in (0, 1]"
+            )
         self.fewest = fewest
         self.most = most
         self.side = side
@@ -68,7 +71,7 @@ class RandomBlur(T.Augmentation):
             sigma_min, sigma_max: range of the standard deviation, pixels of the image file.
         """
         super().__init__()
-        _refuse_disordered(sigma_min, sigma_max)
+        _refuse_descending(sigma_min, sigma_max)
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
 
@@ -81,7 +84,7 @@ class RandomBlur(T.Augmentation):
 
 @AUGMENTATION_REGISTRY.register()
 class RandomNoise(T.Augmentation):
-    """Gaussian noise, drawn apart for each pixel and channel."""
+    """Gaussian noise, independent for each pixel and channel."""
 
     def __init__(self, std_min: float, std_max: float):
         """
@@ -89,7 +92,7 @@ class RandomNoise(T.Augmentation):
             std_min, std_max: range of the standard deviation, grey levels of 255.
         """
         super().__init__()
-        _refuse_disordered(std_min, std_max)
+        _refuse_descending(std_min, std_max)
         self.std_min = std_min
         self.std_max = std_max
 
@@ -98,6 +101,6 @@ class RandomNoise(T.Augmentation):
         return T.ColorTransform(lambda img: np.rint(img + noise).clip(0, 255).astype(np.uint8))
 
 
-def _refuse_disordered(low: float, high: float) -> None:
+def _refuse_descending(low: float, high: float) -> None:
     if not 0 <= low <= high:
-        raise ValueError(f"{low} to {high} is no range of numbers from 0")
+        raise ValueError(f"got {low} to {high}; expected a range of numbers from 0")

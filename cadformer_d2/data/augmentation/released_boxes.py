@@ -11,10 +11,10 @@ from .build import AUGMENTATION_REGISTRY
 from .pixels import BoxesTransform
 
 BOX_SIDE = 32  # pixels of the image file
-ERASED_SHARE = 5  # one training ref in so many
+ERASED_SHARE = 5  # one training ref in this many gets boxes
 
 
-def is_erased(ref_id: int) -> bool:
+def _is_erased(ref_id: int) -> bool:
     """Whether a ref belongs to the fixed fifth of the training set that gets black boxes."""
     return zlib.crc32(str(ref_id).encode()) % ERASED_SHARE == 0
 
@@ -26,7 +26,7 @@ class ReleasedBoxes(T.Augmentation):
     def __init__(self, fewest: int, most: int):
         """
         Args:
-            fewest, most: squares, both possible.
+            fewest, most: number of squares, both ends included.
         """
         super().__init__()
         self.fewest = fewest
@@ -35,7 +35,7 @@ class ReleasedBoxes(T.Augmentation):
     def get_transform(
         self, image: np.ndarray, ref_id: int, rng: np.random.Generator
     ) -> T.Transform:
-        if not is_erased(ref_id):
+        if not _is_erased(ref_id):
             return T.NoOpTransform()
         height, width = image.shape[:2]
         corners = []

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from ...data.annotation_files import Id, Name, Pixels
-from ...data.masks import united_mask
+from ...data.masks import merge_segmentation
 from ...data.plain_files import read_json
 from ...data.validation import quote, validate
 from ..defects import SET_ASIDE, DefectLog
@@ -36,7 +36,7 @@ class _Annotation(TypedDict):
     id: Id
     image_id: Id
     category_id: Id
-    segmentation: Any  # see united_mask
+    segmentation: Any  # see merge_segmentation
     iscrowd: NotRequired[int | bool]
 
 
@@ -148,7 +148,7 @@ def _observe(
         if entry[f"{what}_id"] not in known:
             raise ValueError(f"points to {what} {entry[f'{what}_id']}, which cannot be used")
     image = images[entry["image_id"]]
-    mask = united_mask(entry["segmentation"], height=image["height"], width=image["width"])
+    mask = merge_segmentation(entry["segmentation"], height=image["height"], width=image["width"])
     if coco_mask.area(mask) == 0:
         raise ValueError("its mask is empty")
     category = categories[entry["category_id"]]

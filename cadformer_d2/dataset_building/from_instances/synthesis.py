@@ -14,7 +14,7 @@ from ...data.description_file import SPLITS
 from ...data.grammar.descriptions import KINDS
 from ...data.grammar.wording import wide_wording
 from ...data.image_file import read_image_size
-from ...data.plain_files import path_inside, read_json
+from ...data.plain_files import join_inside, read_json
 from ...data.refer_writer import words_of
 from ..defects import DefectLog
 from ..triplets import Target, stable_id
@@ -65,7 +65,7 @@ def synthesize_expressions(
     scenes = read_scenes(
         instances,
         not_exhaustive=not_exhaustive,
-        size_of=lambda file_name: read_image_size(path_inside(images, file_name)),
+        size_of=lambda file_name: read_image_size(join_inside(images, file_name)),
         log=log,
     )
     categories = sorted({found.category for scene in scenes for found in scene.objects})

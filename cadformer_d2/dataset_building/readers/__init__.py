@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...data.image_file import read_image_size
-from ...data.plain_files import path_inside
+from ...data.plain_files import join_inside
 from ..defects import DefectLog
 from ..triplets import GroundedTriplet
 from .coco_captions import read_coco_captions
@@ -65,7 +65,7 @@ def sizes_in_folder(folder: Path) -> ImageSizes:
 
     def size_of(name: str) -> tuple[int, int] | None:
         if name not in known:
-            path = path_inside(folder, name)
+            path = join_inside(folder, name)
             known[name] = read_image_size(path) if path.is_file() else None
         return known[name]
 

@@ -34,7 +34,7 @@ def read_refer_boxes(
     for ref in files.refs:
         place = Place(annotations / REFS_FILE, f"ref {ref['ref_id']}")
         try:
-            target = files.target_of(ref)
+            target = files.find_target(ref)
         except UnusableRecordError as defect:
             repair.set_aside(place, defect.kind, str(defect))
             continue

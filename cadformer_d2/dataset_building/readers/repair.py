@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.masks import FARTHEST_COORDINATE
-from ...data.plain_files import path_inside
+from ...data.plain_files import join_inside
 from ..defects import KEPT, REPAIRED, SET_ASIDE, DefectLog
 from ..texts import plain_text, tidied
 from ..triplets import Box, GroundedTriplet
@@ -93,7 +93,7 @@ class Repair:
         kind, detail = "missing image", name
         for candidate in dict.fromkeys((name, tidied(name))):
             try:
-                path_inside(Path(), candidate)
+                join_inside(Path(), candidate)
                 size = self.image_sizes(candidate)
             except ValueError as error:
                 kind, detail = "unusable image", str(error)

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from ...data.masks import Coordinate, united_mask
+from ...data.masks import Coordinate, merge_segmentation
 from ...data.refer_writer import category_entries
 from ...data.validation import quote, validate
 from ...structures import RunLengthMask, json_mask
@@ -198,7 +198,7 @@ def segmented(segmentation: Any, height: int, width: int) -> RunLengthMask:
     """
     parts = segmentation if isinstance(segmentation, list) else [segmentation]
     if any(isinstance(part, dict) for part in parts):
-        return united_mask(segmentation, height=height, width=width)
+        return merge_segmentation(segmentation, height=height, width=width)
     rings = []
     for corners in validate(_POLYGONS, segmentation):
         if len(corners) % 2:

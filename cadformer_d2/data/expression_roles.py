@@ -1,8 +1,8 @@
 """Which words of an expression name the object, and which its place (FIANet's decomposition).
 
 FIANet tags parts of speech with NLTK, whose data must be downloaded, and counts words where the
-network counts word pieces. Here closed lists of words do it, and character positions carry the
-result to the word pieces; so a sentence typed by a user needs no download either.
+network counts word pieces. Here closed word lists find the words, and character positions map them
+to word pieces, so that no download is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PREPOSITIONS = (
     "outside|within|from|next to|close to|adjacent to|in front of"
 )
 DETERMINERS = "the|a|an|this|that|its|their"
-# Words that say where by themselves, after a preposition.
+# Words for a place, after a preposition.
 PLACES = (
     "left|right|top|bottom|upper|lower|middle|center|centre|central|corner|side|edge|end|half|part|"
     "row|column|north|south|east|west|northern|southern|eastern|western|northeast|northwest|southeast|"
@@ -33,17 +33,17 @@ MOST_MODIFIERS = 3
 Span = tuple[int, int]  # characters: first, one past the last
 
 
-def object_spans(expression: str, names: Iterable[str]) -> list[Span]:
-    """Where names of categories stand, as whole words, the longest first; a plural s may follow."""
+def find_object_spans(expression: str, names: Iterable[str]) -> list[Span]:
+    """Find names of categories as whole words, the longest first, with or without a plural s."""
     return [match.span() for match in _object_pattern(tuple(names)).finditer(expression)]
 
 
-def position_spans(expression: str, names: Iterable[str]) -> list[Span]:
-    """Prepositional phrases that end in a word for a place or in another object's name."""
+def find_position_spans(expression: str, names: Iterable[str]) -> list[Span]:
+    """Find prepositional phrases that end in a word for a place or in another object's name."""
     return [match.span() for match in _position_pattern(tuple(names)).finditer(expression)]
 
 
-@functools.cache  # of a few sets of names
+@functools.cache  # there are only a few sets of names
 def _object_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
     ordered = sorted(names, key=len, reverse=True)
     pattern = rf"\b(?:{'|'.join(map(re.escape, ordered))})(?:e?s)?\b"
@@ -60,7 +60,7 @@ def _position_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
-class SentenceRoleParser:
+class ExpressionRoleParser:
     """Expression -> (T,) bool masks over its tokens: the object's words, the place's words."""
 
     def __init__(
@@ -68,9 +68,9 @@ class SentenceRoleParser:
     ):
         """
         Args:
-            tokenizer: the one whose tokens the masks are for.
+            tokenizer: the network's.
             names: of categories.
-            adds_special_tokens: whether the special tokens ([CLS], [SEP]) belong to both roles.
+            adds_special_tokens: whether special tokens ([CLS], [SEP]) belong to both roles.
         """
         self.tokenizer = tokenizer
         self.names = tuple(names)
@@ -79,12 +79,12 @@ class SentenceRoleParser:
     def __call__(self, expression: str) -> tuple[Tensor, Tensor]:
         """
         Returns:
-            is_object (T,), all False where no category is named; is_position (T,), all True where
-            no place is (the whole sentence then serves, as in FIANet).
+            is_object (T,), all False if no category is named; is_position (T,), all True if no
+            place is named (the whole expression is used then, as in FIANet).
         """
         spans = self.tokenizer.token_spans(expression)
-        is_object = self.marked(spans, object_spans(expression, self.names))
-        is_position = self.marked(spans, position_spans(expression, self.names))
+        is_object = self._mark_tokens(spans, find_object_spans(expression, self.names))
+        is_position = self._mark_tokens(spans, find_position_spans(expression, self.names))
         if not is_position.any():
             is_position = torch.ones_like(is_position)
         if self.adds_special_tokens:
@@ -92,8 +92,8 @@ class SentenceRoleParser:
             is_object, is_position = is_object | is_special, is_position | is_special
         return is_object, is_position
 
-    def marked(self, tokens: list[Span], phrases: list[Span]) -> Tensor:
-        """(T,) bool: tokens that stand for characters of a phrase."""
+    def _mark_tokens(self, tokens: list[Span], phrases: list[Span]) -> Tensor:
+        """(T,) bool: tokens that cover characters of a phrase."""
         return torch.tensor(
             [any(start < last and end > first for first, last in phrases) for start, end in tokens]
         )

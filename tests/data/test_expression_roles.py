@@ -2,7 +2,11 @@ import pytest
 import torch
 
 from cadformer_d2.data.class_names import OBJECT_NAMES
-from cadformer_d2.data.sentence_roles import SentenceRoleParser, object_spans, position_spans
+from cadformer_d2.data.expression_roles import (
+    ExpressionRoleParser,
+    find_object_spans,
+    find_position_spans,
+)
 from cadformer_d2.data.tokenization import ExpressionTokenizer
 
 OBJECTS = {
@@ -29,19 +33,19 @@ PLACES = {
 
 @pytest.mark.parametrize("sentence", OBJECTS)
 def test_names_of_categories_are_the_objects_words(sentence):
-    found = [sentence[start:stop] for start, stop in object_spans(sentence, OBJECT_NAMES)]
+    found = [sentence[start:stop] for start, stop in find_object_spans(sentence, OBJECT_NAMES)]
     assert found == OBJECTS[sentence]
 
 
 @pytest.mark.parametrize("sentence", PLACES)
 def test_prepositional_phrases_are_the_places_words(sentence):
-    found = [sentence[start:stop] for start, stop in position_spans(sentence, OBJECT_NAMES)]
+    found = [sentence[start:stop] for start, stop in find_position_spans(sentence, OBJECT_NAMES)]
     assert found == PLACES[sentence]
 
 
 def parser(**options):
     tokenizer = ExpressionTokenizer(vocabulary="synthrs", max_tokens=options.pop("max_tokens", 64))
-    return SentenceRoleParser(
+    return ExpressionRoleParser(
         tokenizer=tokenizer,
         names=OBJECT_NAMES,
         adds_special_tokens=options.get("adds_special_tokens", False),
