@@ -23,7 +23,7 @@ def _retire_keys(cfg: CfgNode) -> None:
     cfg.register_deprecated_key("INPUT.TOKEN_ROLES")
 
 
-def start_at_random(cfg: CfgNode) -> None:
+def drop_pretrained_weights(cfg: CfgNode) -> None:
     """Leave out pre-trained weights, in place: for measuring what the network costs."""
     text = cfg.MODEL.TEXT_ENCODER
     text.CONFIG = text.CONFIG or text.WEIGHTS

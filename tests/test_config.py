@@ -6,7 +6,7 @@ from conftest import make_sample
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 
-from cadformer_d2.config import add_cadformer_config, start_at_random
+from cadformer_d2.config import add_cadformer_config, drop_pretrained_weights
 from cadformer_d2.engine.setup import load_config
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +62,7 @@ def test_the_components_of_every_config_file_fit_together(path):
     cfg = load_config(str(path), SMALL)
     if cfg.MODEL.TEXT_ENCODER.NAME == "HuggingFaceTextEncoder":  # as many layers as it has
         cfg.MODEL.TEXT_ENCODER.NUM_LAYERS = -1
-    start_at_random(cfg)
+    drop_pretrained_weights(cfg)
     losses = build_model(cfg).train()([make_sample(seed=0), make_sample(seed=1)])
     assert sum(losses.values()).isfinite()
 

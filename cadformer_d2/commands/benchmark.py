@@ -5,7 +5,7 @@
     cadformer benchmark --config-file configs/rrsisd.yaml --work traffic --card h200
     cadformer benchmark --compare before.json now.json
 
-Weights do not matter here: the model starts at random and nothing but datasets is read from disk.
+Weights do not matter here: the model starts from random weights and reads only datasets from disk.
 FLOPs are multiply-adds, as fvcore counts them.
 """
 
@@ -42,7 +42,7 @@ from ..benchmark.workloads import (
     training_step,
 )
 from ..command_errors import at_least_one
-from ..config import start_at_random
+from ..config import drop_pretrained_weights
 from ..data.catalog import register_datasets
 from ..data.plain_files import read_json
 from ..engine.config_checks import refuse_unusable_device
@@ -57,57 +57,61 @@ LOADER_BATCHES = 50
 TRAFFIC_BATCH, TRAFFIC_DTYPE = 16, "bfloat16"  # of a GPU's training step, unless told otherwise
 
 
-def parse_arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compare", nargs=2, metavar=("A.json", "B.json"), help="print ratios")
     parser.add_argument("--config-file", default="", metavar="FILE")
     parser.add_argument(
         "--work",
-        type=works,
+        type=_parse_work,
         default="inference,training",
         metavar="WORK,...",
-        help=f"what to measure, of {', '.join(WORK)}; cost, which is always there, takes no time",
+        help=f"what to measure, of {', '.join(WORK)}; cost is always included and takes no time",
     )
     parser.add_argument(
         "--batch-size", type=at_least_one, help=f"default: 1; for traffic {TRAFFIC_BATCH}"
     )
-    parser.add_argument("--num-tokens", type=at_least_one, default=20, help="word pieces")
+    parser.add_argument(
+        "--num-tokens", type=at_least_one, default=20, help="tokens of an expression"
+    )
     parser.add_argument(
         "--dtype", choices=list(DTYPES), help=f"default: float32; for traffic {TRAFFIC_DTYPE}"
     )
     parser.add_argument(
         "--card",
         choices=list(CARDS),
-        help="GPU whose seconds --work traffic reckons, without one at hand; default: h200",
+        help="GPU for which --work traffic estimates seconds, without having one; default: h200",
     )
     parser.add_argument("--repeats", type=at_least_one, default=5)
-    parser.add_argument("--compile", action="store_true", help="torch.compile what repeats")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the repeated blocks")
     parser.add_argument(
         "--reference",
         action="store_true",
-        help="also time the operators as their equations read, in turns with ours",
+        help="also time the plain reference operators, in turns with ours",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE.json", help="write the numbers to this file"
+    )
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides")
     arguments = parser.parse_args()
     if arguments.compile and (arguments.reference or "memory" in arguments.work):
-        parser.error("--compile goes neither with --reference nor with --work memory")
+        parser.error("--compile cannot be combined with --reference or --work memory")
     if "traffic" in arguments.work:
         if set(arguments.work) & {*TIMED, "memory"}:
-            parser.error("--work traffic stands apart from what is measured: run it alone")
+            parser.error("--work traffic estimates instead of measuring: run it alone")
         if arguments.compile:
             parser.error("--work traffic counts operators as they run uncompiled")
         arguments.card = arguments.card or "h200"
         arguments.batch_size = arguments.batch_size or TRAFFIC_BATCH
         arguments.dtype = arguments.dtype or TRAFFIC_DTYPE
     elif arguments.card:
-        parser.error("--card is of --work traffic")
+        parser.error("--card needs --work traffic")
     arguments.batch_size, arguments.dtype = arguments.batch_size or 1, arguments.dtype or "float32"
     return arguments
 
 
-def works(text: str) -> list[str]:
-    """The names of WORK that commas join."""
+def _parse_work(text: str) -> list[str]:
+    """Split names of WORK at commas."""
     names = text.split(",")
     unknown = [name for name in names if name not in WORK]
     if unknown:
@@ -115,18 +119,18 @@ def works(text: str) -> list[str]:
     return names
 
 
-def configured(arguments: argparse.Namespace) -> CfgNode:
-    """The config with random weights, on a GPU where there is one."""
+def _build_config(arguments: argparse.Namespace) -> CfgNode:
+    """Build the config with random weights, on a GPU if there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     start = ["MODEL.DEVICE", device, "TEST.DTYPE", arguments.dtype]
     cfg = load_config(arguments.config_file, [*start, *arguments.opts])
-    start_at_random(cfg)
+    drop_pretrained_weights(cfg)
     refuse_unusable_device(cfg)
     return cfg
 
 
-def measure_calls(arguments: argparse.Namespace, model: Any, call: Any) -> dict[str, Timing]:
-    """Timing of a call, and with --reference of the same call on plain operators."""
+def _time_calls(arguments: argparse.Namespace, model: Any, call: Any) -> dict[str, Timing]:
+    """Time a call, and with --reference the same call on plain operators."""
     calls = {"seconds": call}
     if arguments.reference:
 
@@ -138,8 +142,8 @@ def measure_calls(arguments: argparse.Namespace, model: Any, call: Any) -> dict[
     return time_calls(calls, device=model.device, repeats=arguments.repeats, warm_up=1)
 
 
-def described(timings: dict[str, Timing], batch_size: int) -> dict[str, Any]:
-    """Timings as plain numbers, samples a second, and ours against the plain operators."""
+def _summarize_timings(timings: dict[str, Timing], batch_size: int) -> dict[str, Any]:
+    """Convert timings to plain numbers and add the rate and the speed-up over plain operators."""
     result: dict[str, Any] = {name: asdict(timing) for name, timing in timings.items()}
     result["samples a second"] = batch_size / timings["seconds"].median
     if len(timings) > 1:
@@ -148,10 +152,10 @@ def described(timings: dict[str, Timing], batch_size: int) -> dict[str, Any]:
     return result
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All numbers asked for, by name."""
+def _run_benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything in --work; returns the numbers by name."""
     torch.manual_seed(0)
-    cfg = configured(arguments)
+    cfg = _build_config(arguments)
     register_datasets()
     model = build_model(cfg)
     batch = random_batch(cfg, batch_size=arguments.batch_size, num_tokens=arguments.num_tokens)
@@ -160,7 +164,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.compile:
         model.compile()
     result: dict[str, Any] = {
-        "setting": setting(arguments, cfg),
+        "setting": _describe_setting(arguments, cfg),
         "parameters": {**parameters, "total": sum(parameters.values())},
         "GFLOPs of a sample": {
             **{part: n / 1e9 for part, n in flops.items()},
@@ -175,9 +179,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "GB/s of a copy": measure_peak_bandwidth(model.device) / 1e9,
         }
     if "inference" in arguments.work:
-        result["inference"] = measure_inference(arguments, model, batch, floor_seconds)
+        result["inference"] = _measure_inference(arguments, model, batch, floor_seconds)
     if "training" in arguments.work:
-        result["training step"] = measure_training(arguments, cfg, model, batch, floor_seconds)
+        result["training step"] = _measure_training(arguments, cfg, model, batch, floor_seconds)
     if "memory" in arguments.work:
         sizes = (cfg, arguments.batch_size, arguments.num_tokens, arguments.dtype)
         result["peak memory, GB"] = {
@@ -191,7 +195,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         result["loader"] = {"samples a second": rate, "workers": cfg.DATALOADER.NUM_WORKERS}
     if "evaluation" in arguments.work:
         result["evaluation"] = {"samples a second": measure_evaluation_rate(cfg, model)}
-    if "traffic" in arguments.work:  # last: it takes the weights away
+    if "traffic" in arguments.work:  # last: it discards the weights
         result["traffic"] = count_traffic(
             cfg,
             model,
@@ -203,13 +207,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def setting(arguments: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
-    """What was measured, and on what."""
+def _describe_setting(arguments: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
+    """Describe what is measured, and on which machine."""
     return {
         **({"card": CARDS[arguments.card].name} if arguments.card else {}),
         "config": arguments.config_file,
         "opts": " ".join(arguments.opts),
-        "device": device_name(torch.device(cfg.MODEL.DEVICE)),
+        "device": _device_name(torch.device(cfg.MODEL.DEVICE)),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "dtype": arguments.dtype,
@@ -219,31 +223,31 @@ def setting(arguments: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
     }
 
 
-def measure_training(
+def _measure_training(
     arguments: argparse.Namespace,
     cfg: CfgNode,
     model: Any,
     batch: list,
     floor_seconds: float,
 ) -> dict[str, Any]:
-    """Time of a training step and its distance to the floor."""
+    """Time a training step and compare it with the machine's peak."""
     step = training_step(model, batch, arguments.dtype, build_optimizer(cfg, model))
-    result = described(measure_calls(arguments, model, step), arguments.batch_size)
-    # Backward costs two products for each of the forward pass.
+    result = _summarize_timings(_time_calls(arguments, model, step), arguments.batch_size)
+    # The backward pass costs two products for each one of the forward pass.
     result["share of the peak"] = 3 * floor_seconds / result["seconds"]["median"]
     return result
 
 
-def measure_inference(
+def _measure_inference(
     arguments: argparse.Namespace, model: Any, batch: list, floor_seconds: float
 ) -> dict[str, Any]:
-    """Latency, its distance to the floor, and seconds by part."""
+    """Measure latency, its share of the machine's peak, and seconds by part."""
     call = forward_pass(model, batch, arguments.dtype)
     result: dict[str, Any] = {}
     if arguments.compile:
         start = time_calls({"first": call}, device=model.device, repeats=1, warm_up=0)["first"]
         result["seconds of the first, compiling call"] = start.median
-    result |= described(measure_calls(arguments, model, call), arguments.batch_size)
+    result |= _summarize_timings(_time_calls(arguments, model, call), arguments.batch_size)
     result["share of the peak"] = floor_seconds / result["seconds"]["median"]
     if not arguments.compile:  # hooks would break the compiled graph
         with seconds_by_part(model, model.device) as seconds:
@@ -253,20 +257,20 @@ def measure_inference(
     return result
 
 
-def device_name(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU"
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = _parse_arguments()
     if arguments.compare:
         first, second = (read_json(Path(name)) for name in arguments.compare)
         print(format_comparison(first, second))
         return
     logging.basicConfig(level=logging.WARNING)
-    result = run(arguments)
+    result = _run_benchmark(arguments)
     print(format_table(result))
     if arguments.output:
         write_atomically(arguments.output, json.dumps(result, indent=1))

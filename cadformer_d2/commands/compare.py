@@ -4,9 +4,9 @@
         --seeds 1 2 3 --output output/compare
     cadformer compare --checkpoints ours=a.pth ours=b.pth lavt=c.pth --dataset rrsisd_test
 
-The first method is the reference of the paired differences. A killed comparison goes on where it
-was when called again; a run that fails is reported, and the others go on. Settings for all
-methods, such as one budget, come from --common FILE.yaml and from KEY VALUE pairs at the end.
+The first method is the reference of the paired differences. Calling a killed comparison again
+resumes it; a run that fails is reported, and the others continue. Settings shared by all methods,
+such as one budget, come from --common FILE.yaml and from KEY VALUE pairs at the end.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from detectron2.modeling import build_model
 from ..atomic_files import replace_atomically, write_atomically
 from ..checkpoint import trained_config
 from ..command_errors import at_least_one
-from ..config import start_at_random
+from ..config import drop_pretrained_weights
 from ..data.plain_files import read_json
 from ..engine.output_folder import hold_folder
 from ..engine.setup import load_config, merged
-from ..evaluation.comparison import SampleIous, mean_over_seeds, most_disputed
+from ..evaluation.comparison import SampleIous, average_seeds, find_most_disputed
 from ..evaluation.comparison_table import (
     MethodResult,
     group_rows,
     main_rows,
-    rendered,
+    render_table,
 )
 from ..model_cost import count_flops, count_parameters, random_sample
 from ..visualization import comparison_sheet, read_comparison, save_figure
@@ -50,8 +50,8 @@ matplotlib.use("Agg")
 PAPER = "CADFormer"  # its tables hold its own trainings of the methods it is compared with
 PUBLISHED = Path(__file__).parent.parent / "evaluation" / "published_numbers.csv"
 SCORING_KEYS = ("TEST.EVAL_RESOLUTION", "TEST.EMPTY_IOU", "INPUT.SIZE")
-NUM_TOKENS = 20  # of the sentence that GFLOPs are counted for
-# Variants of a test set whose sentences were changed, and what they are called in the table.
+NUM_TOKENS = 20  # length of the expression for which GFLOPs are counted
+# Variants of a test set with changed expressions, and their names in the table.
 DIAGNOSTICS = {
     "shuffled": "sentence of another target",
     "no_places": "place words removed",
@@ -67,7 +67,7 @@ class Run:
     folder: Path
     cfg: CfgNode
     dataset: str  # scored on
-    weights: Path | None  # given; None: to be trained
+    weights: Path | None  # of a trained model; None: train it
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,17 @@ def parse_arguments() -> argparse.Namespace:
         "--checkpoints", nargs="+", metavar="NAME=FILE", help="trained models; a name may repeat"
     )
     parser.add_argument(
-        "--common", default="", metavar="FILE", help="config put over every method to train"
+        "--common", default="", metavar="FILE", help="config merged over every method to train"
     )
-    parser.add_argument("--seeds", nargs="+", type=int, help="of every method to train; without: 1")
-    parser.add_argument("--dataset", help="scored instead of each config's first DATASETS.TEST")
-    parser.add_argument("--output", default="output/compare", help="folder of runs and tables")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, help="seeds of every method to train; default: 1"
+    )
+    parser.add_argument(
+        "--dataset", help="dataset to score; default: each config's first DATASETS.TEST"
+    )
+    parser.add_argument("--output", default="output/compare", help="folder for runs and tables")
     parser.add_argument("--jobs", type=at_least_one, default=1, help="runs side by side")
-    parser.add_argument("--diagnostics", action="store_true", help="score changed sentences too")
+    parser.add_argument("--diagnostics", action="store_true", help="also score changed expressions")
     parser.add_argument("--disputed", type=int, default=6, help="samples on the sheet; 0: no sheet")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE for every method")
     arguments = parser.parse_args()
@@ -106,11 +110,11 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def planned_runs(arguments: argparse.Namespace) -> list[Run]:
-    """All runs: every method with the first seed, then with the next, and so on.
+def plan_runs(arguments: argparse.Namespace) -> list[Run]:
+    """Plan all runs: every method with the first seed, then with the next, and so on.
 
     Raises:
-        ValueError: a config is wrong, a dataset unknown, two methods have one name, or a name
+        ValueError: a config is wrong, a dataset is unknown, two methods share a name, or a name
             lacks its file.
     """
     output = Path(arguments.output)
@@ -123,7 +127,7 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
                 raise ValueError(f"--checkpoints {entry}: expected NAME=FILE")
             cfg = merged(trained_config(file), arguments.opts)
             folder = output / name / f"model{number}"
-            dataset = runs.tested_dataset(cfg, arguments.dataset, variants)
+            dataset = runs.resolve_dataset(cfg, arguments.dataset, variants)
             planned.append(Run(name, folder, cfg, dataset, Path(file)))
         return planned
     names = [Path(file).stem for file in arguments.config_files]
@@ -134,42 +138,42 @@ def planned_runs(arguments: argparse.Namespace) -> list[Run]:
             folder = output / name / f"seed{seed}"
             own = ("SEED", str(seed), "OUTPUT_DIR", str(folder))
             cfg = load_config(file, [*arguments.opts, *own], common=arguments.common)
-            dataset = runs.tested_dataset(cfg, arguments.dataset, variants)
+            dataset = runs.resolve_dataset(cfg, arguments.dataset, variants)
             planned.append(Run(name, folder, cfg, dataset, None))
     return planned
 
 
 def refuse_other_scoring(planned: Sequence[Run]) -> None:
-    """Raise ValueError where two runs' IoUs are not measured alike, and so cannot be paired."""
+    """Raise ValueError if two runs are scored differently, so that their IoUs cannot be paired."""
     first, *others = planned
     for other in others:
         for key, ours, theirs in zip(
-            SCORING_KEYS, scoring(first.cfg), scoring(other.cfg), strict=True
+            SCORING_KEYS, _scoring_values(first.cfg), _scoring_values(other.cfg), strict=True
         ):
             if ours != theirs:
                 raise ValueError(
-                    f"{key} is {ours!r} for {first.method} and {theirs!r} for {other.method}, so "
+                    f"{key} is {ours!r} for {first.method} but {theirs!r} for {other.method}, so "
                     f"their scores cannot be compared; add {key} and one value to the command"
                 )
 
 
-def scoring(cfg: CfgNode) -> tuple[Any, ...]:
-    """The values of SCORING_KEYS; the network's size counts where masks are scored at it."""
+def _scoring_values(cfg: CfgNode) -> tuple[Any, ...]:
+    """The values of SCORING_KEYS; the input size matters only if masks are scored at it."""
     at_input = cfg.TEST.EVAL_RESOLUTION == "input"
     return cfg.TEST.EVAL_RESOLUTION, cfg.TEST.EMPTY_IOU, cfg.INPUT.SIZE if at_input else None
 
 
 def write_config(run: Run) -> None:
-    """Leave the run's config in its folder, where an interrupted run must have the same.
+    """Write the run's config into its folder; a run to resume must have the same config.
 
     Raises:
         ValueError: the folder holds a run with other settings.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    path = run.folder / runs.ASKED
+    path = run.folder / runs.RUN_CONFIG
     with replace_atomically(path) as temporary:
         temporary.write_text(run.cfg.dump())
-        # Both as read from files, where tuples in tuples are lists and new keys have defaults.
+        # Compare both as read from files: nested tuples become lists, new keys get defaults.
         if path.exists() and load_config(str(path)) != load_config(str(temporary)):
             raise ValueError(
                 f"{run.folder} holds a run with other settings ({path}); choose another --output, "
@@ -177,10 +181,10 @@ def write_config(run: Run) -> None:
             )
 
 
-def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
-    """Train the run unless that is done, and score it."""
+def _score_run(run: Run, arguments: argparse.Namespace) -> ScoredRun:
+    """Train the run unless it is trained already, and score it."""
     threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
-    config = run.folder / runs.ASKED
+    config = run.folder / runs.RUN_CONFIG
     options: dict[str, Any] = {
         "log": run.folder / "output.txt",
         "environment": {"OMP_NUM_THREADS": threads},
@@ -202,11 +206,11 @@ def score(run: Run, arguments: argparse.Namespace) -> ScoredRun:
     return ScoredRun(run, seconds, metrics, predictions["samples"], diagnostics)
 
 
-def score_all(planned: Sequence[Run], arguments: argparse.Namespace) -> list[ScoredRun]:
-    """Score every run; those that fail are reported and left out."""
+def _score_runs(planned: Sequence[Run], arguments: argparse.Namespace) -> list[ScoredRun]:
+    """Score every run; report those that fail and leave them out."""
     scored = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        futures = [pool.submit(score, run, arguments) for run in planned]
+        futures = [pool.submit(_score_run, run, arguments) for run in planned]
         try:
             for number, (run, future) in enumerate(zip(planned, futures, strict=True), start=1):
                 progress = f"[{number}/{len(planned)}] {run.folder}"
@@ -217,12 +221,12 @@ def score_all(planned: Sequence[Run], arguments: argparse.Namespace) -> list[Sco
                     print(f"{progress}: FAILED; {run.folder / 'output.txt'} says why", flush=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            runs.end_running()  # an interrupt may have reached this process only
+            runs.terminate_running()  # an interrupt may reach this process only
             raise
     return scored
 
 
-def sample_ious(samples: Sequence[Mapping[str, Any]]) -> SampleIous:
+def _sample_ious(samples: Sequence[Mapping[str, Any]]) -> SampleIous:
     return SampleIous(
         keys=[(sample["ref_id"], sample["sent_id"]) for sample in samples],
         image_ids=np.array([sample["image_id"] for sample in samples]),
@@ -230,10 +234,10 @@ def sample_ious(samples: Sequence[Mapping[str, Any]]) -> SampleIous:
     )
 
 
-def model_cost(cfg: CfgNode) -> dict[str, float]:
-    """Millions of parameters and GFLOPs of the config's model."""
+def _measure_cost(cfg: CfgNode) -> dict[str, float]:
+    """Count the parameters, in millions, and GFLOPs of the config's model."""
     cfg = cfg.clone()
-    start_at_random(cfg)
+    drop_pretrained_weights(cfg)
     cfg.MODEL.DEVICE = "cpu"
     model = build_model(cfg)
     flops = count_flops(model, random_sample(cfg, NUM_TOKENS))
@@ -243,11 +247,11 @@ def model_cost(cfg: CfgNode) -> dict[str, float]:
     }
 
 
-def published_numbers(method: str, dataset: str) -> dict[str, float]:
-    """What is reported for a config of that name on a dataset.
+def _read_published_numbers(method: str, dataset: str) -> dict[str, float]:
+    """Read the published numbers for a config of that name on a dataset.
 
     Returns:
-        percent by metric; a metric that is not CADFormer's paper's own number names its source.
+        percent by metric; a number from elsewhere than CADFormer's paper names its source.
     """
     with PUBLISHED.open(newline="") as file:
         rows = [
@@ -263,14 +267,14 @@ def published_numbers(method: str, dataset: str) -> dict[str, float]:
     }
 
 
-def method_results(scored: Sequence[ScoredRun]) -> list[MethodResult]:
-    """The runs gathered by method, in the order of their first run."""
+def _collect_results(scored: Sequence[ScoredRun]) -> list[MethodResult]:
+    """Group the runs by method, in the order of their first run."""
     by_method: dict[str, list[ScoredRun]] = defaultdict(list)
     for one in scored:
         by_method[one.run.method].append(one)
     results = []
     for name, seeds in by_method.items():
-        cost = model_cost(seeds[0].run.cfg)
+        cost = _measure_cost(seeds[0].run.cfg)
         times = [seed.train_seconds for seed in seeds if seed.train_seconds is not None]
         if times:
             cost["training (s)"] = float(np.mean(times))
@@ -279,34 +283,34 @@ def method_results(scored: Sequence[ScoredRun]) -> list[MethodResult]:
             MethodResult(
                 name=name,
                 metrics=[seed.metrics for seed in seeds],
-                samples=[sample_ious(seed.samples) for seed in seeds],
+                samples=[_sample_ious(seed.samples) for seed in seeds],
                 cost=cost,
-                published=published_numbers(name, seeds[0].metrics["dataset"]),
+                published=_read_published_numbers(name, seeds[0].metrics["dataset"]),
                 diagnostics={name: [seed.diagnostics[name] for seed in seeds] for name in columns},
             )
         )
     return results
 
 
-def write_tables(results: Sequence[MethodResult], output: Path) -> str:
+def _write_tables(results: Sequence[MethodResult], output: Path) -> str:
     """Write table.md, table.csv and table.tex, and groups.*; returns the Markdown of both."""
     shown = []
     for name, rows in (("table", main_rows(results)), ("groups", group_rows(results))):
         for form, suffix in (("markdown", "md"), ("csv", "csv"), ("latex", "tex")):
-            write_atomically(output / f"{name}.{suffix}", rendered(rows, form))
-        shown.append(rendered(rows, "markdown"))
+            write_atomically(output / f"{name}.{suffix}", render_table(rows, form))
+        shown.append(render_table(rows, "markdown"))
     return "\n".join(shown)
 
 
-def draw_disputed(
+def _draw_disputed(
     scored: Sequence[ScoredRun], results: Sequence[MethodResult], number: int, path: Path
 ) -> None:
-    """A sheet of the samples on which the methods' first seeds disagree most."""
+    """Draw the samples on which the methods' first seeds disagree most."""
     first: dict[str, dict[tuple[int, int], dict]] = {}
     for one in scored:
         entries = {(s["ref_id"], s["sent_id"]): s for s in one.samples}
         first.setdefault(one.run.method, entries)
-    keys = most_disputed([mean_over_seeds(result.samples) for result in results], number=number)
+    keys = find_most_disputed([average_seeds(result.samples) for result in results], number=number)
     comparisons = [
         read_comparison({method: entries[key] for method, entries in first.items()}) for key in keys
     ]
@@ -316,17 +320,17 @@ def draw_disputed(
 def main() -> None:
     arguments = parse_arguments()
     output = Path(arguments.output)
-    planned = planned_runs(arguments)
+    planned = plan_runs(arguments)
     refuse_other_scoring(planned)
     hold_folder(output)
     for run in planned:
         write_config(run)
-    scored = score_all(planned, arguments)
+    scored = _score_runs(planned, arguments)
     if not scored:
         raise SystemExit("compare: no run succeeded")
-    results = method_results(scored)
-    print("\n" + write_tables(results, output))
+    results = _collect_results(scored)
+    print("\n" + _write_tables(results, output))
     if arguments.disputed and len(results) > 1:
         sheet = output / "disputed.png"
-        draw_disputed(scored, results, number=arguments.disputed, path=sheet)
-    print(f"tables and pictures: {output}")
+        _draw_disputed(scored, results, number=arguments.disputed, path=sheet)
+    print(f"tables and figures: {output}")

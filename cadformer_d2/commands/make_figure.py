@@ -1,11 +1,11 @@
-r"""Draw a figure of predictions: image | ground truth | one column a model, its IoU in the corner.
+r"""Draw a figure of predictions: image | ground truth | one column per model with its IoU.
 
     cadformer figure output/quickstart/predictions_synthrs_test.json --output sheet.png
     cadformer figure ours=a/predictions_rrsisd_test.json lavt=b/model_best.pth \
         --dataset rrsisd_test --order disputed --number 6 --columns 1 --output figure.pdf
 
 Every evaluation writes a predictions file. A checkpoint is evaluated first; its predictions are
-kept in <output>.predictions and used again.
+cached in <output>.predictions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ..atomic_files import write_atomically
 from ..checkpoint import trained_config
-from ..evaluation.comparison import SampleIous, most_disputed
+from ..evaluation.comparison import SampleIous, find_most_disputed
 from ..visualization import comparison_sheet, read_comparison, save_figure
 from . import runs
 
@@ -59,8 +59,8 @@ class PredictionsFile(BaseModel):
     samples: list[Sample]
 
 
-def titled(argument: str) -> tuple[str, Path]:
-    """Title and file of FILE or TITLE=FILE; both may have a = in them."""
+def split_title(argument: str) -> tuple[str, Path]:
+    """Split FILE or TITLE=FILE into title and file; both may contain an equals sign."""
     if Path(argument).exists():
         return "prediction", Path(argument)
     parts = argument.split("=")
@@ -78,63 +78,63 @@ def read_predictions(path: Path) -> Entries:
         ValueError: not a predictions file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; an evaluation writes it")
+        raise FileNotFoundError(f"{path} is missing; run an evaluation to write it")
     try:
         samples = PredictionsFile.model_validate_json(path.read_bytes()).samples
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise ValueError(
-            f"{path} is no predictions file of an evaluation: {place}: {first['msg']}"
+            f"{path} is not a predictions file of an evaluation: {place}: {first['msg']}"
         ) from error
     return {(sample.ref_id, sample.sent_id): sample.model_dump() for sample in samples}
 
 
-def evaluate_checkpoint(weights: Path, dataset: str | None, folder: Path) -> Path:
-    """The predictions file of a checkpoint, which is evaluated where that was not done yet.
+def _evaluate_checkpoint(weights: Path, dataset: str | None, folder: Path) -> Path:
+    """Evaluate a checkpoint unless that is done already; return its predictions file.
 
     Args:
-        dataset: its name; None: the first that the checkpoint's config tests on.
-        folder: where predictions are kept.
+        dataset: its name; None: the first of the checkpoint's DATASETS.TEST.
+        folder: where the predictions go.
 
     Raises:
         FileNotFoundError: no such checkpoint.
         ValueError: not a checkpoint of this project, or no dataset to evaluate it on.
-        subprocess.CalledProcessError: the evaluation failed, and has said why.
+        subprocess.CalledProcessError: the evaluation failed and reported why.
     """
     cfg = trained_config(weights)
-    dataset = runs.tested_dataset(cfg, dataset)
+    dataset = runs.resolve_dataset(cfg, dataset)
     folder.mkdir(parents=True, exist_ok=True)
-    config = folder / runs.ASKED
+    config = folder / runs.RUN_CONFIG
     write_atomically(config, cfg.dump())
     runs.evaluate(config, weights, (dataset,), folder)
     return folder / f"predictions_{dataset}.json"
 
 
-def read_models(arguments: argparse.Namespace) -> dict[str, Entries]:
-    """Samples of every column, by its title."""
+def _read_models(arguments: argparse.Namespace) -> dict[str, Entries]:
+    """Read the samples of every column, by its title."""
     models = {}
-    for title, path in map(titled, arguments.predictions):
+    for title, path in map(split_title, arguments.predictions):
         if title in models:
-            raise ValueError("several files need different titles: TITLE=FILE")
+            raise ValueError("each of several files needs its own title: TITLE=FILE")
         if not title.isprintable():
             raise ValueError(f"the title {title!r} has a character that cannot be drawn")
         if path.suffix == ".pth":
             if "/" in title or not title.strip("."):
                 raise ValueError(f"{title}={path}: the title names a folder; write it without /")
             folder = Path(f"{arguments.output}.predictions") / title
-            path = evaluate_checkpoint(path, arguments.dataset, folder)
+            path = _evaluate_checkpoint(path, arguments.dataset, folder)
         models[title] = read_predictions(path)
     return models
 
 
-def choose(
+def choose_samples(
     models: Sequence[Entries], order: str, *, number: int, rng: np.random.Generator
 ) -> list[Key]:
-    """Samples to draw, of those that all files have; best and worst are the first model's.
+    """Choose the samples to draw among those in all files; best and worst refer to the first model.
 
     Raises:
-        ValueError: the files have no sample in common, or one model cannot disagree with itself.
+        ValueError: the files share no sample, or a single model is asked for disputed samples.
     """
     if order == "disputed" and len(models) < 2:
         raise ValueError("--order disputed needs two files or more")
@@ -151,17 +151,17 @@ def choose(
             SampleIous(common, images, np.array([model[key]["iou"] for key in common]))
             for model in models
         ]
-        return most_disputed(scores, number=number)
+        return find_most_disputed(scores, number=number)
     if order in ("best", "worst"):
         common.sort(key=lambda key: first[key]["iou"], reverse=order == "best")
     return common[:number]
 
 
-def parse_samples(texts: Sequence[str], models: Mapping[str, Entries]) -> list[Key]:
-    """REF:SENTENCE pairs as keys.
+def _parse_samples(texts: Sequence[str], models: Mapping[str, Entries]) -> list[Key]:
+    """Parse REF:SENTENCE pairs as keys.
 
     Raises:
-        ValueError: not such a pair, or a sample that a file lacks.
+        ValueError: not such a pair, or a sample missing from a file.
     """
     keys = []
     for text in texts:
@@ -176,50 +176,54 @@ def parse_samples(texts: Sequence[str], models: Mapping[str, Entries]) -> list[K
     return keys
 
 
-def positive(text: str) -> int:
+def _positive_int(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text}: expected a whole number above 0")
     return int(text)
 
 
-def parse_arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "predictions", nargs="+", metavar="[TITLE=]FILE", help="predictions (.json) or .pth"
     )
-    parser.add_argument("--dataset", help="that checkpoints are evaluated on; default: their own")
     parser.add_argument(
-        "--output", required=True, type=Path, help="picture to write (.png or .pdf)"
+        "--dataset", help="dataset on which to evaluate checkpoints; default: their own"
     )
-    parser.add_argument("--number", type=positive, default=12, help="samples on the figure")
+    parser.add_argument("--output", required=True, type=Path, help="figure to write (.png or .pdf)")
+    parser.add_argument("--number", type=_positive_int, default=12, help="samples on the figure")
     parser.add_argument("--order", default="random", choices=ORDERS)
-    parser.add_argument("--samples", nargs="+", metavar="REF:SENTENCE", help="these, by their ids")
-    parser.add_argument("--columns", type=positive, default=2, help="samples side by side")
-    parser.add_argument("--dpi", type=positive, default=80, help="pixels an inch, of a .png")
-    parser.add_argument("--seed", type=int, default=0, help="of the random choice")
+    parser.add_argument("--samples", nargs="+", metavar="REF:SENTENCE", help="draw these samples")
+    parser.add_argument("--columns", type=_positive_int, default=2, help="samples side by side")
+    parser.add_argument(
+        "--dpi", type=_positive_int, default=80, help="resolution of a .png, pixels per inch"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random choice")
     return parser.parse_args()
 
 
-def draw(arguments: argparse.Namespace) -> int:
+def _draw_figure(arguments: argparse.Namespace) -> int:
     """Write the figure; returns the number of samples on it.
 
     Raises:
-        FileNotFoundError: a file that is asked for is missing.
+        FileNotFoundError: a file is missing.
         OSError: the figure could not be written.
-        ValueError: what is asked for cannot be drawn.
-        subprocess.CalledProcessError: an evaluation failed, and has said why.
+        ValueError: a file is unusable, or there is no such sample.
+        subprocess.CalledProcessError: an evaluation failed and reported why.
     """
     output = arguments.output
     if output.suffix.lower() not in FORMATS:
         raise ValueError(f"--output {output}: expected a name that ends in {' or '.join(FORMATS)}")
-    models = read_models(arguments)
+    models = _read_models(arguments)
     if arguments.samples:
-        keys = parse_samples(arguments.samples, models)
+        keys = _parse_samples(arguments.samples, models)
     else:
         rng = np.random.default_rng(arguments.seed)
-        keys = choose(list(models.values()), arguments.order, number=arguments.number, rng=rng)
+        keys = choose_samples(
+            list(models.values()), arguments.order, number=arguments.number, rng=rng
+        )
     chosen = [{title: entries[key] for title, entries in models.items()} for key in keys]
     for entries in chosen:
         for entry in entries.values():
@@ -232,9 +236,9 @@ def draw(arguments: argparse.Namespace) -> int:
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = _parse_arguments()
     try:
-        number_drawn = draw(arguments)
-    except subprocess.CalledProcessError as error:  # the evaluation has said what is wrong
+        number_drawn = _draw_figure(arguments)
+    except subprocess.CalledProcessError as error:  # the evaluation has reported why
         sys.exit(error.returncode)
     print(f"{number_drawn} samples drawn: {arguments.output}")

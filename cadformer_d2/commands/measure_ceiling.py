@@ -1,10 +1,10 @@
-"""What a perfect model could score at an image's own size, since it answers at the network's.
+"""Measure the score of a perfect model at the image's own size, given the network's output size.
 
     cadformer dataset ceiling --dataset rrsishr_test
     cadformer dataset ceiling --boxes rsvg_hr_*.txt --image-size 1024 1024
 
-Every mask is made a label of the network's size and enlarged again, as a prediction is. The second
-row makes labels with OpenCV's INTER_NEAREST, which many code bases use: it reads the pixel at the
+Every mask is shrunk to a label of the network's size and enlarged again, as a prediction is. The
+second row shrinks with OpenCV's INTER_NEAREST, as many code bases do: it reads the pixel at the
 corner of a network pixel instead of the one at its centre.
 """
 
@@ -30,7 +30,7 @@ from ..resampling import resize_mask
 THRESHOLDS = (0.5, 0.7, 0.9)
 
 
-def parse_arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def box_masks(files: list[Path], image_size: tuple[int, int]) -> Iterator[np.ndarray]:
+def _box_masks(files: list[Path], image_size: tuple[int, int]) -> Iterator[np.ndarray]:
     """Masks (height, width) uint8 of the boxes of RSVG-HR's text files."""
     by_name = {str(file): file for file in files}
     for triplet in read_rsvg_hr(by_name, lambda _: image_size, DefectLog()):
@@ -54,46 +54,46 @@ def box_masks(files: list[Path], image_size: tuple[int, int]) -> Iterator[np.nda
         yield mask
 
 
-def dataset_masks(name: str) -> Iterator[np.ndarray]:
+def _dataset_masks(name: str) -> Iterator[np.ndarray]:
     """Masks (height, width) uint8 of a registered dataset."""
     register_datasets()
     for record in load_dataset_records(name):
         yield coco_mask.decode(record["annotations"][0]["segmentation"])
 
 
-def resize_mask_by_corner(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """As ``resize_mask``, by the pixel at the new one's corner."""
+def _resize_mask_by_corner(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """As ``resize_mask``, but read the pixel at the new pixel's corner."""
     return cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
 
 
-def answer(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The mask (height, width) that a model gives which is certain of its label (H, W)."""
+def _predict_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask (height, width) of a model that predicts a label (H, W) with certainty."""
     certain = torch.from_numpy(np.stack([1 - label, label]).astype(np.float32))
     background, target = sem_seg_postprocess(certain, label.shape, *size)
     return (target > background).numpy()
 
 
-def summary(values: list[float]) -> list[float]:
+def _summarize(values: list[float]) -> list[float]:
     """Mean IoU and the shares at each threshold, in percent."""
     ious = np.array(values)
     return [100 * ious.mean(), *(100 * (ious >= threshold).mean() for threshold in THRESHOLDS)]
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = _parse_arguments()
     size, image_size = tuple(arguments.size), tuple(arguments.image_size)
-    ways: dict[str, Callable] = {"centre (ours)": resize_mask, "corner": resize_mask_by_corner}
+    ways: dict[str, Callable] = {"centre (ours)": resize_mask, "corner": _resize_mask_by_corner}
     scores: dict[str, list[float]] = {way: [] for way in ways}
     agreement = []
-    masks = dataset_masks(arguments.dataset) if arguments.dataset else None
-    for mask in masks or box_masks(arguments.boxes, image_size):
+    masks = _dataset_masks(arguments.dataset) if arguments.dataset else None
+    for mask in masks or _box_masks(arguments.boxes, image_size):
         labels = {way: resize(mask, size) for way, resize in ways.items()}
         agreement.append(mask_iou(*(label > 0 for label in labels.values())))
         for way, label in labels.items():
-            scores[way].append(mask_iou(mask > 0, answer(label, mask.shape)))
+            scores[way].append(mask_iou(mask > 0, _predict_label(label, mask.shape)))
     if not agreement:
-        raise ValueError("no mask was found in what was named")
-    rows = [(way, *summary(values)) for way, values in scores.items()]
+        raise ValueError("found no mask in the given dataset or files")
+    rows = [(way, *_summarize(values)) for way, values in scores.items()]
     print(f"{len(agreement)} masks, labels of {size[0]} x {size[1]}, scored at the images' size:")
     header = ["labels", "mIoU", *(f"Pr@{threshold}" for threshold in THRESHOLDS)]
     print(tabulate(rows, header, floatfmt=".1f"))

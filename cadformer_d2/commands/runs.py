@@ -1,4 +1,4 @@
-"""Calls of the project's own commands that may be interrupted, and are not repeated once done."""
+"""Resumable calls of the project's own commands: what is done is not repeated."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..atomic_files import write_atomically
 from ..data.catalog import refuse_unknown, register_datasets
 from ..data.plain_files import read_json
 
-# glibc gives freed memory back at once, and every step of a training on a CPU faults it in again: a
-# tenth of the quickstart's time.
+# glibc returns freed memory at once, and every training step on a CPU faults it in again: a tenth
+# of the quickstart's time.
 KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 PROGRAM = (sys.executable, "-W", "ignore", "-m", "cadformer_d2")
-ASKED = "asked.yaml"  # in a run's folder: the config it was asked for
+RUN_CONFIG = "asked.yaml"  # in a run's folder: its config
 TRAIN_TIME = "train_seconds.json"
 _running: set[subprocess.Popen] = set()
-SCORED = "scored.json"  # by dataset: the metrics file, and the checkpoint that it is of
+SCORED = "scored.json"  # by dataset: fingerprints of the metrics file and its checkpoint
 
 
 def call(
@@ -36,14 +36,13 @@ def call(
 
     Args:
         command: its name and arguments.
-        log: file that its output is added to; None: the terminal, with the
-            command itself.
-        environment: variables to set for it where the caller has not.
+        log: file to which its output is appended; None: the terminal, with the command itself.
+        environment: variables to set unless the caller's environment has them.
 
     Raises:
         subprocess.CalledProcessError: the command failed.
     """
-    # Warnings of libraries about each other would bury what matters.
+    # Libraries' warnings about each other would bury what matters.
     whole = [*PROGRAM, *command]
     variables = {**KEEP_FREED_MEMORY, **(environment or {}), **os.environ}
     with nullcontext() if log is None else log.open("a") as file:
@@ -62,21 +61,21 @@ def call(
         raise subprocess.CalledProcessError(status, whole)
 
 
-def end_running() -> None:
-    """End the commands that other threads wait for."""
+def terminate_running() -> None:
+    """Terminate the commands that other threads wait for."""
     for process in list(_running):
         process.terminate()
 
 
 def train(config_file: Path, folder: Path, **options: Any) -> float:
-    """Train a config, or go on with its interrupted run; nothing is done where one is finished.
+    """Train a config or resume its interrupted run; a finished run is left alone.
 
     Args:
-        config_file: whose OUTPUT_DIR is ``folder``.
+        config_file: its OUTPUT_DIR is ``folder``.
         options: of ``call``.
 
     Returns:
-        seconds of wall time, those before interruptions included (not those before a kill -9).
+        seconds of wall time, including those before interruptions (but not before a kill -9).
 
     Raises:
         subprocess.CalledProcessError: training failed.
@@ -93,22 +92,22 @@ def train(config_file: Path, folder: Path, **options: Any) -> float:
         finished = True
     finally:
         seconds = round(spent["seconds"] + time.perf_counter() - start, 1)
-        write_record(record, {"seconds": seconds, "finished": finished})
+        _write_record(record, {"seconds": seconds, "finished": finished})
     return seconds
 
 
-def tested_dataset(cfg: CfgNode, asked: str | None, variants: Iterable[str] = ()) -> str:
-    """The dataset to score on: the one asked for, or the first that a config tests on.
+def resolve_dataset(cfg: CfgNode, requested: str | None, variants: Iterable[str] = ()) -> str:
+    """Return the dataset to score: the requested one, or the first of DATASETS.TEST.
 
     Args:
-        variants: endings of names under which it will be scored as well.
+        variants: suffixes of the variants that will be scored too.
 
     Raises:
-        ValueError: there is none, or none of that name, or not all its variants.
+        ValueError: DATASETS.TEST is empty, or the dataset or a variant is not registered.
     """
-    if not asked and not cfg.DATASETS.TEST:
+    if not requested and not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty; add --dataset, for example --dataset rrsisd_test")
-    name = asked or cfg.DATASETS.TEST[0]
+    name = requested or cfg.DATASETS.TEST[0]
     register_datasets()
     for scored in (name, *(f"{name}_{variant}" for variant in variants)):
         refuse_unknown(scored)
@@ -116,7 +115,7 @@ def tested_dataset(cfg: CfgNode, asked: str | None, variants: Iterable[str] = ()
 
 
 def best_weights(folder: Path) -> Path:
-    """The checkpoint with the best validation score, or the last where nothing was validated."""
+    """The checkpoint with the best validation score, or the last one if there was no validation."""
     best = folder / "model_best.pth"
     return best if best.is_file() else folder / "model_final.pth"
 
@@ -130,12 +129,12 @@ def evaluate(
     overrides: Sequence[str] = (),
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Metrics of a checkpoint on each dataset; scored again only where they are of another one.
+    """Score a checkpoint on each dataset, except where its metrics exist already.
 
     Args:
-        config_file: for what the checkpoint does not say, such as TEST.
+        config_file: for settings that the checkpoint does not fix, such as TEST.
         folder: where metrics and predictions go.
-        overrides: KEY VALUE pairs that win over what the checkpoint says.
+        overrides: KEY VALUE pairs that override the checkpoint's config.
         options: of ``call``.
 
     Returns:
@@ -147,10 +146,10 @@ def evaluate(
     record = folder / SCORED
     scored = read_json(record) if record.exists() else {}
     files = {name: folder / f"metrics_{name}.json" for name in datasets}
-    missing = [n for n, file in files.items() if scored.get(n) != evidence(weights, file)]
+    missing = [n for n, file in files.items() if scored.get(n) != _fingerprint(weights, file)]
     if missing:
-        # A file that is overwritten halfway is nobody's.
-        write_record(record, {n: of for n, of in scored.items() if n not in missing})
+        # A file overwritten halfway belongs to no checkpoint.
+        _write_record(record, {n: of for n, of in scored.items() if n not in missing})
         call(
             *("train", "--config-file", str(config_file), "--eval-only"),
             *overrides,
@@ -159,22 +158,22 @@ def evaluate(
             *("OUTPUT_DIR", str(folder)),
             **options,
         )
-        write_record(record, scored | {n: evidence(weights, files[n]) for n in missing})
+        _write_record(record, scored | {n: _fingerprint(weights, files[n]) for n in missing})
     return [read_json(file) for file in files.values()]
 
 
-def evidence(weights: Path, metrics: Path) -> dict[str, Any]:
-    """Two files as they are now: another evaluation into the same folder changes the second."""
-    return {"checkpoint": identity(weights), "metrics": identity(metrics)}
+def _fingerprint(weights: Path, metrics: Path) -> dict[str, Any]:
+    """Identify both files as they are now; another evaluation would change the second."""
+    return {"checkpoint": _file_identity(weights), "metrics": _file_identity(metrics)}
 
 
-def identity(file: Path) -> dict[str, Any] | None:
-    """What tells one file from another without reading it; None where there is none."""
+def _file_identity(file: Path) -> dict[str, Any] | None:
+    """Path, size and modification time of a file; None if it does not exist."""
     if not file.exists():
         return None
     status = file.stat()
     return {"file": str(file.resolve()), "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
-def write_record(path: Path, content: Mapping[str, Any]) -> None:
+def _write_record(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(content))

@@ -22,7 +22,7 @@ from ..engine.setup import setup
 from ..engine.trainer import RefSegTrainer
 
 
-def run(arguments: argparse.Namespace, trainer_class: type[RefSegTrainer]) -> None:
+def _run(arguments: argparse.Namespace, trainer_class: type[RefSegTrainer]) -> None:
     """Train, or evaluate with --eval-only, in this process."""
     cfg = setup(arguments)
     if arguments.eval_only:
@@ -44,4 +44,4 @@ def main(*given: str, trainer_class: type[RefSegTrainer] = RefSegTrainer) -> Non
         trainer_class: a subclass that overrides steps of training or evaluation.
     """
     arguments = default_argument_parser().parse_args([*given, *sys.argv[1:]])
-    run_in_processes(run, arguments, args=(arguments, trainer_class))
+    run_in_processes(_run, arguments, args=(arguments, trainer_class))

@@ -1,4 +1,4 @@
-"""Comparing methods on the same samples: means over seeds, intervals, paired differences."""
+"""Compare methods on the same samples: means over seeds, intervals, paired differences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SampleIous:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """mIoU of a method minus that of a reference, in points, with what chance could do to it."""
+    """mIoU of a method minus a reference's, in points, with its uncertainty."""
 
     mean: float
     low: float  # 95 % interval
@@ -29,32 +29,32 @@ class PairedDifference:
     p_value: float  # two-sided, of no difference
 
 
-def mean_over_seeds(seeds: Sequence[SampleIous]) -> SampleIous:
-    """Each sample's IoU averaged over the models of one method.
+def average_seeds(seeds: Sequence[SampleIous]) -> SampleIous:
+    """Average each sample's IoU over the models of one method.
 
     Raises:
         ValueError: the models were scored on different samples.
     """
     first, *others = seeds
     for other in others:
-        refuse_other_samples(first, other)
+        _refuse_other_samples(first, other)
     return SampleIous(first.keys, first.image_ids, np.mean([s.iou for s in seeds], axis=0))
 
 
-def refuse_other_samples(first: SampleIous, second: SampleIous) -> None:
+def _refuse_other_samples(first: SampleIous, second: SampleIous) -> None:
     if first.keys != second.keys:
         differing = set(first.keys) ^ set(second.keys)
         raise ValueError(
-            f"the samples differ, so they cannot be paired: {len(first.keys)} and "
-            f"{len(second.keys)}, of which {len(differing)} are in one only"
+            f"cannot pair results on different samples: {len(first.keys)} and "
+            f"{len(second.keys)}, of which {len(differing)} are in only one of the two"
         )
 
 
-def resampled_means(values: np.ndarray, image_ids: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Means of ``values`` over resampled test sets, images drawn with replacement.
+def _bootstrap_means(values: np.ndarray, image_ids: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Means of ``values`` over resampled test sets, drawing images with replacement.
 
-    Sentences about one image stand and fall together; drawing them apart would make intervals too
-    narrow.
+    Results on one image are correlated; resampling its expressions independently would make
+    intervals too narrow.
 
     Args:
         values: (samples,).
@@ -70,33 +70,33 @@ def resampled_means(values: np.ndarray, image_ids: np.ndarray, *, seed: int = 0)
     return total[draws].sum(1) / count[draws].sum(1)
 
 
-def interval(scores: SampleIous) -> tuple[float, float]:
+def bootstrap_interval(scores: SampleIous) -> tuple[float, float]:
     """95 % interval of mIoU in percent, over draws of test images."""
-    low, high = 100 * np.percentile(resampled_means(scores.iou, scores.image_ids), [2.5, 97.5])
+    low, high = 100 * np.percentile(_bootstrap_means(scores.iou, scores.image_ids), [2.5, 97.5])
     return float(low), float(high)
 
 
-def paired_difference(method: SampleIous, reference: SampleIous) -> PairedDifference:
-    """Difference in mIoU on shared samples, where what makes an image hard for both cancels out.
+def compare_paired(method: SampleIous, reference: SampleIous) -> PairedDifference:
+    """Difference in mIoU on shared samples, in which an image's difficulty for both cancels out.
 
-    Interval and p-value are about another draw of test images; the spread over training seeds is
-    not in them.
+    Interval and p-value describe another draw of test images; they exclude the spread over training
+    seeds.
 
     Raises:
         ValueError: the two were scored on different samples.
     """
-    refuse_other_samples(method, reference)
+    _refuse_other_samples(method, reference)
     difference = method.iou - reference.iou
-    resampled = resampled_means(difference, method.image_ids)
+    resampled = _bootstrap_means(difference, method.image_ids)
     low, high = 100 * np.percentile(resampled, [2.5, 97.5])
-    # Twice the smaller tail; so many draws cannot tell less than one of them.
+    # Twice the smaller tail, which the resamples resolve only down to one of them.
     tail = min((resampled <= 0).mean(), (resampled >= 0).mean())
     p_value = min(1.0, 2 * max(float(tail), 1 / NUM_RESAMPLES))
     return PairedDifference(100 * float(difference.mean()), float(low), float(high), p_value)
 
 
-def most_disputed(methods: Sequence[SampleIous], *, number: int) -> list[tuple[int, int]]:
-    """Keys of the samples on which the methods' IoUs differ most, at most one of an image."""
+def find_most_disputed(methods: Sequence[SampleIous], *, number: int) -> list[tuple[int, int]]:
+    """Keys of the samples on which the methods' IoUs differ most, at most one per image."""
     spread = np.std([method.iou for method in methods], axis=0)
     chosen: dict[int, tuple[int, int]] = {}  # by image
     for index in np.argsort(-spread, kind="stable"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NUM_RESAMPLES = 1000
-# Upper limits of the groups by the target's share of the image, and by words of the sentence.
+# Upper limits of the groups by the target's share of the image, and by words of the expression.
 SIZE_GROUPS = (("under_1pct", 0.01), ("1_to_5pct", 0.05), ("over_5pct", np.inf))
 LENGTH_GROUPS = (("1_to_5_words", 5), ("6_to_10_words", 10), ("11_to_20_words", 20),
                  ("over_20_words", np.inf))  # fmt: skip
@@ -16,7 +16,7 @@ LENGTH_GROUPS = (("1_to_5_words", 5), ("6_to_10_words", 10), ("11_to_20_words", 
 
 @dataclass(frozen=True)
 class SampleScore:
-    """What is kept of one prediction: counts in pixels at the resolution of scoring."""
+    """The record of one prediction: counts in pixels at the scoring resolution."""
 
     image_id: int
     ref_id: int
@@ -27,7 +27,7 @@ class SampleScore:
     image_area: int
     num_words: int
     category_id: int
-    kind: str | None  # kind of the sentence, where the dataset says it
+    kind: str | None  # kind of the expression, if the dataset has it
 
     def iou(self, empty_iou: float) -> float:
         """Intersection over union in [0, 1]; ``empty_iou`` where both masks are empty."""
@@ -36,7 +36,7 @@ class SampleScore:
 
 @dataclass(frozen=True)
 class ScoreArrays:
-    """The numbers of SampleScores, one entry a sample, pixels at the resolution of scoring."""
+    """The numbers of SampleScores, one entry per sample, in pixels at the scoring resolution."""
 
     iou: np.ndarray  # in [0, 1]
     intersection: np.ndarray
@@ -45,7 +45,7 @@ class ScoreArrays:
     image_area: np.ndarray
 
     @classmethod
-    def of(cls, scores: Sequence[SampleScore], *, empty_iou: float) -> ScoreArrays:
+    def from_scores(cls, scores: Sequence[SampleScore], *, empty_iou: float) -> ScoreArrays:
         columns = {
             name: np.array([getattr(score, name) for score in scores], float)
             for name in ("intersection", "union", "target_area", "image_area")
@@ -59,11 +59,11 @@ class ScoreArrays:
 
 @dataclass(frozen=True)
 class Metric:
-    """A ratio of two sums over samples, in percent; with ``ones`` below, a mean over samples."""
+    """A ratio of two sums over samples, in percent; with ``ones`` as denominator, a mean."""
 
     name: str
-    # ScoreArrays -> (above, below), one entry a sample. Where the sum below is 0 (nothing but pairs
-    # of empty masks), the ratio is what TEST.EMPTY_IOU says.
+    # ScoreArrays -> (numerator, denominator), one entry per sample. If the denominators sum to 0
+    # (only pairs of empty masks), the ratio is TEST.EMPTY_IOU.
     terms: Callable[[ScoreArrays], tuple[np.ndarray, np.ndarray]]
     in_tables: bool = True  # a column of the tables by group and of comparisons
     has_interval: bool = False  # <name>_low and <name>_high are reported
@@ -74,8 +74,7 @@ def _precision(threshold: float, **options: bool) -> Metric:
     return Metric(f"Pr@{threshold}", lambda s: (s.iou >= threshold, s.ones), **options)
 
 
-# The metrics in the order in which they are shown: evaluator, log, files and comparison tables
-# follow this list.
+# The metrics in display order: evaluator, log, files and comparison tables follow this list.
 METRICS: tuple[Metric, ...] = (
     Metric("mIoU", lambda s: (s.iou, s.ones), has_interval=True),
     Metric("oIoU", lambda s: (s.intersection, s.union), has_interval=True),
@@ -91,18 +90,18 @@ def metric_names() -> list[str]:
     return [metric.name for metric in METRICS]
 
 
-def table_metrics() -> list[str]:
-    """Names of the metrics that tables have a column for."""
+def table_metric_names() -> list[str]:
+    """Names of the metrics with a column in tables."""
     return [metric.name for metric in METRICS if metric.in_tables]
 
 
-def interval_metrics() -> list[str]:
-    """Names of the metrics that are reported with an interval."""
+def interval_metric_names() -> list[str]:
+    """Names of the metrics reported with an interval."""
     return [metric.name for metric in METRICS if metric.has_interval]
 
 
 def summarize(scores: Iterable[SampleScore], *, empty_iou: float) -> dict[str, float]:
-    """Every one of METRICS in percent.
+    """Compute all METRICS in percent.
 
     mIoU is the mean over samples, oIoU the sum of intersections over the sum of unions, Pr@x the
     share of samples with IoU >= x.
@@ -111,12 +110,12 @@ def summarize(scores: Iterable[SampleScore], *, empty_iou: float) -> dict[str, f
         empty_iou: IoU of a sample whose mask and prediction are both empty.
 
     Raises:
-        ValueError: there is no sample.
+        ValueError: ``scores`` is empty.
     """
     scores = list(scores)
     if not scores:
         raise ValueError("there is no sample to score")
-    arrays = ScoreArrays.of(scores, empty_iou=empty_iou)
+    arrays = ScoreArrays.from_scores(scores, empty_iou=empty_iou)
     return {metric.name: _value(metric, arrays, empty_iou) for metric in METRICS}
 
 
@@ -128,16 +127,16 @@ def _value(metric: Metric, arrays: ScoreArrays, empty_iou: float) -> float:
 def bootstrap_intervals(
     scores: list[SampleScore], *, empty_iou: float, seed: int = 0
 ) -> dict[str, float]:
-    """95 % intervals of some metrics: how far another draw of test images would move them.
+    """95 % intervals of the metrics under another draw of test images.
 
-    Images are drawn with replacement, not samples: the sentences about one image stand or fall
-    together, and drawing them apart would make the interval too narrow.
+    Resamples images, not samples: results on one image are correlated, and resampling its
+    expressions independently would make the interval too narrow.
 
     Returns:
         {"mIoU_low", "mIoU_high", "oIoU_low", "oIoU_high"} in percent, and so on.
     """
     metrics = [metric for metric in METRICS if metric.has_interval]
-    arrays = ScoreArrays.of(scores, empty_iou=empty_iou)
+    arrays = ScoreArrays.from_scores(scores, empty_iou=empty_iou)
     columns = [term for metric in metrics for term in metric.terms(arrays)]
     values = np.stack(columns, axis=1).astype(float)  # (samples, 2 * metrics)
     _, image_index = np.unique([score.image_id for score in scores], return_inverse=True)
@@ -159,15 +158,15 @@ def bootstrap_intervals(
     return intervals
 
 
-def group_name(value: float, groups: tuple[tuple[str, float], ...]) -> str:
-    """Name of the first group whose upper limit is not exceeded."""
+def _group_name(value: float, groups: tuple[tuple[str, float], ...]) -> str:
+    """Name of the first group whose upper limit is at least ``value``."""
     return next(name for name, limit in groups if value <= limit)
 
 
-def grouped(
+def group_scores(
     scores: list[SampleScore], *, class_names: list[str]
 ) -> dict[str, dict[str, list[SampleScore]]]:
-    """Samples by sentence kind, category, target size and sentence length, without empty groups."""
+    """Group samples by expression kind and length, category and target size; omits empty groups."""
     by: dict[str, dict[str, list[SampleScore]]] = {
         "kind": {},
         "category": {},
@@ -179,8 +178,8 @@ def grouped(
         names = {
             "kind": score.kind,
             "category": class_names[score.category_id],
-            "size": group_name(share, SIZE_GROUPS),
-            "length": group_name(score.num_words, LENGTH_GROUPS),
+            "size": _group_name(share, SIZE_GROUPS),
+            "length": _group_name(score.num_words, LENGTH_GROUPS),
         }
         for grouping, name in names.items():
             if name is not None:

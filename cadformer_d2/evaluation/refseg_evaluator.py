@@ -23,11 +23,11 @@ from ..structures import ModelInput, json_mask
 from .metrics import (
     SampleScore,
     bootstrap_intervals,
-    grouped,
-    interval_metrics,
+    group_scores,
+    interval_metric_names,
     metric_names,
     summarize,
-    table_metrics,
+    table_metric_names,
 )
 
 logger = logging.getLogger(__name__)
@@ -36,9 +36,9 @@ TASK = "referring_seg"
 
 
 class ReferringSegmentationEvaluator(DatasetEvaluator):
-    """Compares predicted masks with the run-length masks that rode along with the inputs.
+    """Compares predicted masks with the run-length masks that come with the inputs.
 
-    Per sample it keeps counts, ids and the prediction run-length encoded; never a mask.
+    Per sample it keeps counts, ids and the run-length encoded prediction, never a mask.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
     ):
         """
         Args:
-            dataset_name: for the log and the file names.
+            dataset_name: appears in the log and in file names.
             class_names: of the contiguous category ids.
-            output_dir: where predictions and metrics are written; None: nowhere.
+            output_dir: folder for predictions and metrics; None: write nothing.
             empty_iou: IoU of a sample whose mask and prediction are both empty, in [0, 1].
-            eval_resolution: what the test mapper was told; stated in the log.
+            eval_resolution: TEST.EVAL_RESOLUTION of the test mapper, for the log.
         """
         self.dataset_name = dataset_name
         self.class_names = class_names
@@ -86,7 +86,7 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
                     f"{sample['file_name']} (ref {sample['ref_id']}): the prediction is "
                     f"{list(predicted.shape)} (height, width), the ground truth {truth['size']}"
                 )
-            self.samples.append(score_sample(sample, predicted))
+            self.samples.append(_score_sample(sample, predicted))
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """
@@ -99,7 +99,7 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
         gathered = comm.gather(self.samples)
         if not comm.is_main_process():
             return OrderedDict()
-        samples = without_duplicates(list(chain(*gathered)))
+        samples = _drop_duplicates(list(chain(*gathered)))
         if not samples:
             raise ValueError(f"{self.dataset_name}: no sample was evaluated")
         scores = [sample["score"] for sample in samples]
@@ -110,21 +110,21 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
                 name: summarize(members, empty_iou=self.empty_iou) | {"samples": len(members)}
                 for name, members in by_name.items()
             }
-            for grouping, by_name in grouped(scores, class_names=self.class_names).items()
+            for grouping, by_name in group_scores(scores, class_names=self.class_names).items()
         }
         for kind, values in groups.get("kind", {}).items():
             metrics[f"mIoU_{kind}"] = values["mIoU"]
         metrics["num_samples"] = float(len(samples))
-        self.log(metrics, groups)
-        self.write(metrics, groups, samples)
+        self._log(metrics, groups)
+        self._write(metrics, groups, samples)
         return OrderedDict({TASK: metrics})
 
-    def log(self, metrics: dict[str, float], groups: dict[str, dict[str, dict]]) -> None:
+    def _log(self, metrics: dict[str, float], groups: dict[str, dict[str, dict]]) -> None:
         size = "the network's input size" if self.eval_resolution == "input" else "the image's size"
-        names, columns = metric_names(), table_metrics()
+        names, columns = metric_names(), table_metric_names()
         intervals = [
             f"{name} {metrics[f'{name}_low']:.2f} - {metrics[f'{name}_high']:.2f}"
-            for name in interval_metrics()
+            for name in interval_metric_names()
         ]
         logger.info(
             "%s: %d samples, scored at %s, IoU of two empty masks %g\n%s\n95 %% intervals: %s",
@@ -143,7 +143,7 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
             header = [f"by {grouping}", "samples", *columns]
             logger.info("\n%s", tabulate(rows, header, floatfmt=".2f"))
 
-    def write(
+    def _write(
         self,
         metrics: dict[str, float],
         groups: dict[str, dict[str, dict]],
@@ -157,15 +157,18 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
             "eval_resolution": self.eval_resolution,
             "empty_iou": self.empty_iou,
         }
-        predictions = [describe_sample(sample, self.empty_iou) for sample in samples]
-        names = {"metrics": metrics | {"groups": groups}, "predictions": {"samples": predictions}}
-        for name, content in names.items():
+        predictions = [_describe_sample(sample, self.empty_iou) for sample in samples]
+        contents: dict[str, dict[str, Any]] = {
+            "metrics": metrics | {"groups": groups},
+            "predictions": {"samples": predictions},
+        }
+        for name, content in contents.items():
             with replace_atomically(self.output_dir / f"{name}_{self.dataset_name}.json") as path:
                 path.write_text(json.dumps(header | content))
 
 
-def score_sample(sample: ModelInput, predicted: np.ndarray) -> dict[str, Any]:
-    """Counts, ids and the encoded prediction of one sample."""
+def _score_sample(sample: ModelInput, predicted: np.ndarray) -> dict[str, Any]:
+    """Count one sample's pixels; returns counts, ids and the encoded prediction."""
     encoded = coco_mask.encode(np.asfortranarray(predicted))
     truth = sample["gt_rle"]
     target_area, predicted_area = int(coco_mask.area(truth)), int(coco_mask.area(encoded))
@@ -191,13 +194,13 @@ def score_sample(sample: ModelInput, predicted: np.ndarray) -> dict[str, Any]:
     }
 
 
-def without_duplicates(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Samples in the order of their ids; one that two processes scored counts once."""
+def _drop_duplicates(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sort samples by id; keep one of those that two processes scored."""
     by_id = {(s["score"].ref_id, s["score"].sent_id): s for s in samples}
     return [by_id[key] for key in sorted(by_id)]
 
 
-def describe_sample(sample: dict[str, Any], empty_iou: float) -> dict[str, Any]:
+def _describe_sample(sample: dict[str, Any], empty_iou: float) -> dict[str, Any]:
     """One entry of the predictions file."""
     return {
         **asdict(sample["score"]),

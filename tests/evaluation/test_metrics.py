@@ -13,7 +13,7 @@ import pytest
 from cadformer_d2.evaluation.metrics import (
     SampleScore,
     bootstrap_intervals,
-    grouped,
+    group_scores,
     summarize,
 )
 
@@ -104,7 +104,7 @@ def test_groups_hold_every_sample_once():
         score(1, 2, target_area=5, num_words=6, category_id=1),
         score(1, 2, target_area=100, num_words=30),
     ]
-    groups = grouped(scores, class_names=["pool", "tank"])
+    groups = group_scores(scores, class_names=["pool", "tank"])
     sizes = {grouping: {k: len(v) for k, v in by.items()} for grouping, by in groups.items()}
     assert sizes == {
         "kind": {"position": 1},
@@ -120,7 +120,7 @@ def test_a_group_holds_its_upper_limit():
     names = {}
     for grouping, cases in (("size", areas), ("length", words)):
         for value, changes in cases:
-            groups = grouped([score(1, 2, **changes)], class_names=["pool"])
+            groups = group_scores([score(1, 2, **changes)], class_names=["pool"])
             names[grouping, value] = list(groups[grouping])
     assert names == {
         ("size", 4): ["under_1pct"],

@@ -184,7 +184,7 @@ def planned(comparing, monkeypatch, output, *opts):
     """The runs of both methods."""
     arguments = ["compare.py", "--config-files", *METHODS, "--output", str(output), *opts]
     monkeypatch.setattr(sys, "argv", arguments)
-    return comparing.planned_runs(comparing.parse_arguments())
+    return comparing.plan_runs(comparing.parse_arguments())
 
 
 def test_a_default_that_is_new_is_not_another_setting(comparing, monkeypatch, tmp_path):
@@ -215,7 +215,7 @@ def test_scores_that_are_not_measured_alike_are_not_paired(
     first, second = planned(comparing, monkeypatch, tmp_path)
     comparing.refuse_other_scoring([first, second])
     second.cfg.merge_from_list([key, value])
-    with pytest.raises(ValueError, match=f"{key} is .* for rrsisd and .* for fianet_rrsisd"):
+    with pytest.raises(ValueError, match=f"{key} is .* for rrsisd but .* for fianet_rrsisd"):
         comparing.refuse_other_scoring([first, second])
 
 

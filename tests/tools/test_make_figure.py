@@ -77,12 +77,12 @@ def test_a_path_and_a_title_may_have_an_equals_sign(folder, make_figure):
     (folder / "lr=1" / "ours.json").write_bytes((folder / "ours.json").read_bytes())
     for file in ("lr=1/ours.json", "title=lr=1/ours.json", "lr=1, IoU=0.5=ours.json"):
         assert make_figure(file, "--output", "e.png").status == 0
-    from cadformer_d2.commands.make_figure import titled
+    from cadformer_d2.commands.make_figure import split_title
 
-    assert titled("lr=1, IoU=0.5=ours.json") == ("lr=1, IoU=0.5", Path("ours.json"))
-    assert titled("title=lr=1/ours.json") == ("title", Path("lr=1/ours.json"))
-    assert titled("a=gone.json") == ("a", Path("gone.json"))
-    assert titled("=gone.json") == ("prediction", Path("=gone.json"))
+    assert split_title("lr=1, IoU=0.5=ours.json") == ("lr=1, IoU=0.5", Path("ours.json"))
+    assert split_title("title=lr=1/ours.json") == ("title", Path("lr=1/ours.json"))
+    assert split_title("a=gone.json") == ("a", Path("gone.json"))
+    assert split_title("=gone.json") == ("prediction", Path("=gone.json"))
 
 
 def test_several_models_as_a_pdf(folder, make_figure):
@@ -94,9 +94,9 @@ def test_several_models_as_a_pdf(folder, make_figure):
 
 MISTAKES = {
     "a missing file": (("gone.json",), "gone.json is missing"),
-    "one title twice": (("ours.json", "lavt.json"), "several files need different titles"),
+    "one title twice": (("ours.json", "lavt.json"), "each of several files needs its own title"),
     "an unknown sample": (("ours.json", "--samples", "9:9"), "9:9 is not in the predictions"),
-    "no predictions": (("images/synthrs/JPEGImages/1.jpg",), "1.jpg is no predictions file"),
+    "no predictions": (("images/synthrs/JPEGImages/1.jpg",), "1.jpg is not a predictions file"),
     "an unknown dataset": (
         ("model.pth", "--dataset", "pools_test"),
         "unknown dataset 'pools_test'",
@@ -143,7 +143,7 @@ def test_a_damaged_predictions_file_is_refused_at_the_place(folder, make_figure,
     result = make_figure("damaged.json", "--output", "c.png")
     assert result.status == 1 and "Traceback" not in result.said
     place = "samples.0" if key == "samples" else f"samples.1.{key}"
-    assert f"error: damaged.json is no predictions file of an evaluation: {place}" in result.said
+    assert f"error: damaged.json is not a predictions file of an evaluation: {place}" in result.said
 
 
 def test_a_mask_whose_runs_pass_the_image_is_refused(folder, make_figure):
@@ -189,8 +189,8 @@ def test_a_checkpoint_is_evaluated_first_and_once(folder, make_figure, monkeypat
 
 
 def test_the_order_decides_which_samples_are_drawn(folder, monkeypatch):
-    from cadformer_d2.commands.make_figure import choose, read_predictions
+    from cadformer_d2.commands.make_figure import choose_samples, read_predictions
 
     ours = read_predictions(folder / "ours.json")
-    assert choose([ours], "best", number=1, rng=None) == [(1, 7)]
-    assert choose([ours], "worst", number=2, rng=None) == [(3, 7), (2, 7)]
+    assert choose_samples([ours], "best", number=1, rng=None) == [(1, 7)]
+    assert choose_samples([ours], "worst", number=2, rng=None) == [(3, 7), (2, 7)]
