@@ -22,7 +22,7 @@ from rasterio.windows import Window
 from tqdm import tqdm
 
 from ..atomic_files import replace_atomically
-from ..data.synthetic.mosaic import mosaic_strips
+from ..data.synthetic.mosaic import draw_mosaic_strips
 from ..inference.mask_file import count_values, reported_failure
 
 CRS, PIXEL_METRES = "EPSG:32632", 0.5
@@ -46,7 +46,7 @@ def write_mosaic(folder: Path, *, side: int, scene_size: int, seed: int) -> None
         "tiled": True,
         "compress": "deflate",
     }
-    strips = mosaic_strips(size=(side, side), scene_size=scene_size, seed=seed)
+    strips = draw_mosaic_strips(size=(side, side), scene_size=scene_size, seed=seed)
     counts = {"scene.tif": np.zeros(256, np.int64), "truth.tif": np.zeros(256, np.int64)}
     with (
         replace_atomically(folder / "scene.tif") as scene_path,

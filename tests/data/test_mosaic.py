@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from cadformer_d2.data.class_names import RRSISHR_CLASSES
-from cadformer_d2.data.synthetic.mosaic import mosaic_strips
+from cadformer_d2.data.synthetic.mosaic import draw_mosaic_strips
 
 
 def mosaic(height, width, **options):
     """Pixels and category ids of a whole mosaic."""
-    strips = mosaic_strips(size=(height, width), **options)
+    strips = draw_mosaic_strips(size=(height, width), **options)
     return tuple(np.concatenate(part) for part in zip(*strips, strict=True))
 
 
@@ -37,5 +37,5 @@ def test_the_seed_decides():
 
 
 def test_a_mosaic_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="is none"):
-        next(mosaic_strips(size=(0, 5)))
+    with pytest.raises(ValueError, match="must be at least 1"):
+        next(draw_mosaic_strips(size=(0, 5)))

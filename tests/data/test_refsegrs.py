@@ -59,9 +59,7 @@ def test_an_empty_mask_is_refused(root):
 
 
 def test_a_missing_list_says_where_the_tree_is_described(root):
-    with pytest.raises(
-        FileNotFoundError, match=r"output_phrase_val\.txt is missing; see data"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"output_phrase_val\.txt is missing; see data"):
         load_refsegrs_records(root, split="val")
 
 

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from refer_files import ReferFiles
 
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
-from cadformer_d2.data.synthetic.expressions import vocabulary
+from cadformer_d2.data.synthetic.expressions import build_vocabulary
 from cadformer_d2.data.tokenization import PACKAGED_FOLDER, ExpressionTokenizer
 
 SMALL = {"train": 60, "val": 3, "test": 20}
@@ -114,7 +114,7 @@ def test_long_sentences_have_6_to_41_words(tmp_path):
 
 
 def test_the_packaged_vocabulary_is_that_of_the_grammar(dataset):
-    assert (PACKAGED_FOLDER / "synthrs.txt").read_text().split("\n")[:-1] == vocabulary()
+    assert (PACKAGED_FOLDER / "synthrs.txt").read_text().split("\n")[:-1] == build_vocabulary()
     tokenizer = ExpressionTokenizer(vocabulary="synthrs", max_tokens=64)
     for ref in dataset[0]:
         for sentence in ref["sentences"]:
@@ -126,7 +126,7 @@ def test_the_same_dataset_is_reused_and_another_refused(tmp_path):
     assert generate_synthrs(tmp_path, TINY)
     assert not generate_synthrs(tmp_path, TINY)
     other = dataclasses.replace(TINY, seed=5)
-    with pytest.raises(FileExistsError, match="made with other parameters .*'seed': 0.*overwrite"):
+    with pytest.raises(FileExistsError, match="has other parameters .*'seed': 0.*overwrite"):
         generate_synthrs(tmp_path, other)
     assert generate_synthrs(tmp_path, other, overwrite=True)
 
@@ -134,7 +134,7 @@ def test_the_same_dataset_is_reused_and_another_refused(tmp_path):
 def test_a_dataset_that_something_else_made_is_not_replaced(tmp_path):
     ReferFiles(tmp_path).write()
     before = contents(tmp_path)
-    with pytest.raises(FileExistsError, match="made by something else.* pass --overwrite"):
+    with pytest.raises(FileExistsError, match="this program did not write.* pass --overwrite"):
         generate_synthrs(tmp_path, TINY, processes=1)
     assert contents(tmp_path) == before
 
@@ -198,7 +198,7 @@ def test_an_interrupted_run_leaves_nothing_that_looks_complete(tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("cadformer_d2.data.synthetic.generator.append_scene", interrupt)
+        patch.setattr("cadformer_d2.data.synthetic.generator.write_refer_files", interrupt)
         with pytest.raises(KeyboardInterrupt):
             generate_synthrs(tmp_path, TINY, processes=1)
     assert not (tmp_path / "synthrs").exists() and not (tmp_path / "images").exists()

@@ -1,1 +1,1 @@
-"""Expressions that single out one object of a scene: one grammar, whatever the scenes are from."""
+"""A grammar of expressions that single out one object of a scene, wherever the scene is from."""

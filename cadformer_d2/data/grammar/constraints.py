@@ -12,9 +12,9 @@ HORIZONTAL = ("left", "center", "right")
 VERTICAL = ("upper", "middle", "lower")
 
 LOWER_THIRD, UPPER_THIRD = 1 / 3, 2 / 3
-REGION_MARGIN = 0.03  # distance from a region's border within which nobody would bet, image widths
+REGION_MARGIN = 0.03  # image widths from a region's border within which people may disagree
 SIDE_MARGIN = 0.10  # by which an object must lie left of its landmark to be "left of" it
-NEAREST_RATIO = 1.35  # the runner-up must be this much farther away
+NEAREST_RATIO = 1.35  # the second nearest must be this much farther away
 SIZE_RATIO = 1.3  # in area: a side 14 % longer
 
 
@@ -32,7 +32,7 @@ class InRegion:
     row: int
 
     def holds(self, scene: SceneGraph, candidate: GraphObject) -> bool | None:
-        return both(in_third(candidate.x, self.column), in_third(candidate.y, self.row))
+        return _and(_is_in_third(candidate.x, self.column), _is_in_third(candidate.y, self.row))
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class InHalf:
     def holds(self, scene: SceneGraph, candidate: GraphObject) -> bool | None:
         value = candidate.x if self.side in ("left", "right") else candidate.y
         ahead = 0.5 - value if self.side in ("left", "upper") else value - 0.5
-        return decided(ahead, REGION_MARGIN)
+        return _decide(ahead, REGION_MARGIN)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Outermost:
     ) -> bool | None:
         """Whether the candidate comes first among these."""
         lead = min((advance(candidate, other, self.side) for other in rivals), default=1.0)
-        return decided(lead, scene.order_margin)
+        return _decide(lead, scene.order_margin)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class SizeRank:
         if not areas:
             return True
         ratio = candidate.area / max(areas) if self.largest else min(areas) / candidate.area
-        return decided_ratio(ratio, SIZE_RATIO)
+        return _decide_ratio(ratio, SIZE_RATIO)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class FirstAmong:
         inside = {rival: self.half.holds(scene, rival) for rival in rivals_of(scene, candidate)}
         if True not in inside.values():
             return None  # nobody calls an only one the largest
-        # One that may lie in the half as well must be beaten too.
+        # It must also beat objects that may or may not lie in the half.
         rivals = [rival for rival, is_inside in inside.items() if is_inside is not False]
         return self.rank.beats(scene, candidate, rivals)
 
@@ -118,7 +118,7 @@ class NthFrom:
 
 @dataclass(frozen=True)
 class Landmark:
-    """All objects of one category, one or several, to which others are related."""
+    """All objects of one category, one or more, to which others are related."""
 
     members: tuple[GraphObject, ...]
 
@@ -152,7 +152,7 @@ class NearestTo:
     landmark: Landmark
 
     def holds(self, scene: SceneGraph, candidate: GraphObject) -> bool | None:
-        return ranks_first(scene, candidate, self.landmark, farthest=False)
+        return _ranks_first(scene, candidate, self.landmark, farthest=False)
 
 
 @dataclass(frozen=True)
@@ -162,12 +162,12 @@ class FarthestFrom:
     landmark: Landmark
 
     def holds(self, scene: SceneGraph, candidate: GraphObject) -> bool | None:
-        return ranks_first(scene, candidate, self.landmark, farthest=True)
+        return _ranks_first(scene, candidate, self.landmark, farthest=True)
 
 
-def in_third(value: float, index: int) -> bool | None:
+def _is_in_third(value: float, index: int) -> bool | None:
     low, high = (0.0, LOWER_THIRD, UPPER_THIRD)[index], (LOWER_THIRD, UPPER_THIRD, 1.0)[index]
-    # The image's own border leaves no doubt.
+    # The border of the image itself is not ambiguous.
     inner_low = low + REGION_MARGIN if low > 0 else low
     inner_high = high - REGION_MARGIN if high < 1 else high
     if inner_low <= value <= inner_high:
@@ -175,33 +175,33 @@ def in_third(value: float, index: int) -> bool | None:
     return False if value < low - REGION_MARGIN or value > high + REGION_MARGIN else None
 
 
-def decided(lead: float, margin: float) -> bool | None:
+def _decide(lead: float, margin: float) -> bool | None:
     """True for a clear lead, False for a clear deficit, None in between."""
     if lead > margin:
         return True
     return False if lead < -margin else None
 
 
-def decided_ratio(ratio: float, margin: float) -> bool | None:
+def _decide_ratio(ratio: float, margin: float) -> bool | None:
     """True for a ratio clearly above one, False for one clearly below, None in between."""
     if ratio > margin:
         return True
     return False if ratio < 1 / margin else None
 
 
-def both(first: bool | None, second: bool | None) -> bool | None:
+def _and(first: bool | None, second: bool | None) -> bool | None:
     if first is False or second is False:
         return False
     return True if first and second else None
 
 
-def ranks_first(
+def _ranks_first(
     scene: SceneGraph, candidate: GraphObject, landmark: Landmark, *, farthest: bool
 ) -> bool | None:
-    """Whether the candidate is plainly the nearest (or farthest) of its category."""
+    """Whether the candidate is clearly the nearest (or farthest) of its category."""
     own = landmark.distance_to(scene, candidate)
     rivals = [landmark.distance_to(scene, other) for other in rivals_of(scene, candidate)]
     if not rivals:
         return True
     ratio = own / max(rivals) if farthest else min(rivals) / max(own, 1e-9)
-    return decided_ratio(ratio, NEAREST_RATIO)
+    return _decide_ratio(ratio, NEAREST_RATIO)

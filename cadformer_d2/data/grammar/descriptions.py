@@ -1,8 +1,8 @@
 """Descriptions that single out one object, with the logical form that proves it.
 
 A description is a category and constraints. Each constraint is true, false or undecided for an
-object; undecided means too close to call. A description is unique when every constraint is true
-for its target and, for every other object of the category, at least one is plainly false.
+object; undecided means too close to call. A description is unique if every constraint is true for
+its target and, for every other object of the category, at least one is clearly false.
 """
 
 from __future__ import annotations
@@ -29,22 +29,21 @@ from .constraints import (
 from .scene_graph import GraphObject, SceneGraph
 
 KINDS = ("category", "relation", "size", "position")
-# What counts an object's place: more than this many, and nobody wants to count.
-LONGEST_ROW = 5
+LONGEST_ROW = 5  # objects; people do not count places in longer rows
 SIZE_RANKS = (SizeRank(largest=True), SizeRank(largest=False))
-LARGEST_GROUP = 8  # that serves as a landmark
+LARGEST_GROUP = 8  # objects of a landmark
 
 
 @dataclass(frozen=True)
 class Description:
-    """A category, and what else must be true of the target."""
+    """A category and constraints on the target."""
 
     category: str
     constraints: tuple[Constraint, ...] = field(default=())
 
     @property
     def kind(self) -> str:
-        """What it takes to understand it, of ``KINDS``."""
+        """What a reader needs to understand it, one of ``KINDS``."""
         if not self.constraints:
             return "category"
         if any(hasattr(constraint, "landmark") for constraint in self.constraints):
@@ -53,7 +52,7 @@ class Description:
         return "size" if any(isinstance(rank, SizeRank) for rank in ranks) else "position"
 
     def singles_out(self, scene: SceneGraph, target: GraphObject) -> bool:
-        """Whether the target is plainly the only object meant."""
+        """Whether the description clearly means the target and nothing else."""
         return all(
             all(constraint.holds(scene, candidate) is True for constraint in self.constraints)
             if candidate == target
@@ -106,7 +105,7 @@ def _relations_to(landmarks: Sequence[Landmark]) -> list[Constraint]:
 
 
 def _landmarks(scene: SceneGraph, target: GraphObject, *, most: int) -> list[Landmark]:
-    """The other categories of the scene that have at most so many objects, all of them known."""
+    """The other categories of the scene with at most ``most`` objects, all of them known."""
     found: list[Landmark] = []
     for first in scene.objects:
         members = scene.of_category(first.category)
@@ -121,8 +120,8 @@ def unique_descriptions(
 ) -> list[Description]:
     """All descriptions with at most one constraint that single out ``target``.
 
-    An object that is alone in its category is described by it; another one by one of the
-    constraints proposed. None where objects of the category may be there that are not known.
+    An object that is alone in its category is described by the category, any other by one of the
+    proposed constraints. Empty if the scene may have unknown objects of the category.
     """
     if not scene.is_complete(target.category):
         return []
@@ -137,7 +136,7 @@ def unique_descriptions(
 
 
 def true_clauses(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
-    """Whatever else is plainly true of ``target``: landmarks for long expressions."""
+    """Other constraints that are clearly true of ``target``, for long expressions."""
     constraints = [*propose_relations(scene, target), *propose_places(scene, target)]
     return [
         constraint

@@ -40,37 +40,37 @@ def write_expression(
     wording: Wording,
     rng: np.random.Generator,
 ) -> str:
-    """An expression for a description that singles out ``target``.
+    """Write an expression for a description that singles out ``target``.
 
     Args:
         long: add true clauses about landmarks and places, up to 41 words in all.
     """
-    phrase = _short_phrase(scene, description, wording, rng)
+    phrase = _write_short_phrase(scene, description, wording, rng)
     if not long:
         return phrase
-    true = _shuffled(true_clauses(scene, target), rng)
+    true = _shuffle(true_clauses(scene, target), rng)
     if not wording.repeats_itself:
         said = {getattr(constraint, "half", constraint) for constraint in description.constraints}
         true = [clause for clause in true if clause not in said]
-    clauses = [_clause_phrase(clause, wording, rng) for clause in true]
-    if things := _inventory(scene, wording, rng):
+    clauses = [_write_clause(clause, wording, rng) for clause in true]
+    if things := _list_inventory(scene, wording, rng):
         clauses.append(pick(wording.inventory, rng).format(things=things))
     chosen = clauses[: int(rng.integers(1, 4))]
     opening = str(rng.choice(wording.long_openings))
-    expression = opening.format(phrase=phrase, clauses=_joined(chosen))
+    expression = opening.format(phrase=phrase, clauses=_join(chosen))
     while len(words_of(expression)) > LONGEST_EXPRESSION:
         chosen.pop()
-        expression = opening.format(phrase=phrase, clauses=_joined(chosen))
+        expression = opening.format(phrase=phrase, clauses=_join(chosen))
     return expression
 
 
-def _short_phrase(
+def _write_short_phrase(
     scene: SceneGraph, description: Description, wording: Wording, rng: np.random.Generator
 ) -> str:
-    """The shortest usual way to say a description."""
+    """Write the shortest usual phrase for a description."""
     name = name_of(description.category, wording, rng)
     if not description.constraints:
-        return _with_article(str(rng.choice(wording.category)).format(object=name))
+        return _fix_article(str(rng.choice(wording.category)).format(object=name))
     (constraint,) = description.constraints
     count = len(scene.of_category(description.category))
     if isinstance(constraint, InRegion):
@@ -78,39 +78,39 @@ def _short_phrase(
         words = {"object": name, "place": pick(wording.places[region], rng)}
         if "{at}" in template:
             words["at"] = pick(wording.prepositions[region], rng)
-        return _with_article(template.format(**words))
+        return _fix_article(template.format(**words))
     if isinstance(constraint, Outermost):
         before, behind = wording.outermost[constraint.side]
         if rng.random() < ADJECTIVE_SHARE:
             return f"the {pick(before, rng)} {name}"
         return f"the {name} {pick(behind, rng)}"
     if isinstance(constraint, SizeRank):
-        return f"the {_size_word(constraint, count, wording, rng)} {name}"
+        return f"the {_pick_size_word(constraint, count, wording, rng)} {name}"
     if isinstance(constraint, FirstAmong):
         rank = constraint.rank
         word = (
-            _size_word(rank, count, wording, rng)
+            _pick_size_word(rank, count, wording, rng)
             if isinstance(rank, SizeRank)
             else pick(wording.outermost[rank.side][0], rng)
         )
-        half = _clause_phrase(constraint.half, wording, rng)
+        half = _write_clause(constraint.half, wording, rng)
         words = {"rank": word, "object": name, "objects": plural(name), "half": half}
         return pick(wording.first_among, rng).format(**words)
     if isinstance(constraint, NthFrom):
         number, side = ORDINAL_WORDS[constraint.number], wording.edges[constraint.side]
         return pick(wording.numbered, rng).format(number=number, object=name, side=side)
-    return f"the {name} {_clause_phrase(constraint, wording, rng)}"
+    return f"the {name} {_write_clause(constraint, wording, rng)}"
 
 
-def _size_word(rank: SizeRank, count: int, wording: Wording, rng: np.random.Generator) -> str:
+def _pick_size_word(rank: SizeRank, count: int, wording: Wording, rng: np.random.Generator) -> str:
     words = wording.largest if rank.largest else wording.smallest
     if count == 2:
         words += wording.larger_of_two if rank.largest else wording.smaller_of_two
     return pick(words, rng)
 
 
-def _clause_phrase(constraint: Constraint, wording: Wording, rng: np.random.Generator) -> str:
-    """What comes behind "the storage tank": a place or a relation to a landmark."""
+def _write_clause(constraint: Constraint, wording: Wording, rng: np.random.Generator) -> str:
+    """Write what follows "the storage tank": a place or a relation to a landmark."""
     if isinstance(constraint, InHalf):
         return f"{rng.choice(wording.half[constraint.side])} of the image"
     if isinstance(constraint, SideOf):
@@ -135,30 +135,30 @@ def _region_name(region: InRegion) -> str:
     return column if row == "middle" else f"{row} {column}"
 
 
-def _inventory(scene: SceneGraph, wording: Wording, rng: np.random.Generator) -> str:
-    """What else there is: "two tennis courts and a roundabout"."""
+def _list_inventory(scene: SceneGraph, wording: Wording, rng: np.random.Generator) -> str:
+    """List what is in the scene: "two tennis courts and a roundabout"."""
     parts = []
-    for category in _shuffled(wording.categories, rng):
+    for category in _shuffle(wording.categories, rng):
         count = len(scene.of_category(category))
         if not count or not scene.is_complete(category):
             continue
         name = name_of(category, wording, rng)
         if count == 1:
-            parts.append(_with_article(f"a {name}"))
+            parts.append(_fix_article(f"a {name}"))
         else:
             parts.append(f"{NUMBER_WORDS.get(count, 'many')} {plural(name)}")
-    return _joined(parts[:3])
+    return _join(parts[:3])
 
 
-def _with_article(phrase: str) -> str:
+def _fix_article(phrase: str) -> str:
     """ "a airplane" -> "an airplane"."""
     return "an" + phrase[1:] if phrase.startswith("a ") and phrase[2] in "aeiou" else phrase
 
 
-def _joined(parts: list[str]) -> str:
+def _join(parts: list[str]) -> str:
     """ "a", "a and b", "a , b and c"."""
     return " and ".join([" , ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _shuffled(items: Sequence, rng: np.random.Generator) -> list:
+def _shuffle(items: Sequence, rng: np.random.Generator) -> list:
     return [items[index] for index in rng.permutation(len(items))]

@@ -1,4 +1,4 @@
-"""What the grammar needs to know about a scene: which objects stand where."""
+"""What the grammar needs to know about a scene: its objects and their places."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SceneGraph(Protocol[Found]):
     def of_category(self, category: str) -> Sequence[Found]: ...
 
     def is_complete(self, category: str) -> bool:
-        """Whether every object of a category is known; if not, no statement may count on it."""
+        """Whether every object of a category is known; otherwise no statement may rely on it."""
         ...
 
 

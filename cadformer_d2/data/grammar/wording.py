@@ -1,4 +1,4 @@
-"""Several ways to say each thing: synthrs's own, and the wider ones for images of any source."""
+"""Templates and words: those of synthrs, and more varied ones for images of any source."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ EDGES = {"left": "left", "right": "right", "upper": "top", "lower": "bottom"}
 
 @dataclass(frozen=True)
 class Wording:
-    """Templates and words; {object}, {place}, {half}, {number} and the like are filled in.
+    """Templates with placeholders ({object}, {place}, {half}, {number}, ...) and words.
 
     Sides are left, right, upper and lower.
     """
 
-    categories: Words  # that a scene may hold
+    categories: Words  # that may occur in a scene
     category: Words
     region: Words
     places: Mapping[str, Words]  # of the 3 x 3 grid, by their plain name
@@ -29,9 +29,9 @@ class Wording:
     farthest: Words
     long_openings: Words
     inventory: Words
-    # Whether a long expression may say a thing twice; synthrs's always have.
+    # Whether a long expression may repeat itself, as synthrs's do.
     repeats_itself: bool = False
-    # What only wider grammars say. {at} is one of the place's prepositions.
+    # Only in wider grammars. {at} is one of the place's prepositions.
     prepositions: Mapping[str, Words] = field(default_factory=dict)
     largest: Words = ("largest", "biggest")
     smallest: Words = ("smallest", "tiniest")
@@ -40,7 +40,7 @@ class Wording:
     first_among: Words = ("the {rank} {object} {half}", "the {rank} one of the {objects} {half}")
     numbered: Words = ("the {number} {object} from the {side}",)
     edges: Mapping[str, str] = field(default_factory=lambda: dict(EDGES))
-    # Other names of a category, and how often one of them is used.
+    # Other names of a category, and how often they are used.
     synonyms: Mapping[str, Words] = field(default_factory=dict)
     synonym_share: float = 0.0
 
@@ -66,7 +66,7 @@ _LONG_OPENINGS = (
 
 
 def synthrs_wording(categories: Sequence[str]) -> Wording:
-    """The words of synthrs, which decide every byte of it."""
+    """The words of synthrs; any change changes the bytes of the dataset."""
     return Wording(
         categories=tuple(categories),
         category=(
@@ -105,7 +105,7 @@ def synthrs_wording(categories: Sequence[str]) -> Wording:
 
 
 def wide_wording(categories: Sequence[str]) -> Wording:
-    """For images of any source: what people write about aerial images, in more ways."""
+    """More varied words, as people write them about aerial images of any source."""
     taken = set(categories)
     return Wording(
         categories=tuple(categories),
@@ -181,7 +181,7 @@ def wide_wording(categories: Sequence[str]) -> Wording:
         long_openings=(*_LONG_OPENINGS, "{phrase} {clauses}", "{phrase} , {clauses}"),
         inventory=("in an image with {things}", "in a scene with {things}"),
         numbered=("the {number} {object} from the {side}", "{number} {object} from the {side}"),
-        # A name that is a category of its own would point at the wrong thing.
+        # A synonym that is itself a category would mean the wrong object.
         synonyms={
             name: tuple(other for other in others if other not in taken)
             for name, others in SYNONYMS.items()
@@ -216,7 +216,7 @@ SYNONYMS: dict[str, Words] = {
 
 
 def name_of(category: str, wording: Wording, rng: np.random.Generator) -> str:
-    """The category's name, or now and then another one."""
+    """The category's name, or sometimes a synonym."""
     others = wording.synonyms.get(category, ())
     if others and rng.random() < wording.synonym_share:
         return pick(others, rng)
@@ -224,7 +224,7 @@ def name_of(category: str, wording: Wording, rng: np.random.Generator) -> str:
 
 
 def pick(choices: Words, rng: np.random.Generator) -> str:
-    """One of several; nothing is drawn where there is no choice."""
+    """Pick one of several; a single choice draws no random number."""
     return choices[0] if len(choices) == 1 else str(rng.choice(choices))
 
 

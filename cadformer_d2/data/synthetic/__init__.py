@@ -1,4 +1,4 @@
-"""synthrs: aerial scenes drawn from a scene graph, with sentences that single out one object."""
+"""synthrs: aerial scenes drawn from a scene graph, with expressions that single out one object."""
 
 from .generator import SynthrsParameters, generate_synthrs
 

@@ -1,4 +1,4 @@
-"""A picture in unit coordinates that draws with anti-aliasing."""
+"""An image with anti-aliased drawing in unit coordinates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
 
 
 class Canvas:
-    """An RGB picture; coordinates are fractions of its side, x right and y down."""
+    """An RGB image; coordinates are fractions of its side, x right and y down."""
 
     def __init__(self, *, size: int):
         """
@@ -22,20 +22,22 @@ class Canvas:
         self.size = size
         self.pixels = np.zeros((size, size, 3), np.uint8)
 
-    def polygon(self, points: np.ndarray, colour: Colour) -> None:
+    def fill_polygon(self, points: np.ndarray, colour: Colour) -> None:
         """Fill a polygon, points (n, 2) as (x, y)."""
-        cv2.fillPoly(self.pixels, [self.fixed(points)], colour, cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(self.pixels, [self._to_fixed_point(points)], colour, cv2.LINE_AA, SHIFT)
 
-    def outline(
+    def draw_line(
         self, points: np.ndarray, colour: Colour, thickness: float, closed: bool = True
     ) -> None:
         """Draw a line through points (n, 2); ``thickness`` as a fraction of the side."""
         width = max(1, round(thickness * self.size))
-        cv2.polylines(self.pixels, [self.fixed(points)], closed, colour, width, cv2.LINE_AA, SHIFT)
+        cv2.polylines(
+            self.pixels, [self._to_fixed_point(points)], closed, colour, width, cv2.LINE_AA, SHIFT
+        )
 
-    def fixed(self, points: np.ndarray) -> np.ndarray:
-        """Unit coordinates to OpenCV's fixed-point pixels."""
-        # Half a pixel less: OpenCV puts whole numbers at pixel centres.
+    def _to_fixed_point(self, points: np.ndarray) -> np.ndarray:
+        """Convert unit coordinates to OpenCV's fixed-point pixels."""
+        # Minus half a pixel: OpenCV puts whole numbers at pixel centres.
         return np.round((points * self.size - 0.5) * 2**SHIFT).astype(np.int32)
 
 
@@ -52,7 +54,7 @@ def rectangle(width: float = 1.0, height: float = 1.0) -> np.ndarray:
     return np.array([[-width, -height], [width, -height], [width, height], [-width, height]])
 
 
-def rounded(width: float, height: float, radius: float) -> np.ndarray:
+def rounded_rectangle(width: float, height: float, radius: float) -> np.ndarray:
     """A rectangle with round corners."""
     corners = ((1, 1, 0), (-1, 1, 90), (-1, -1, 180), (1, -1, 270))
     arcs = [
@@ -63,13 +65,13 @@ def rounded(width: float, height: float, radius: float) -> np.ndarray:
     return np.concatenate(arcs)
 
 
-def placed(target: SceneObject, points: np.ndarray) -> np.ndarray:
-    """From the object's frame (half length 1 along x, half width 1 along y) to the picture."""
+def place_points(target: SceneObject, points: np.ndarray) -> np.ndarray:
+    """Map points to the image from the object's frame (half length 1 in x, half width 1 in y)."""
     scaled = points * np.array([target.length / 2, target.width / 2])
-    return turned(scaled, target.angle) + np.array([target.x, target.y])
+    return rotate(scaled, target.angle) + np.array([target.x, target.y])
 
 
-def turned(points: np.ndarray, angle: float) -> np.ndarray:
-    """Points (n, 2) rotated around the origin, from x towards y for positive radians."""
+def rotate(points: np.ndarray, angle: float) -> np.ndarray:
+    """Rotate points (n, 2) around the origin, from x towards y for positive radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     return points @ np.array([[cos, sin], [-sin, cos]])

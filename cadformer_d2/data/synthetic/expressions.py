@@ -1,4 +1,4 @@
-"""What synthrs says of its scenes, and the vocabulary it needs."""
+"""The expressions of synthrs and their vocabulary."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_ALIKE = 3  # objects of one category in a scene
 def choose_descriptions(
     scene: Scene, target: SceneObject, rng: np.random.Generator, most: int = 3
 ) -> list[Description]:
-    """Up to ``most`` descriptions of the target, relations before positions, in random order."""
+    """Choose up to ``most`` descriptions at random, relations before positions."""
     candidates = unique_descriptions(scene, target, (propose_places, propose_relations))
     order = rng.permutation(len(candidates))
     by_kind: dict[str, list[Description]] = {"category": [], "position": [], "relation": []}
@@ -38,8 +38,8 @@ def choose_descriptions(
     return (by_kind["category"] + by_kind["relation"][:2] + by_kind["position"])[:most]
 
 
-def vocabulary() -> list[str]:
-    """WordPiece vocabulary: special tokens, every word of synthrs, letters to spell any other."""
+def build_vocabulary() -> list[str]:
+    """Build a WordPiece vocabulary: special tokens, synthrs's words, letters to spell any other."""
     texts = [*WORDING.category, *WORDING.region, *WORDING.long_openings, *HORIZONTAL, *VERTICAL]
     texts += [*WORDING.nearest, *WORDING.farthest, *RRSISHR_CLASSES]
     texts += [NUMBER_WORDS[number] for number in range(2, MOST_ALIKE + 1)]

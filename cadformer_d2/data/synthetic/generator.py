@@ -33,12 +33,12 @@ from .expressions import WORDING, choose_descriptions
 from .scene import Scene, SceneObject, sample_scene
 
 NAME = "synthrs"
-STAMP = "parameters.json"  # beside the annotations: what they were made with
+STAMP = "parameters.json"  # beside the annotations: the parameters of the dataset
 SPLITS = ("train", "val", "test")
 STYLES = ("short", "long", "mixed")
 JPEG_QUALITY = 95
 SENTENCES_PER_REF = 3
-# Bump when the same parameters give other files, so that old files are not taken for new ones.
+# Increase when the same parameters give other files, so that old files are regenerated.
 FORMAT = 1
 
 
@@ -47,7 +47,7 @@ class SynthrsParameters:
     """What determines every byte of the dataset.
 
     Raises:
-        ValueError: a size or count that cannot be drawn, or another style.
+        ValueError: a size or count is too small, or the style is unknown.
     """
 
     train: int = 3000  # scenes
@@ -55,14 +55,14 @@ class SynthrsParameters:
     test: int = 300
     image_size: int = 96  # side in pixels
     seed: int = 0
-    style: str = "short"  # of the sentences: short, long or mixed
+    style: str = "short"  # of the expressions: short, long or mixed
     format: int = FORMAT
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:
             raise ValueError(f"style is {self.style!r}; known styles: {', '.join(STYLES)}")
         if self.image_size < 64:
-            raise ValueError(f"image size is {self.image_size}; objects need 64 pixels or more")
+            raise ValueError(f"image size is {self.image_size}; at least 64 pixels are needed")
         if min(self.train, self.val, self.test) < 1:
             raise ValueError("every split needs at least one scene")
 
@@ -70,36 +70,36 @@ class SynthrsParameters:
 def generate_synthrs(
     root: Path, parameters: SynthrsParameters, *, overwrite: bool = False, processes: int = 2
 ) -> bool:
-    """Make the dataset under ``root`` unless the very same one is there.
+    """Generate the dataset under ``root`` unless the same one is already there.
 
     Args:
         root: what DETECTRON2_DATASETS names; files go to ``synthrs/`` and ``images/synthrs/``.
-        overwrite: replace a dataset made with other parameters.
-        processes: number of drawing processes; it does not change the result.
+        overwrite: replace a dataset with other parameters.
+        processes: number of drawing processes; does not change the result.
 
     Returns:
         whether anything was written.
 
     Raises:
         FileExistsError: other data are there, and ``overwrite`` is not set.
-        OSError: the dataset cannot be written; what was there before is as it was.
+        OSError: the dataset cannot be written; existing data stay as they were.
     """
     annotations, images = root / NAME, root / "images" / NAME
     if annotations.exists():
-        changes = changed_parameters(annotations, parameters)
+        changes = _find_changed_parameters(annotations, parameters)
         if not changes and images.is_dir():
             return False
         if changes and not overwrite:
             raise FileExistsError(
-                f"{annotations} was made with other parameters ({changes}); pass --overwrite to "
-                "replace it, or another --root"
+                f"{annotations} has other parameters ({changes}); pass --overwrite to replace it, "
+                "or choose another --root"
             )
     scratch = root / f".{NAME}-unfinished"
     try:
         shutil.rmtree(scratch, ignore_errors=True)
-        write_dataset(scratch, parameters, processes)
-        # A run that is killed here leaves no annotations or all: without them, the next run begins
-        # anew.
+        _write_dataset(scratch, parameters, processes)
+        # A run killed here leaves either all annotations or none; without them, the next run starts
+        # over.
         for finished, name in ((annotations, "annotations"), (images, "images")):
             finished.parent.mkdir(parents=True, exist_ok=True)
             if finished.exists():
@@ -113,11 +113,11 @@ def generate_synthrs(
     return True
 
 
-def changed_parameters(annotations: Path, parameters: SynthrsParameters) -> str:
-    """How the dataset in a folder differs from the one wanted; nothing where it does not."""
+def _find_changed_parameters(annotations: Path, parameters: SynthrsParameters) -> str:
+    """Say how the parameters of a dataset differ from the wanted ones; empty if they do not."""
     stamp = annotations / STAMP
     if not stamp.is_file():
-        return f"there is no {STAMP}, so it was made by something else"
+        return f"there is no {STAMP}, so this program did not write it"
     present, wanted = read_json(stamp), asdict(parameters)
     if not isinstance(present, dict):
         return f"{STAMP} is damaged"
@@ -125,44 +125,44 @@ def changed_parameters(annotations: Path, parameters: SynthrsParameters) -> str:
     return str(changes) if changes else ""
 
 
-def write_dataset(folder: Path, parameters: SynthrsParameters, processes: int) -> None:
+def _write_dataset(folder: Path, parameters: SynthrsParameters, processes: int) -> None:
     """Write images and annotation files into ``folder``."""
     jpegs, annotations = folder / "images" / "JPEGImages", folder / "annotations"
     jpegs.mkdir(parents=True)
     annotations.mkdir()
     scenes = [(split, i) for split in SPLITS for i in range(getattr(parameters, split))]
-    draw = partial(make_scene, parameters=parameters, folder=jpegs)
+    draw = partial(_make_scene, parameters=parameters, folder=jpegs)
     instances: dict[str, list] = {
         "images": [],
         "annotations": [],
         "categories": category_entries(RRSISHR_CLASSES),
     }
     refs: list[dict[str, Any]] = []
-    # Ctrl-C is for the process that asked; the others end with it, without a word.
+    # Only this process handles Ctrl-C; the workers end with it silently.
     with ProcessPoolExecutor(
         processes, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
     ) as pool:
         for made in pool.map(draw, scenes, chunksize=32):
-            append_scene(instances, refs, made, size=parameters.image_size)
+            _append_scene(instances, refs, made, size=parameters.image_size)
     write_refer_files(annotations, refs=refs, instances=instances)
     (annotations / STAMP).write_text(json.dumps(asdict(parameters), indent=2))
 
 
-def make_scene(
+def _make_scene(
     identity: tuple[str, int], *, parameters: SynthrsParameters, folder: Path
 ) -> dict[str, Any]:
-    """Draw one scene to disk and describe its targets; depends on nothing but its identity."""
+    """Draw one scene to disk and describe its targets; depends only on its identity."""
     split, index = identity
     rng = np.random.default_rng([parameters.seed, SPLITS.index(split), index])
     while True:
         scene = sample_scene(rng)
-        targets = describe_targets(scene, parameters.style, rng)
-        # Two targets at least: the scene can then be asked about another of its objects.
+        targets = _describe_targets(scene, parameters.style, rng)
+        # At least two targets, so that each can be queried with another's expression.
         if len(targets) >= 2:
             break
-    picture, masks = draw_scene(scene, size=parameters.image_size)
+    image, masks = draw_scene(scene, size=parameters.image_size)
     file_name = f"{split}_{index:05d}.jpg"
-    jpeg = encode_image(picture, ".jpg", jpeg_quality=JPEG_QUALITY)
+    jpeg = encode_image(image, ".jpg", jpeg_quality=JPEG_QUALITY)
     (folder / file_name).write_bytes(jpeg)
     targets = [
         {**target, "mask": coco_mask.encode(np.asfortranarray(masks[target["object"]]))}
@@ -171,17 +171,17 @@ def make_scene(
     return {"split": split, "file_name": file_name, "targets": targets}
 
 
-def describe_targets(scene: Scene, style: str, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Targets with up to three sentences each, without objects that nothing singles out."""
+def _describe_targets(scene: Scene, style: str, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Describe the objects that can be singled out, with up to three expressions each."""
     targets = []
     for index, target in enumerate(scene.objects):
-        sentences = list(write_sentences(scene, target, style, rng))
+        sentences = list(_write_expressions(scene, target, style, rng))
         if sentences:
             targets.append({"object": index, "category": target.category, "sentences": sentences})
     return targets
 
 
-def write_sentences(
+def _write_expressions(
     scene: Scene, target: SceneObject, style: str, rng: np.random.Generator
 ) -> Iterator[dict[str, str]]:
     for description in choose_descriptions(scene, target, rng, most=SENTENCES_PER_REF):
@@ -192,10 +192,10 @@ def write_sentences(
         yield {"sent": sentence, "kind": description.kind}
 
 
-def append_scene(
+def _append_scene(
     instances: dict[str, list], refs: list[dict[str, Any]], made: dict[str, Any], *, size: int
 ) -> None:
-    """Number a scene's image, targets and sentences, and add them to the files' contents."""
+    """Assign ids to a scene's image, targets and sentences and append them to the files."""
     image_id, file_name = len(instances["images"]) + 1, made["file_name"]
     next_sent_id = refs[-1]["sent_ids"][-1] + 1 if refs else 1
     instances["images"].append(

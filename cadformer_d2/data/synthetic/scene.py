@@ -1,4 +1,4 @@
-"""What stands where: the scene graph from which a picture is drawn and sentences are written."""
+"""The scene graph from which an image is drawn and expressions are written."""
 
 from __future__ import annotations
 
@@ -47,34 +47,34 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """Objects that do not overlap, and the seed of everything else in the picture."""
+    """Objects that do not overlap, and the seed of everything else in the image."""
 
     objects: tuple[SceneObject, ...]
     ground_style: int
-    aspect: float = 1.0  # height / width of the picture
+    aspect: float = 1.0  # height / width of the image
     order_margin: float = 0.06  # by which the leftmost object leads the next one
 
     def of_category(self, category: str) -> list[SceneObject]:
         return [candidate for candidate in self.objects if candidate.category == category]
 
     def is_complete(self, category: str) -> bool:
-        """Whoever drew the scene knows all of it."""
+        """Always: the generator knows all objects."""
         return True
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """A scene of three to six objects; mostly one category comes twice or three times."""
-    categories = sample_categories(rng)
+    """Sample a scene of three to six objects; one category usually occurs two or three times."""
+    categories = _sample_categories(rng)
     objects: list[SceneObject] = []
     for category in categories:
-        placed = place(category, objects, rng)
+        placed = _place_object(category, objects, rng)
         if placed is not None:
             objects.append(placed)
     return Scene(tuple(objects), ground_style=int(rng.integers(2**31)))
 
 
-def sample_categories(rng: np.random.Generator) -> list[str]:
-    """Categories to place, largest first so that room is found for all."""
+def _sample_categories(rng: np.random.Generator) -> list[str]:
+    """Sample categories to place, largest first so that all find room."""
     names = rng.permutation(RRSISHR_CLASSES).tolist()
     repeated = names[0]
     copies = int(rng.choice([2, 3], p=[0.6, 0.4])) if repeated != "ground track field" else 2
@@ -82,10 +82,10 @@ def sample_categories(rng: np.random.Generator) -> list[str]:
     return sorted([repeated] * copies + singles, key=lambda name: -SIZES[name][1])
 
 
-def place(
+def _place_object(
     category: str, others: list[SceneObject], rng: np.random.Generator, attempts: int = 60
 ) -> SceneObject | None:
-    """An object somewhere clear of the others; None when no free place was found."""
+    """Place an object clear of the others; None if no free place was found."""
     shortest, longest, ratio = SIZES[category]
     for attempt in range(attempts):
         # Later attempts are smaller: a crowded scene still gets its objects.
@@ -102,10 +102,10 @@ def place(
         reach = candidate.radius if ratio < 1 else length / 2
         x, y = rng.uniform(reach + 0.01, 1 - reach - 0.01, size=2)
         candidate = replace(candidate, x=float(x), y=float(y))
-        if all(are_apart(candidate, other) for other in others):
+        if all(_are_apart(candidate, other) for other in others):
             return candidate
     return None
 
 
-def are_apart(a: SceneObject, b: SceneObject) -> bool:
+def _are_apart(a: SceneObject, b: SceneObject) -> bool:
     return math.hypot(a.x - b.x, a.y - b.y) > a.radius + b.radius + GAP
