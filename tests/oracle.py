@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from cadformer_d2.dataset_building.boxes import box_iou, box_window, enclosing_box
-from cadformer_d2.dataset_building.images import decoded, read_rgb
+from cadformer_d2.dataset_building.images import decode_mask, read_rgb
 from cadformer_d2.dataset_building.segmenters import BoxMask
 
 
@@ -18,7 +18,7 @@ class OracleSegmenter:
         self.masks = {}
         for annotation in instances["annotations"]:
             image = read_rgb(images / names[annotation["image_id"]])
-            mask = decoded(annotation["segmentation"][0])
+            mask = decode_mask(annotation["segmentation"][0])
             self.masks.setdefault(image.tobytes(), []).append(mask)
 
     def segment(self, image, boxes):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from oracle import blob
 
-from cadformer_d2.dataset_building.images import encoded
+from cadformer_d2.dataset_building.images import encode_mask
 from cadformer_d2.dataset_building.review import export_review
 from cadformer_d2.dataset_building.review.items import ReviewImage, ReviewItem
 
@@ -22,7 +22,7 @@ def item(target_id, number, mask, category="storage tank"):
         category=category,
         sentences=("the tank <on> the left", "it is the largest & whitest one"),
         box_xyxy=(10.0, 10.0, 60.0, 60.0),
-        mask=encoded(mask),
+        mask=encode_mask(mask),
         score=0.5,
         reasons=("holes 2 > 0",),
     )

@@ -42,7 +42,15 @@ ALLOWED = {
     },
     # Reads and writes the datasets' own format and draws masks: the code for that is not copied.
     "dataset_building": {
-        *("structures", "atomic_files", "plain_yaml", "data", "visualization", "version"),
+        *(
+            "structures",
+            "atomic_files",
+            "plain_yaml",
+            "precision",
+            "data",
+            "visualization",
+            "version",
+        ),
     },
     # Handed a model, or told by a checkpoint which one Detectron2 shall build.
     "inference": {"structures", "precision", "data", "checkpoint", "atomic_files"},

@@ -19,12 +19,12 @@ from ..data.catalog import SPLITS, find_dataset, load_dataset_records, register_
 from ..data.refer import EmptySplitError
 from ..data.truncation import TOKEN_LIMITS, compute_truncated_shares
 from ..dataset_building.description import (
-    DescribedSentence,
-    described_records,
-    described_triplets,
+    DescribedExpression,
+    describe_records,
+    describe_triplets,
     summarise,
 )
-from ..dataset_building.description_report import markdown, write_description
+from ..dataset_building.description_report import format_markdown, write_description
 from ..dataset_building.workspace import Workspace
 
 
@@ -44,17 +44,17 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def described(arguments: argparse.Namespace) -> list[DescribedSentence]:
+def described(arguments: argparse.Namespace) -> list[DescribedExpression]:
     """Every sentence of a registered dataset or of a workspace."""
     if arguments.work is not None:
-        return described_triplets(Workspace(arguments.work).triplets())
+        return describe_triplets(Workspace(arguments.work).read_triplets())
     info = find_dataset(arguments.name, arguments.root)
     register_datasets(arguments.root, lenient=True)
     sentences = []
     for split in SPLITS:
         with suppress(EmptySplitError):
             records = load_dataset_records(f"{info.name}_{split}_sentences")
-            sentences += described_records(records, split, info.classes)
+            sentences += describe_records(records, split, info.classes)
     return sentences
 
 
@@ -67,6 +67,6 @@ def main() -> None:
         texts = [entry.sentence for entry in sentences]
         truncated = compute_truncated_shares(texts, arguments.tokenizer, arguments.max_tokens)
     summary, name = summarise(sentences), arguments.name or str(arguments.work)
-    print(markdown(name, summary, truncated))
+    print(format_markdown(name, summary, truncated))
     if arguments.output is not None:
         write_description(arguments.output, name, summary, truncated)

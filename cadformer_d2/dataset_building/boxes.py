@@ -14,7 +14,7 @@ def box_area(box: Box) -> float:
 
 
 def box_iou(first: Box, second: Box) -> float:
-    """Intersection over union, in [0, 1]; 0 where both have no area."""
+    """Intersection over union, in [0, 1]; 0 if both have no area."""
     common = box_area(
         (
             max(first[0], second[0]),
@@ -28,15 +28,15 @@ def box_iou(first: Box, second: Box) -> float:
 
 
 def enclosing_box(mask: np.ndarray) -> Box:
-    """The box of a mask (H, W) bool along pixel edges; ``NOWHERE`` of an empty mask."""
+    """The box of a mask (H, W) bool along pixel edges; ``NOWHERE`` for an empty mask."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return NOWHERE
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def grown_box(box: Box, share: float) -> Box:
-    """The box with every side moved outward, not below 0."""
+def grow_box(box: Box, share: float) -> Box:
+    """Move every side of a box outward by a share of its size, but not below 0."""
     x, y = share * (box[2] - box[0]), share * (box[3] - box[1])
     return max(0.0, box[0] - x), max(0.0, box[1] - y), box[2] + x, box[3] + y
 

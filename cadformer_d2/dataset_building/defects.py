@@ -1,4 +1,4 @@
-"""What is wrong with a source of boxes and sentences, and what was done about it."""
+"""Defects of a source of boxes and sentences, and how each was handled."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ REPAIRED, SET_ASIDE, KEPT = "repaired", "set aside", "kept"
 
 @dataclass(frozen=True)
 class Defect:
-    """One thing that is wrong, where, and what was done."""
+    """One defect, its place, and how it was handled."""
 
     file: str
     place: str  # "line 18", "object 4", "annotation 7"
     kind: str
     action: str  # repaired, set aside or kept
-    detail: str  # what was found and, of a repair, what was made of it
+    detail: str  # what was found and, if repaired, the result
 
 
 class DefectLog:
-    """Collects defects while a source is read."""
+    """Collects defects while reading a source."""
 
     def __init__(self) -> None:
         self.defects: list[Defect] = []
@@ -56,6 +56,6 @@ class DefectLog:
         return tabulate(rows, ("kind", "action", "number", "first"), tablefmt="github")
 
     def write(self, path: Path) -> None:
-        """All defects as CSV."""
+        """Write all defects as CSV."""
         header = [field.name for field in fields(Defect)]
         write_spreadsheet(path, [header, *map(astuple, self.defects)])

@@ -1,4 +1,4 @@
-"""What a dataset holds, as the paper's Table I and beyond it; of records or of triplets."""
+"""Statistics of a dataset, as in the paper's Table I and more, from records or triplets."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class DescribedSentence:
-    """One sentence about one target."""
+class DescribedExpression:
+    """One expression about one target."""
 
     split: str
     category: str
     sentence: str
     image: str
-    target: object  # the same of all sentences about one target
-    area_share: float | None  # of the mask in the image; None where there is no mask
+    target: object  # the same for all expressions about one target
+    area_share: float | None  # of the mask in the image; None without a mask
 
 
-def described_records(
+def describe_records(
     records: Iterable[ReferRecord], split: str, classes: Sequence[str]
-) -> list[DescribedSentence]:
-    """Every sentence of a split's records; classes without the characters a terminal obeys."""
+) -> list[DescribedExpression]:
+    """Describe every expression of a split; class names lose control characters."""
     described = []
     for record in query_every_expression(list(records)):
         (annotation,) = record["annotations"]
@@ -45,38 +45,38 @@ def described_records(
         (sentence,) = record["expressions"]
         target = (split, record["ref_id"])
         described.append(
-            DescribedSentence(split, category, sentence, record["file_name"], target, area_share)
+            DescribedExpression(split, category, sentence, record["file_name"], target, area_share)
         )
     return described
 
 
-def described_triplets(triplets: Iterable[GroundedTriplet]) -> list[DescribedSentence]:
-    """Sentences that have boxes, but no masks yet."""
+def describe_triplets(triplets: Iterable[GroundedTriplet]) -> list[DescribedExpression]:
+    """Describe expressions that have boxes, but no masks yet."""
     return [
-        DescribedSentence(t.split, t.category, t.sentence, t.image, (t.image, t.box_xyxy), None)
+        DescribedExpression(t.split, t.category, t.sentence, t.image, (t.image, t.box_xyxy), None)
         for t in triplets
     ]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The numbers about a dataset."""
+    """Statistics of a dataset."""
 
     splits: tuple[str, ...]
     sentences: Counter[tuple[str, str]]  # by (category, split)
-    targets: Counter[str]  # by split; under ALL of the whole dataset, what splits share once
+    targets: Counter[str]  # by split; under ALL of the dataset, where shared ones count once
     images: Counter[str]  # the same
-    num_words: np.ndarray  # (N,) int: words of each sentence, as a space separates them
-    num_plain_words: np.ndarray  # (N,) int: without punctuation, hyphens separating too
-    num_categories: np.ndarray  # (N,) int: different categories that each sentence names
-    area_shares: np.ndarray  # (M,) float: of each target that has a mask, in [0, 1]
+    num_words: np.ndarray  # (N,) int: words of each sentence, separated by spaces
+    num_plain_words: np.ndarray  # (N,) int: without punctuation, also separated by hyphens
+    num_categories: np.ndarray  # (N,) int: distinct categories that each sentence names
+    area_shares: np.ndarray  # (M,) float: of each target with a mask, in [0, 1]
 
     @property
     def categories(self) -> list[str]:
         return sorted({category for category, _ in self.sentences})
 
 
-def summarise(described: Sequence[DescribedSentence]) -> Summary:
+def summarise(described: Sequence[DescribedExpression]) -> Summary:
     """
     Raises:
         ValueError: no sentences.
@@ -92,33 +92,33 @@ def summarise(described: Sequence[DescribedSentence]) -> Summary:
     return Summary(
         splits=tuple(splits),
         sentences=Counter((entry.category, entry.split) for entry in described),
-        targets=distinct_by_split(described, lambda entry: entry.target),
-        images=distinct_by_split(described, lambda entry: entry.image),
+        targets=_count_distinct(described, lambda entry: entry.target),
+        images=_count_distinct(described, lambda entry: entry.image),
         num_words=np.array([len(text.split()) for text in texts]),
         num_plain_words=np.array([len(words_of(text)) for text in texts]),
-        num_categories=np.array([named_categories(text, categories) for text in texts]),
+        num_categories=np.array([count_named_categories(text, categories) for text in texts]),
         area_shares=np.array(list(areas.values()), float),
     )
 
 
-def distinct_by_split(
-    described: Iterable[DescribedSentence], value_of: Callable[[DescribedSentence], object]
+def _count_distinct(
+    described: Iterable[DescribedExpression], value_of: Callable[[DescribedExpression], object]
 ) -> Counter[str]:
-    """Number of different values in each split, and under ``ALL`` in the whole."""
+    """Count the distinct values in each split and, under ``ALL``, in the whole dataset."""
     described = list(described)
     counts = Counter(split for split, _ in {(e.split, value_of(e)) for e in described})
     counts[ALL] = len({value_of(entry) for entry in described})
     return counts
 
 
-def named_categories(sentence: str, categories: Sequence[str]) -> int:
-    """How many different categories a sentence names; plurals count, parts of words do not."""
+def count_named_categories(sentence: str, categories: Sequence[str]) -> int:
+    """Count the distinct categories that a sentence names; plurals count, parts of words do not."""
     spans = find_object_spans(sentence, categories)
     names = {sentence[first:last].lower() for first, last in spans}
-    return len({canonical(name, categories) for name in names})
+    return len({_find_category(name, categories) for name in names})
 
 
-def canonical(name: str, categories: Sequence[str]) -> str:
-    """The longest category that a found name begins with."""
+def _find_category(name: str, categories: Sequence[str]) -> str:
+    """The longest category that a name starts with."""
     fitting = [category for category in categories if name.startswith(category.lower())]
     return max(fitting, key=len, default=name)

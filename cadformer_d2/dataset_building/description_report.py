@@ -1,4 +1,4 @@
-"""A dataset's numbers as Markdown, CSV and one figure."""
+"""Statistics of a dataset as Markdown, CSV and a figure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..visualization import save_figure
 from .description import ALL, Summary
 from .spreadsheet import write_spreadsheet
 
-# Of the image: upper ends of the ranges in which targets are counted.
+# Upper bounds of target area as a share of the image.
 AREA_BOUNDS = (0.001, 0.01, 0.05, 0.20, 1.0)
 
 
-def category_rows(summary: Summary) -> list[list[object]]:
+def _category_rows(summary: Summary) -> list[list[object]]:
     """Sentences by category and split: the paper's Table I; and targets and images."""
     rows: list[list[object]] = []
     for category in summary.categories:
@@ -37,11 +37,11 @@ def category_rows(summary: Summary) -> list[list[object]]:
     return rows
 
 
-def number_rows(summary: Summary, truncated: Mapping[int, float]) -> list[list[object]]:
-    """Everything that is one number.
+def _number_rows(summary: Summary, truncated: Mapping[int, float]) -> list[list[object]]:
+    """All single numbers.
 
     Args:
-        truncated: share of the sentences that each token limit cuts.
+        truncated: share of the sentences that each token limit truncates.
     """
     words, plain = summary.num_words, summary.num_plain_words
     rows: list[list[object]] = [
@@ -57,11 +57,14 @@ def number_rows(summary: Summary, truncated: Mapping[int, float]) -> list[list[o
     for number, text in enumerate(("no category", "one", "two", "three or more")):
         share = np.mean(np.minimum(summary.num_categories, 3) == number)
         rows.append([f"sentences naming {text}", f"{share:.1%}"])
-    rows += [[f"sentences cut at {limit} tokens", f"{cut:.1%}"] for limit, cut in truncated.items()]
-    return rows + area_rows(summary)
+    rows += [
+        [f"sentences truncated at {limit} tokens", f"{share:.1%}"]
+        for limit, share in truncated.items()
+    ]
+    return rows + _area_rows(summary)
 
 
-def area_rows(summary: Summary) -> list[list[object]]:
+def _area_rows(summary: Summary) -> list[list[object]]:
     """Shares of the targets by the part of the image they cover."""
     areas = summary.area_shares
     if not len(areas):
@@ -75,38 +78,38 @@ def area_rows(summary: Summary) -> list[list[object]]:
     return rows
 
 
-def markdown(name: str, summary: Summary, truncated: Mapping[int, float]) -> str:
+def format_markdown(name: str, summary: Summary, truncated: Mapping[int, float]) -> str:
     """Both tables."""
     header = ["sentences by category", *(split or "no split" for split in summary.splits), "all"]
-    table = tabulate(category_rows(summary), header, tablefmt="github")
-    numbers = tabulate(number_rows(summary, truncated), ("", name), tablefmt="github")
+    table = tabulate(_category_rows(summary), header, tablefmt="github")
+    numbers = tabulate(_number_rows(summary, truncated), ("", name), tablefmt="github")
     return f"## {name}\n\n{table}\n\n{numbers}\n"
 
 
-def write_csv(path: Path, summary: Summary, truncated: Mapping[int, float]) -> None:
+def _write_csv(path: Path, summary: Summary, truncated: Mapping[int, float]) -> None:
     """Both tables, one below the other."""
     header: list[object] = ["category", *summary.splits, "all"]
-    rows = [header, *category_rows(summary), [], *number_rows(summary, truncated)]
+    rows = [header, *_category_rows(summary), [], *_number_rows(summary, truncated)]
     write_spreadsheet(path, rows)
 
 
 def write_description(
     folder: Path, name: str, summary: Summary, truncated: Mapping[int, float]
 ) -> None:
-    """``description.md``, ``.csv`` and ``.png`` in a folder, which is made."""
+    """Write ``description.md``, ``.csv`` and ``.png`` into a folder, creating it."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "description.md", markdown(name, summary, truncated))
-    write_csv(folder / "description.csv", summary, truncated)
-    # A dollar in a category's name is a dollar.
+    write_atomically(folder / "description.md", format_markdown(name, summary, truncated))
+    _write_csv(folder / "description.csv", summary, truncated)
+    # A dollar sign in a category's name is not mathematics.
     with plt.rc_context({"text.parse_math": False}):
-        save_figure(figure(name, summary), folder / "description.png", dpi=120)
+        save_figure(_draw_figure(name, summary), folder / "description.png", dpi=120)
 
 
-def figure(name: str, summary: Summary) -> Figure:
-    """Categories, sentence lengths and target areas side by side, for ``save_figure``."""
+def _draw_figure(name: str, summary: Summary) -> Figure:
+    """Draw categories, sentence lengths and target areas side by side, for ``save_figure``."""
     has_areas = len(summary.area_shares) > 0
     made, axes = plt.subplots(1, 2 + has_areas, figsize=(5 * (2 + has_areas), 4), squeeze=False)
-    draw_categories(axes[0, 0], summary)
+    _draw_categories(axes[0, 0], summary)
     lengths = np.arange(summary.num_words.min(), summary.num_words.max() + 2) - 0.5
     axes[0, 1].hist(summary.num_words, bins=lengths, color="tab:blue")
     mean = summary.num_words.mean()
@@ -126,8 +129,8 @@ def figure(name: str, summary: Summary) -> Figure:
     return made
 
 
-def draw_categories(axis: Axes, summary: Summary) -> None:
-    """Bars of the categories, stacked by split."""
+def _draw_categories(axis: Axes, summary: Summary) -> None:
+    """Draw bars of the categories, stacked by split."""
     left = np.zeros(len(summary.categories))
     for split in summary.splits:
         numbers = np.array([summary.sentences[name, split] for name in summary.categories])

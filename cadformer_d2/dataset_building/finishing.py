@@ -1,4 +1,4 @@
-"""From a reviewed workspace to what is written: one mask a target, or a reason why not."""
+"""From a reviewed workspace to one final mask per target, or the reason for leaving it out."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from .writing import FinishedMask
 REFUSE, KEEP, LEAVE_OUT = "refuse", "keep", "leave-out"
 
 
-def finished_masks(
+def finish_masks(
     judged: Sequence[JudgedMask],
     consensus: Mapping[int, Consensus],
     *,
     segmenter: Mapping[str, str],
     undecided: str,
 ) -> tuple[list[FinishedMask], Counter[str]]:
-    """Masks to write, and how many targets ended how.
+    """Choose the masks to write, and count the outcomes.
 
     Args:
         judged: every target.
-        consensus: of the targets that were reviewed.
+        consensus: of the reviewed targets.
         segmenter: its version.
-        undecided: what becomes of doubtful masks without a decision and of disputes without a
-            final one: ``refuse`` (an error), ``keep`` or ``leave-out``.
+        undecided: how to treat doubtful masks without a decision and disputes without a final one:
+            ``refuse`` (an error), ``keep`` or ``leave-out``.
 
     Raises:
-        ValueError: such targets are there, and ``undecided`` is ``refuse``.
+        ValueError: there are such targets, and ``undecided`` is ``refuse``.
     """
     outcomes: Counter[str] = Counter()
     finished: list[FinishedMask] = []
     waiting = 0
     for entry in judged:
         found = consensus.get(entry.target.target_id)
-        question = open_question(entry, found)
+        question = _open_question(entry, found)
         if question and undecided != KEEP:
             waiting += 1
             outcomes[f"{question}, left out"] += 1
@@ -49,24 +49,24 @@ def finished_masks(
         elif found is None and coco_mask.area(entry.record.mask) == 0:
             outcomes["empty, left out"] += 1
         else:
-            finished.append(finish(entry, found, segmenter))
+            finished.append(_finish_mask(entry, found, segmenter))
             outcomes[finished[-1].provenance["made_by"]] += 1
     if waiting and undecided == REFUSE:
         raise ValueError(
-            f"{waiting} targets are undecided: doubtful masks nobody reviewed, or disputes without "
-            "a final decision. Review them, or say --undecided keep or --undecided leave-out"
+            f"{waiting} targets are undecided: doubtful masks without a review, or disputes "
+            "without a final decision. Review them, or pass --undecided keep or leave-out"
         )
     return finished, outcomes
 
 
-def open_question(entry: JudgedMask, found: Consensus | None) -> str:
-    """What nobody has decided about a target; "" where nothing is open."""
+def _open_question(entry: JudgedMask, found: Consensus | None) -> str:
+    """Why a target is still undecided; "" if it is decided."""
     if found is None:
         return "unreviewed" if entry.verdict.is_doubtful else ""
     return "unsettled" if found.is_disputed else ""
 
 
-def finish(
+def _finish_mask(
     entry: JudgedMask, found: Consensus | None, segmenter: Mapping[str, str]
 ) -> FinishedMask:
     """The mask of a target with its provenance."""
@@ -83,20 +83,20 @@ def finish(
     return FinishedMask(entry.target, mask, provenance)
 
 
-def with_splits(
+def assign_splits(
     finished: Sequence[FinishedMask], split_of_image: Mapping[str, str]
 ) -> list[FinishedMask]:
-    """The same masks in new splits; a box that was a target of several becomes one again."""
+    """Assign masks to new splits; targets of one box in several old splits are joined."""
     groups: dict[tuple, list[FinishedMask]] = {}
     for entry in finished:
         groups.setdefault((entry.target.image, entry.target.box_xyxy), []).append(entry)
     return [
-        replace(group[0], target=joined([entry.target for entry in group], split_of_image))
+        replace(group[0], target=_join_targets([entry.target for entry in group], split_of_image))
         for group in groups.values()
     ]
 
 
-def joined(targets: Sequence[Target], split_of_image: Mapping[str, str]) -> Target:
+def _join_targets(targets: Sequence[Target], split_of_image: Mapping[str, str]) -> Target:
     sentences = dict.fromkeys(text for target in targets for text in target.sentences)
     split = split_of_image[targets[0].image]
     return replace(targets[0], split=split, sentences=tuple(sentences))

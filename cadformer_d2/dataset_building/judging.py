@@ -1,4 +1,4 @@
-"""Every mask of a workspace against the limits: which are doubtful, and what they measure."""
+"""Compares every mask of a workspace with the quality limits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from tabulate import tabulate
 from tqdm import tqdm
 
-from .images import decoded
-from .quality import MaskQuality, QualityLimits, Verdict, judge, measure
+from .images import decode_mask
+from .quality import MaskQuality, QualityLimits, Verdict, judge_quality, measure_mask
 from .spreadsheet import write_spreadsheet
 from .triplets import Target
 from .workspace import MaskRecord, Workspace
@@ -18,7 +18,7 @@ from .workspace import MaskRecord, Workspace
 
 @dataclass(frozen=True)
 class JudgedMask:
-    """A target with the segmenter's mask and what the limits say of it."""
+    """A target with the segmenter's mask, its quality and the verdict."""
 
     target: Target
     record: MaskRecord
@@ -26,50 +26,50 @@ class JudgedMask:
     verdict: Verdict
 
 
-def judged_masks(workspace: Workspace, limits: QualityLimits) -> list[JudgedMask]:
-    """Every target of a workspace, the worst first.
+def judge_workspace(workspace: Workspace, limits: QualityLimits) -> list[JudgedMask]:
+    """Judge every target of a workspace; the worst comes first.
 
     Raises:
         FileNotFoundError: a target has no mask yet.
     """
-    records = workspace.all_masks()
-    targets = tqdm(workspace.targets(), desc="judging", unit="mask", leave=False)
+    records = workspace.read_all_masks()
+    targets = tqdm(workspace.read_targets(), desc="judging", unit="mask", leave=False)
     judged = [judge_mask(target, records[target.target_id], limits) for target in targets]
     return sorted(judged, key=lambda entry: (entry.verdict.score, entry.target.target_id))
 
 
 def judge_mask(target: Target, record: MaskRecord, limits: QualityLimits) -> JudgedMask:
-    quality = measure(
-        decoded(record.mask),
+    quality = measure_mask(
+        decode_mask(record.mask),
         target.box_xyxy,
         predicted_iou=record.predicted_iou,
         stability=record.stability,
         smallest_part=limits.smallest_part,
     )
-    return JudgedMask(target, record, quality, judge(quality, limits))
+    return JudgedMask(target, record, quality, judge_quality(quality, limits))
 
 
-def reason_table(judged: Sequence[JudgedMask]) -> str:
-    """How many masks each limit made doubtful, as a Markdown table."""
-    counts = Counter(limit_name(reason) for entry in judged for reason in entry.verdict.reasons)
+def format_reasons(judged: Sequence[JudgedMask]) -> str:
+    """Markdown table of the number of masks that break each limit."""
+    counts = Counter(_limit_name(reason) for entry in judged for reason in entry.verdict.reasons)
     rows = sorted(counts.items(), key=lambda row: -row[1])
     return tabulate(rows, ("limit broken", "masks"), tablefmt="github")
 
 
-def limit_name(reason: str) -> str:
+def _limit_name(reason: str) -> str:
     """A reason without its numbers: "stability 0.41 < 0.9" -> "stability <"."""
     return " ".join(word for word in reason.split() if not word[0].isdigit())
 
 
 def write_quality(workspace: Workspace, judged: Sequence[JudgedMask]) -> None:
-    """``quality.csv`` in the workspace: a row a mask, the worst first."""
-    rows = [quality_row(entry) for entry in judged]
+    """Write ``quality.csv`` into the workspace, a row per mask, the worst first."""
+    rows = [_quality_row(entry) for entry in judged]
     header = [list(rows[0])] if rows else []
     path = workspace.folder / "quality.csv"
     write_spreadsheet(path, [*header, *(list(row.values()) for row in rows)])
 
 
-def quality_row(entry: JudgedMask) -> Mapping[str, object]:
+def _quality_row(entry: JudgedMask) -> Mapping[str, object]:
     return {
         "target_id": entry.target.target_id,
         "image": entry.target.image,

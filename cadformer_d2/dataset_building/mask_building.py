@@ -1,4 +1,4 @@
-"""Masks for every box of a workspace; a stopped run goes on where it was."""
+"""Masks for every box of a workspace; an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -7,59 +7,63 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from .images import encoded, read_rgb
+from .images import encode_mask, read_rgb
 from .segmenters import Segmenter
-from .triplets import Target, by_image
+from .triplets import Target, group_by_image
 from .workspace import ImageMasks, MaskRecord, Workspace
 
 
 def build_masks(workspace: Workspace, segmenter: Segmenter) -> int:
-    """Segment every image of the workspace that has no masks yet; one file an image.
+    """Segment every image of the workspace that has no masks yet, into one file per image.
 
-    A killed run loses the image it was at, and nothing else; what a later run adds is what the
-    first would have made, since an image's masks depend on nothing but the image and its boxes.
+    A killed run loses only the current image. The masks of an image depend only on the image and
+    its boxes, so a resumed run gives the same masks.
 
     Returns:
         number of images segmented now.
 
     Raises:
         OSError: an image cannot be read.
-        ValueError: another segmenter made the masks that are there.
+        ValueError: the existing masks are from another segmenter.
     """
-    folder = workspace.image_folder()
-    groups = by_image(workspace.targets())
+    folder = workspace.read_image_folder()
+    groups = group_by_image(workspace.read_targets())
     waiting = [
-        name for name, targets in groups.items() if not is_done(workspace, targets, segmenter)
+        name for name, targets in groups.items() if not _is_done(workspace, targets, segmenter)
     ]
     for name in tqdm(waiting, desc="masks", unit="image"):
         image = read_rgb(folder / name)
-        workspace.write_masks(image_masks(image, groups[name], segmenter))
+        workspace.write_masks(_segment_image(image, groups[name], segmenter))
     return len(waiting)
 
 
-def is_done(workspace: Workspace, targets: Sequence[Target], segmenter: Segmenter) -> bool:
+def _is_done(workspace: Workspace, targets: Sequence[Target], segmenter: Segmenter) -> bool:
     """Whether an image has a mask for each of its targets, by this segmenter."""
-    present = workspace.masks(targets[0].image)
+    present = workspace.read_masks(targets[0].image)
     if present is None:
         return False
     if dict(present.segmenter) != dict(segmenter.version):
         raise ValueError(
-            f"{workspace.folder}: the masks of {present.image} were made by "
+            f"{workspace.folder}: the masks of {present.image} are from "
             f"{dict(present.segmenter)}, not {dict(segmenter.version)}; masks of two "
-            "segmenters are not mixed: use another --work, or remove the folder masks"
+            "segmenters cannot be mixed: use another --work, or remove the folder masks"
         )
     return {target.target_id for target in targets} <= set(present.masks)
 
 
-def image_masks(image: np.ndarray, targets: Sequence[Target], segmenter: Segmenter) -> ImageMasks:
-    """Masks of one image's targets.
+def _segment_image(
+    image: np.ndarray, targets: Sequence[Target], segmenter: Segmenter
+) -> ImageMasks:
+    """Segment the targets of one image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
     """
     answers = segmenter.segment(image, [target.box_xyxy for target in targets])
     records = {
-        target.target_id: MaskRecord(encoded(answer.mask), answer.predicted_iou, answer.stability)
+        target.target_id: MaskRecord(
+            encode_mask(answer.mask), answer.predicted_iou, answer.stability
+        )
         for target, answer in zip(targets, answers, strict=True)
     }
     return ImageMasks(targets[0].image, segmenter.version, records)

@@ -1,4 +1,4 @@
-"""Masks as rings of points along pixel edges, as annotation tools edit them, and back."""
+"""Masks <-> rings of points along pixel edges, which annotation tools edit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..data.masks import LONGEST_OUTLINE
 from .images import mask_iou
 
-# Distances, in pixels, by which outlines may be simplified: the first that keeps the mask is taken.
+# Tolerances of simplification in pixels; the first one that keeps the mask is used.
 TOLERANCES = (2.0, 1.5, 1.0, 0.75, 0.5)
 # IoU of a mask and its simplified outline.
 LEAST_IOU = 0.99
@@ -19,12 +19,12 @@ LEAST_IOU = 0.99
 
 @dataclass(frozen=True)
 class Ring:
-    """A closed line that fills its inside, or empties it."""
+    """A closed line that fills or clears its inside."""
 
     points: tuple[tuple[float, float], ...]  # x, y in image pixels; pixel 0 lies between 0 and 1
     is_hole: bool
-    # Rings are painted from the lowest layer up, in a layer the largest first: so an island in a
-    # hole is painted after the hole.
+    # Rings are painted from the lowest layer up and by decreasing area within a layer, so that an
+    # island in a hole is painted after the hole.
     layer: int = 0
 
     @property
@@ -34,22 +34,22 @@ class Ring:
         return abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))) / 2
 
 
-def mask_rings(mask: np.ndarray) -> list[Ring]:
-    """Outlines of a mask (H, W) bool, simplified as far as ``LEAST_IOU`` allows.
+def trace_rings(mask: np.ndarray) -> list[Ring]:
+    """Trace the outlines of a mask (H, W) bool, simplified as far as ``LEAST_IOU`` allows.
 
     Raises:
         ImportError: the extra ``dataset`` is not installed.
     """
-    exact = outline(mask)
+    exact = trace_outline(mask)
     for tolerance in TOLERANCES:
-        rings = rings_of(exact.simplify(tolerance))
-        if mask_iou(paint(rings, *mask.shape), mask) >= LEAST_IOU:
+        rings = split_rings(exact.simplify(tolerance))
+        if mask_iou(paint_rings(rings, *mask.shape), mask) >= LEAST_IOU:
             return rings
-    return rings_of(exact)
+    return split_rings(exact)
 
 
-def outline(mask: np.ndarray) -> Any:
-    """The mask as a shapely geometry, every edge on an edge of a pixel."""
+def trace_outline(mask: np.ndarray) -> Any:
+    """Trace the mask along pixel edges, as a shapely geometry."""
     try:
         import shapely
     except ModuleNotFoundError as error:
@@ -64,47 +64,47 @@ def outline(mask: np.ndarray) -> Any:
     return shapely.union_all(shapely.box(lefts, tops, rights, tops + 1))
 
 
-def rings_of(geometry: Any) -> list[Ring]:
-    """Rings of a shapely polygon or several, the outer one of each and its holes."""
+def split_rings(geometry: Any) -> list[Ring]:
+    """Split a shapely polygon or multipolygon into outer rings and holes."""
     polygons = [part for part in getattr(geometry, "geoms", [geometry]) if not part.is_empty]
     rings = []
     for polygon in polygons:
-        rings.append(Ring(ring_points(polygon.exterior), is_hole=False))
-        rings += [Ring(ring_points(hole), is_hole=True) for hole in polygon.interiors]
+        rings.append(Ring(_ring_points(polygon.exterior), is_hole=False))
+        rings += [Ring(_ring_points(hole), is_hole=True) for hole in polygon.interiors]
     return rings
 
 
-def ring_points(line: Any) -> tuple[tuple[float, float], ...]:
-    """Points of a shapely ring; the last, which repeats the first, is left out."""
+def _ring_points(line: Any) -> tuple[tuple[float, float], ...]:
+    """Points of a shapely ring without the last, which repeats the first."""
     return tuple((round(x, 2), round(y, 2)) for x, y in line.coords[:-1])
 
 
-def paint(rings: Iterable[Ring], height: int, width: int) -> np.ndarray:
-    """(H, W) bool: what the rings fill, painted in the order ``Ring.layer`` describes.
+def paint_rings(rings: Iterable[Ring], height: int, width: int) -> np.ndarray:
+    """Paint rings into a mask (H, W) bool, in the order that ``Ring.layer`` describes.
 
     Raises:
-        ValueError: a ring that only damage can have made.
+        ValueError: a damaged ring.
     """
     mask = np.zeros((height, width), bool)
     for ring in sorted(rings, key=lambda ring: (ring.layer, -ring.area)):
-        rows, inside = filled(ring.points, height, width)
+        rows, inside = _fill(ring.points, height, width)
         mask[rows][inside] = not ring.is_hole
     return mask
 
 
-def filled(
+def _fill(
     points: Iterable[tuple[float, float]], height: int, width: int
 ) -> tuple[slice, np.ndarray]:
-    """The pixels whose centres lie inside a closed line, by the even-odd rule.
+    """Fill a closed line: the pixels whose centres lie inside by the even-odd rule.
 
-    Along the middle of each row, the line is crossed on the way in and on the way out. Rows and
-    crossings are cut off at the image's border; moving the points there would bend its edges.
+    The middle of each row crosses the line on the way in and on the way out. Rows and crossings are
+    clipped to the image; clipping the points instead would bend the edges.
 
     Args:
         points: x, y in image pixels; the last is joined to the first.
 
     Returns:
-        the rows the line runs through, and of these (rows, W) bool.
+        the rows that the line crosses, and the filled pixels (rows, W) bool of these rows.
 
     Raises:
         ValueError: more crossings than any annotator's line has.
@@ -116,7 +116,7 @@ def filled(
     num_crossings = ends - starts  # of each edge
     total = int(num_crossings.sum())
     if total > LONGEST_OUTLINE:
-        raise ValueError(f"an outline that crosses {total} rows of pixels, which is damage")
+        raise ValueError(f"the outline crosses {total} rows of pixels; it is damaged")
     edges = np.repeat(np.arange(len(x1)), num_crossings)
     nth = np.arange(total) - np.repeat(num_crossings.cumsum() - num_crossings, num_crossings)
     rows = starts[edges] + nth

@@ -1,4 +1,4 @@
-"""How good a mask looks, without knowing the truth: measures, limits, a score and reasons."""
+"""Quality of a mask without ground truth: measures, limits, a score and reasons."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ _LIMITS = TypeAdapter(QualityLimits)
 def read_limits(path: Path = DEFAULT_LIMITS) -> QualityLimits:
     """
     Raises:
-        OSError: no such file, or it cannot be read.
-        ValueError: it is not YAML; a key is missing, unknown, or has no number.
+        OSError: the file cannot be read.
+        ValueError: it is not YAML, or a key is missing, unknown or not a number.
     """
     try:
         content = read_yaml(path)
@@ -63,7 +63,7 @@ def read_limits(path: Path = DEFAULT_LIMITS) -> QualityLimits:
     try:
         return validate(_LIMITS, content)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; expected is a number of 0 or more") from error
+        raise ValueError(f"{path}: {error}; expected a number of at least 0") from error
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class MaskQuality:
     border_contact: float
 
 
-def measure(
+def measure_mask(
     mask: np.ndarray,
     box: Box,
     *,
@@ -92,13 +92,13 @@ def measure(
     Args:
         mask: (H, W) bool.
         box: the prompt.
-        predicted_iou, stability: what the segmenter said.
-        smallest_part: parts and holes below this share of the mask's area are not counted.
+        predicted_iou, stability: as the segmenter gave them.
+        smallest_part: components and holes below this share of the mask's area are not counted.
     """
     area = int(mask.sum())
     rows, columns = box_window(box, *mask.shape)
     least = max(1.0, smallest_part * area)
-    parts, fragments = large_parts(mask, least)
+    parts, fragments = _keep_large_components(mask, least)
     border = mask.copy()
     border[1:-1, 1:-1] = False
     return MaskQuality(
@@ -108,16 +108,16 @@ def measure(
         inside=float(mask[rows, columns].sum() / area) if area else 0.0,
         area_ratio=area / box_area(box),
         fragments=fragments,
-        holes=count_holes(mask, least),
+        holes=_count_holes(mask, least),
         border_contact=float(border.sum() / area) if area else 0.0,
     )
 
 
-def large_parts(mask: np.ndarray, least: float) -> tuple[np.ndarray, int]:
-    """The parts of a mask (H, W) bool, connected by edges, of at least ``least`` pixels.
+def _keep_large_components(mask: np.ndarray, least: float) -> tuple[np.ndarray, int]:
+    """Keep the connected components (4 neighbours) of at least ``least`` pixels.
 
     Returns:
-        a mask (H, W) bool of them, and their number.
+        their mask (H, W) bool, and their number.
     """
     _, labels, statistics, _ = cv2.connectedComponentsWithStats(
         mask.astype(np.uint8), connectivity=4
@@ -127,20 +127,20 @@ def large_parts(mask: np.ndarray, least: float) -> tuple[np.ndarray, int]:
     return is_large[labels], int(is_large.sum())
 
 
-def count_holes(mask: np.ndarray, least: float) -> int:
-    """Parts of the background, of at least ``least`` pixels, that the mask encloses."""
+def _count_holes(mask: np.ndarray, least: float) -> int:
+    """Count enclosed components of the background of at least ``least`` pixels."""
     around = np.pad(~mask, 1, constant_values=True)
     _, _, statistics, _ = cv2.connectedComponentsWithStats(around.astype(np.uint8), connectivity=4)
-    # The frame added around the image makes all that is outside one part: that of pixel (0, 0).
+    # The added frame connects everything outside to one component, that of pixel (0, 0).
     inside = [row for row in statistics[1:] if row[cv2.CC_STAT_LEFT] > 0]
     return sum(int(row[cv2.CC_STAT_AREA] >= least) for row in inside)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a mask needs a look, how urgently, and why."""
+    """Whether a mask needs a review, how urgently, and why."""
 
-    score: float  # in [0, 1]; 1 where every limit is kept
+    score: float  # in [0, 1]; 1 if every limit is kept
     reasons: tuple[str, ...]
 
     @property
@@ -148,22 +148,22 @@ class Verdict:
         return bool(self.reasons)
 
 
-def judge(quality: MaskQuality, limits: QualityLimits) -> Verdict:
+def judge_quality(quality: MaskQuality, limits: QualityLimits) -> Verdict:
     """Compare measures with limits; each broken limit is a reason and lowers the score."""
     if not quality.area_ratio:
         return Verdict(0.0, (EMPTY,))
     score, reasons = 1.0, []
-    for name, kept, share in shares_of_limits(quality, limits):
+    for name, kept, share in _compare_with_limits(quality, limits):
         if not kept:
             reasons.append(name)
             score *= share
     return Verdict(score, tuple(reasons))
 
 
-def shares_of_limits(
+def _compare_with_limits(
     quality: MaskQuality, limits: QualityLimits
 ) -> Iterator[tuple[str, bool, float]]:
-    """(reason, whether the limit is kept, measure by limit or limit by measure in [0, 1])."""
+    """Yield (reason, whether the limit is kept, ratio of measure and limit in [0, 1])."""
     for name in ("predicted_iou", "stability", "box_iou", "inside", "area_ratio"):
         value, least = getattr(quality, name), getattr(limits, f"least_{name}")
         if value is not None:

@@ -1,4 +1,4 @@
-"""Which split each image belongs to: by image, with every category in its share."""
+"""Splitting by image, stratified by category."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from .triplets import Target, stable_id
 
 
-def stratified_split(
+def split_images(
     targets: Iterable[Target], shares: Mapping[str, float], *, seed: int
 ) -> dict[str, str]:
-    """A split for every image, so that each split has its share of each category's targets.
+    """Assign every image to a split, so that each split has its share of each category's targets.
 
-    Iterative stratification (Sechidis et al., 2011): the rarest category's images are dealt out
-    first, each to the split that lacks most of that category. Images whose names are equal get the
-    same order on every machine; the seed changes it.
+    Iterative stratification (Sechidis et al., 2011): the images of the rarest category come first,
+    each going to the split that lacks most of that category. The order depends only on the names of
+    the images and the seed.
 
     Args:
         targets: of all splits together.
         shares: of each split, adding up to 1.
-        seed: of the order in which equally good choices are made.
+        seed: of the order of equally good choices.
 
     Raises:
-        ValueError: shares that are not positive or do not add up to 1.
+        ValueError: the shares are not positive or do not add up to 1.
     """
-    # Asked so that a share that is not a number is refused too.
+    # Written so that a NaN is refused too.
     if not (min(shares.values()) > 0 and abs(sum(shares.values()) - 1) <= 1e-6):
         raise ValueError(f"shares are {dict(shares)}; they must be positive and add up to 1")
     categories: dict[str, Counter[str]] = defaultdict(Counter)
@@ -39,24 +39,24 @@ def stratified_split(
     assigned: dict[str, str] = {}
     for rarest in sorted(totals, key=lambda category: (totals[category], category)):
         images = [image for image in categories if rarest in categories[image]]
-        # Images with many targets first: what they overshoot, the small ones even out.
+        # Images with many targets first; those with few even out the excess.
         images.sort(key=lambda image: (-categories[image][rarest], stable_id(seed, image)))
         for image in images:
             if image not in assigned:
-                assigned[image] = deal(categories[image], rarest, lacking, shares)
+                assigned[image] = _deal(categories[image], rarest, lacking, shares)
     return assigned
 
 
-def deal(
+def _deal(
     content: Mapping[str, int],
     rarest: str,
     lacking: Mapping[str, dict[str, float]],
     shares: Mapping[str, float],
 ) -> str:
-    """The split that, for its size, lacks most of a category, then most of all; its lack shrinks.
+    """Choose the split that lacks most of the rarest category, then most overall, for its size.
 
-    For its size: otherwise the largest split would get all the images with many targets, and with
-    them what else is in those images.
+    ``lacking`` is updated. Without dividing by the size, the largest split would get all images
+    with many targets, and everything else in those images.
     """
 
     def need(split: str) -> tuple[float, float]:
@@ -69,8 +69,8 @@ def deal(
     return chosen
 
 
-def leaking_images(targets: Iterable[Target]) -> dict[str, Sequence[str]]:
-    """Images that occur in more than one split, with those splits."""
+def find_leaking_images(targets: Iterable[Target]) -> dict[str, Sequence[str]]:
+    """Find images that occur in more than one split, with those splits."""
     splits: dict[str, set[str]] = defaultdict(set)
     for target in targets:
         splits[target.image].add(target.split)

@@ -1,4 +1,4 @@
-"""An image, a box and a sentence: what visual-grounding sets hold, whatever their format."""
+"""Image, box and sentence: the content of visual grounding datasets of any format."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..data.plain_files import join_inside
 from ..data.validation import Text
 
 
-def name_inside(name: str) -> str:
-    """The name of a file in a folder as it is.
+def _check_name(name: str) -> str:
+    """Return a file name if it stays inside its folder.
 
     Raises:
-        ValueError: it leads out of the folder, or no file can have it.
+        ValueError: it leads out of the folder, or is not a valid file name.
     """
     join_inside(Path(), name)
     return name
 
 
-# The types of fields that come back from a file say what is taken there.
-ImageName = Annotated[Text, AfterValidator(name_inside)]
+# The types of fields that are read back from a file validate them.
+ImageName = Annotated[Text, AfterValidator(_check_name)]
 # x1, y1, x2, y2 in image pixels, x right and y down
 Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 UNKNOWN_CATEGORY = "object"
@@ -36,31 +36,31 @@ ID_BYTES = 6
 
 @dataclass(frozen=True)
 class GroundedTriplet:
-    """A sentence about what a box of an image encloses."""
+    """A sentence about the content of a box in an image."""
 
     image: ImageName  # inside the image folder
     box_xyxy: Box  # edges of the box: the pixel in column 3 lies between x 3 and x 4
     sentence: Text
-    category: Text  # UNKNOWN_CATEGORY where the source has none
-    split: Text  # train, val or test; "" where the source has none
+    category: Text  # UNKNOWN_CATEGORY if the source has none
+    split: Text  # train, val or test; "" if the source has none
     source: Text  # "file, place in it", for reports
 
 
 @dataclass(frozen=True)
 class Target:
-    """One box with all its sentences: what gets one mask."""
+    """One box with all its sentences; gets one mask."""
 
-    target_id: int  # the same whenever image and box are, whatever else is in the dataset
+    target_id: int  # depends only on image, split and box
     image: str
     box_xyxy: Box
     category: str
     split: str
     sentences: tuple[str, ...]
-    kinds: tuple[str, ...] = ()  # of each sentence, where the source knows them
+    kinds: tuple[str, ...] = ()  # of each sentence, if the source knows them
 
 
 def stable_id(*parts: object) -> int:
-    """A positive number that depends on the parts and on nothing else."""
+    """A positive number that depends only on the parts."""
     digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:ID_BYTES], "big")
 
@@ -69,7 +69,7 @@ def group_targets(triplets: Iterable[GroundedTriplet]) -> list[Target]:
     """One target per image, split and box, with its sentences; in the order of the triplets.
 
     Raises:
-        ValueError: two targets got one id, which only another choice of file names can help.
+        ValueError: two targets got the same id; an image must be renamed.
     """
     groups: dict[tuple, list[GroundedTriplet]] = {}
     for triplet in triplets:
@@ -79,16 +79,16 @@ def group_targets(triplets: Iterable[GroundedTriplet]) -> list[Target]:
         target_id = stable_id(image, split, *box)
         if target_id in targets:
             raise ValueError(
-                f"{image} and {targets[target_id].image} have targets of one id, {target_id}; "
-                "rename one of the images"
+                f"{image} and {targets[target_id].image} have targets with the same id, "
+                f"{target_id}; rename one of the images"
             )
         sentences = tuple(dict.fromkeys(triplet.sentence for triplet in group))
         targets[target_id] = Target(target_id, image, box, group[0].category, split, sentences)
     return list(targets.values())
 
 
-def by_image(targets: Iterable[Target]) -> dict[str, list[Target]]:
-    """Targets of each image, images by name."""
+def group_by_image(targets: Iterable[Target]) -> dict[str, list[Target]]:
+    """Group targets by image, sorted by name."""
     groups: dict[str, list[Target]] = {}
     for target in targets:
         groups.setdefault(target.image, []).append(target)

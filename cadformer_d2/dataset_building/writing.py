@@ -1,4 +1,4 @@
-"""Reviewed masks -> a dataset in RefCOCO format, with where each mask is from."""
+"""Reviewed masks -> a dataset in RefCOCO format, with the provenance of each mask."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from ..data.refer_writer import (
 )
 from ..structures import RunLengthMask
 from ..version import __version__
-from .splitting import leaking_images
+from .splitting import find_leaking_images
 from .triplets import Target, stable_id
 
 RECORD = "build.json"
-UNFINISHED = ".unfinished"  # in a folder of images whose annotations are not in place yet
+UNFINISHED = ".unfinished"  # marks a folder of images whose annotations are not in place yet
 NAMED_OFFENDERS = 3
 
 
 @dataclass(frozen=True)
 class FinishedMask:
-    """What is written of one target."""
+    """One target of the written dataset."""
 
     target: Target
     mask: RunLengthMask
@@ -56,52 +56,52 @@ def write_refer_dataset(
 ) -> None:
     """Write ``<root>/<name>`` and ``<root>/images/<name>/JPEGImages``.
 
-    Ids depend on the image, box and sentence alone: adding or removing others changes none. A
-    killed call can be repeated: what it left is known by a mark and replaced.
+    Ids depend only on image, box and sentence, so adding or removing others changes none. A killed
+    call can be repeated: its unfinished files carry a mark and are replaced.
 
     Args:
-        root: what DETECTRON2_DATASETS shall name.
+        root: the future value of DETECTRON2_DATASETS.
         finished: at least one; categories are numbered in the order of their names.
         images: folder of the image files, which are copied.
         record: versions, limits and counts, for ``build.json``.
-        allow_leakage: write images that are in several splits.
+        allow_leakage: also write images that are in several splits.
 
     Raises:
-        FileExistsError: a dataset of this name is there.
-        ValueError: nothing to write, a target without a split, an image in several splits, an image
-            that leads out of its folder or has another size than its mask, or the name of one of
-            the project's own datasets, whose categories have an order of their own.
+        FileExistsError: a dataset of this name exists.
+        ValueError: nothing to write; a target without a split; an image in several splits, outside
+            its folder, or not of the size of its mask; or the name of one of the project's own
+            datasets, whose categories have a fixed order.
         FileNotFoundError: an image is missing.
     """
-    refuse_name(name)
+    _refuse_name(name)
     info = DatasetInfo(name, (), {})
     annotations, jpegs = info.annotations(root), info.images(root)
     is_left_by_a_kill = (jpegs.parent / UNFINISHED).is_file() and not annotations.exists()
     if annotations.exists() or (jpegs.parent.exists() and not is_left_by_a_kill):
-        raise FileExistsError(f"{annotations} or {jpegs.parent} is there; name another dataset")
+        raise FileExistsError(f"{annotations} or {jpegs.parent} exists; choose another name")
     if not finished:
         raise ValueError("no target has a mask to write")
     targets = [entry.target for entry in finished]
-    refuse_missing_splits(targets)
+    _refuse_missing_splits(targets)
     if not allow_leakage:
-        names = content_names((target.image for target in targets), images)
-        refuse_leakage([replace(target, image=names[target.image]) for target in targets])
+        names = name_by_content((target.image for target in targets), images)
+        _refuse_leakage([replace(target, image=names[target.image]) for target in targets])
     scratch = root / f".{name}-unfinished"
     shutil.rmtree(scratch, ignore_errors=True)
     for folder in (scratch / "annotations", scratch / "images" / jpegs.name):
         folder.mkdir(parents=True)
     sizes = {entry.target.image: tuple(entry.mask["size"]) for entry in finished}
     for image in tqdm(sorted(sizes), desc="images", unit="image"):
-        copy_image(images, image, scratch / "images" / jpegs.name, sizes[image])
+        _copy_image(images, image, scratch / "images" / jpegs.name, sizes[image])
     try:
-        write_annotations(scratch / "annotations", finished, record)
-    except OSError as error:  # of a full disk it names no file
+        _write_annotations(scratch / "annotations", finished, record)
+    except OSError as error:  # for a full disk it names no file
         raise OSError(f"{annotations} could not be written: {error}") from error
-    put_in_place(scratch, images=jpegs.parent, annotations=annotations)
+    _put_in_place(scratch, images=jpegs.parent, annotations=annotations)
 
 
-def put_in_place(scratch: Path, *, images: Path, annotations: Path) -> None:
-    """Rename both folders; killed in between, the images are there with a mark in them."""
+def _put_in_place(scratch: Path, *, images: Path, annotations: Path) -> None:
+    """Rename both folders; a kill in between leaves the images with a mark in them."""
     (scratch / "images" / UNFINISHED).touch()
     if images.exists():  # left by a kill
         os.replace(images, scratch / "replaced")
@@ -112,29 +112,29 @@ def put_in_place(scratch: Path, *, images: Path, annotations: Path) -> None:
     shutil.rmtree(scratch)
 
 
-def copy_image(source: Path, name: str, folder: Path, size: tuple[int, ...]) -> None:
-    """Copy an image whose masks have a size (height, width).
+def _copy_image(source: Path, name: str, folder: Path, size: tuple[int, ...]) -> None:
+    """Copy an image whose masks have the given size (height, width).
 
     Raises:
-        ValueError: the name leads out of the folder, or the image has another size by now.
+        ValueError: the name leads out of the folder, or the image has another size now.
     """
     origin, destination = join_inside(source, name), join_inside(folder, name)
     found = read_image_size(origin)
     if found != size:
         raise ValueError(
             f"{origin} has {found[0]} x {found[1]} pixels (height x width, turned as its EXIF data "
-            f"say), its masks {size[0]} x {size[1]}; run the steps again, from 'read' on, in "
+            f"say), but its masks have {size[0]} x {size[1]}; repeat all steps from 'read' on in "
             "another --work"
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(origin, destination)
 
 
-def write_annotations(
+def _write_annotations(
     folder: Path, finished: Sequence[FinishedMask], record: Mapping[str, Any]
 ) -> None:
-    """The two files of the format, ``dataset.json`` by which the dataset is known, the record."""
-    refs, instances = refer_contents(finished)
+    """Write the two files of the format, ``dataset.json`` and ``build.json``."""
+    refs, instances = _make_refer_contents(finished)
     write_refer_files(folder, refs=refs, instances=instances)
     description = {
         "classes": [category["name"] for category in instances["categories"]],
@@ -144,54 +144,52 @@ def write_annotations(
     (folder / RECORD).write_text(json.dumps({"cadformer_d2": __version__, **record}, indent=1))
 
 
-def refuse_name(name: str) -> None:
+def _refuse_name(name: str) -> None:
     if not re.fullmatch(r"\w+", name):
         raise ValueError(f"the dataset's name is {name!r}; use letters, digits and _")
     if name in DATASETS:
-        raise ValueError(f"{name} is one of the project's own datasets; name another")
+        raise ValueError(f"{name} is one of the project's own datasets; choose another name")
 
 
-def refuse_missing_splits(targets: Sequence[Target]) -> None:
+def _refuse_missing_splits(targets: Sequence[Target]) -> None:
     without = [target for target in targets if target.split not in SPLITS]
     if without:
         raise ValueError(
-            f"{len(without)} targets are in no split of {', '.join(SPLITS)}, the first in "
-            f"{without[0].image} (split {without[0].split!r}); give shares of the splits "
-            "(--split-shares)"
+            f"{len(without)} targets are in none of the splits {', '.join(SPLITS)}, the first in "
+            f"{without[0].image} (split {without[0].split!r}); pass --split-shares to split anew"
         )
 
 
-def content_names(images: Iterable[str], folder: Path) -> dict[str, str]:
-    """One name for all images of the very same bytes: the first of theirs."""
+def name_by_content(images: Iterable[str], folder: Path) -> dict[str, str]:
+    """Map images with the same bytes to one name, the first."""
     first: dict[str, str] = {}
     return {
-        name: first.setdefault(content_hash(folder / name), name) for name in sorted(set(images))
+        name: first.setdefault(_content_hash(folder / name), name) for name in sorted(set(images))
     }
 
 
-def content_hash(path: Path) -> str:
+def _content_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def refuse_leakage(targets: Sequence[Target]) -> None:
-    leaking = leaking_images(targets)
+def _refuse_leakage(targets: Sequence[Target]) -> None:
+    leaking = find_leaking_images(targets)
     if leaking:
         shown = "; ".join(
             f"{image} ({', '.join(splits)})"
             for image, splits in sorted(leaking.items())[:NAMED_OFFENDERS]
         )
         raise ValueError(
-            f"{len(leaking)} images are in several splits, so that the test would ask what was "
-            f"trained on: {shown}. Split anew by image (--split-shares), or allow it "
-            "(--allow-leakage)"
+            f"{len(leaking)} images are in several splits, so the test set would contain training "
+            f"images: {shown}. Split anew by image (--split-shares), or allow it (--allow-leakage)"
         )
 
 
-def refer_contents(
+def _make_refer_contents(
     finished: Sequence[FinishedMask],
 ) -> tuple[list[dict[str, Any]], dict[str, list]]:
-    """refs and instances, in the order of images and targets."""
+    """Make refs and instances, in the order of images and targets."""
     ordered = sorted(finished, key=lambda entry: (entry.target.image, entry.target.target_id))
     names = sorted({entry.target.category for entry in finished})
     instances: dict[str, list] = {
@@ -211,7 +209,7 @@ def refer_contents(
             )
         if names_of_ids[image_id] != target.image:
             both = f"{target.image} and {names_of_ids[image_id]}"
-            raise ValueError(f"{both} got one id, {image_id}; rename one of the images")
+            raise ValueError(f"{both} got the same id, {image_id}; rename one of the images")
         category_id = names.index(target.category) + 1
         annotation = annotation_entry(target.target_id, image_id, category_id, entry.mask)
         instances["annotations"].append({**annotation, "provenance": dict(entry.provenance)})

@@ -98,7 +98,7 @@ def test_ctrl_c_ends_a_command_without_a_traceback(built, command, monkeypatch, 
     def interrupt(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Workspace, "triplets", interrupt)
+    monkeypatch.setattr(Workspace, "read_triplets", interrupt)
     arguments = ("judge",) if command == "build.py" else ()
     options = ("--work", built / "work")
     assert call(f"datasets/{command}", *arguments, *options, root=built) == 130

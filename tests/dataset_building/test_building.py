@@ -16,8 +16,8 @@ from cadformer_d2.data.catalog import find_dataset, register_datasets
 from cadformer_d2.data.queries import query_every_expression
 from cadformer_d2.data.synthetic import SynthrsParameters, generate_synthrs
 from cadformer_d2.dataset_building import steps
-from cadformer_d2.dataset_building.images import decoded, mask_iou, read_rgb
-from cadformer_d2.dataset_building.judging import judged_masks
+from cadformer_d2.dataset_building.images import decode_mask, mask_iou, read_rgb
+from cadformer_d2.dataset_building.judging import judge_workspace
 from cadformer_d2.dataset_building.mask_building import build_masks
 from cadformer_d2.dataset_building.quality import DEFAULT_LIMITS, read_limits
 from cadformer_d2.dataset_building.segmenters.grabcut import GrabCutSegmenter
@@ -125,7 +125,7 @@ def test_a_small_sams_masks_are_judged_reviewed_and_written(synthrs, tmp_path):
     folder = save_tiny_sam(tmp_path / "sam")
     workspace = read(synthrs, work)
     build_masks(workspace, SamSegmenter(name=folder))
-    with pytest.raises(ValueError, match="targets are undecided: doubtful masks nobody reviewed"):
+    with pytest.raises(ValueError, match="targets are undecided: doubtful masks without a review"):
         write(work, root)
     export(work, "coco", tmp_path / "review")
     steps.import_answers(work=work, review=tmp_path / "review", annotator="anna")
@@ -137,7 +137,7 @@ def test_a_small_sams_masks_are_judged_reviewed_and_written(synthrs, tmp_path):
     record = json.loads((root / "mydata" / "build.json").read_text())
     assert record["segmenter"]["model_type"] == "sam" and "transformers" in record["segmenter"]
     assert record["limits"]["least_stability"] == 0.9
-    targets = {target.target_id: target for target in workspace.targets()}
+    targets = {target.target_id: target for target in workspace.read_targets()}
     for ref in refs:
         assert set(targets[ref["ref_id"]].sentences) == {s["sent"] for s in ref["sentences"]}
 
@@ -146,7 +146,7 @@ def test_edited_masks_and_consensus_are_written_with_their_makers(synthrs, tmp_p
     work, root = tmp_path / "work", tmp_path / "root"
     workspace = read(synthrs, work)
     build_masks(workspace, oracle(synthrs))
-    truth = workspace.all_masks()
+    truth = workspace.read_all_masks()
     for annotator, shift in (("anna", 4), ("ben", 4), ("cleo", 5)):
         folder = tmp_path / annotator
         export(work, "labelme", folder, everything=True)
@@ -159,20 +159,20 @@ def test_edited_masks_and_consensus_are_written_with_their_makers(synthrs, tmp_p
     (moved,) = [key for key, maker in made_by.items() if maker == "consensus"]
     assert set(made_by.values()) == {"consensus", "oracle"}
     written = next(a for a in instances["annotations"] if a["id"] == moved)["segmentation"][0]
-    expected = np.roll(decoded(truth[moved].mask), 4, axis=1)
-    assert mask_iou(decoded(written), expected) > 0.9
+    expected = np.roll(decode_mask(truth[moved].mask), 4, axis=1)
+    assert mask_iou(decode_mask(written), expected) > 0.9
 
 
 def test_a_review_can_be_given_out_in_parts_the_worst_first(synthrs, tmp_path):
     work = tmp_path / "work"
     workspace = read(synthrs, work)
     build_masks(workspace, GrabCutSegmenter())
-    worst = judged_masks(workspace, read_limits())
+    worst = judge_workspace(workspace, read_limits())
     ids = [entry.target.target_id for entry in worst if entry.verdict.is_doubtful]
     for part, name in enumerate(("first", "second")):
         export(work, "isat", tmp_path / name, undecided_by="anna", most=5)
         steps.import_answers(work=work, review=tmp_path / name, annotator="anna")
-        assert set(workspace.decisions()["anna"]) == set(ids[: 5 * (part + 1)])
+        assert set(workspace.read_decisions()["anna"]) == set(ids[: 5 * (part + 1)])
 
 
 def move_first_target(folder, shift):
@@ -241,7 +241,7 @@ def test_killed_at_three_random_points_a_resumed_run_ends_as_an_undisturbed_one(
 def test_masks_of_two_segmenters_are_not_mixed(synthrs, tmp_path):
     workspace = read(synthrs, tmp_path / "work")
     build_masks(workspace, oracle(synthrs))
-    with pytest.raises(ValueError, match="made by {'name': 'oracle'}, not {'name': 'grabcut'"):
+    with pytest.raises(ValueError, match="are from {'name': 'oracle'}, not {'name': 'grabcut'"):
         build_masks(workspace, GrabCutSegmenter())
 
 
@@ -252,7 +252,7 @@ def test_ids_do_not_change_when_other_targets_come_or_go(synthrs, tmp_path):
     write(work, tmp_path / "all", undecided="keep")
     fewer = tmp_path / "fewer"
     images = synthrs / "images" / "synthrs" / "JPEGImages"
-    Workspace(fewer).write_triplets(workspace.triplets()[10:], images)
+    Workspace(fewer).write_triplets(workspace.read_triplets()[10:], images)
     build_masks(Workspace(fewer), oracle(synthrs))
     write(fewer, tmp_path / "few", undecided="keep")
     whole = {ref["ref_id"]: ref for ref in files_of(tmp_path / "all")[0]}
@@ -317,7 +317,7 @@ def test_a_known_datasets_name_is_refused_and_nothing_is_written_over(synthrs, t
     with pytest.raises(ValueError, match="synthrs is one of the project's own"):
         write(work, root, name="synthrs", undecided="keep")
     write(work, root, undecided="keep")
-    with pytest.raises(FileExistsError, match="name another dataset"):
+    with pytest.raises(FileExistsError, match="choose another name"):
         write(work, root, undecided="keep")
 
 

@@ -8,16 +8,16 @@ from refer_files import HEIGHT, WIDTH, ReferFiles
 from cadformer_d2.data.catalog import find_dataset, load_dataset_records, register_datasets
 from cadformer_d2.data.truncation import compute_truncated_shares
 from cadformer_d2.dataset_building.description import (
-    DescribedSentence,
-    described_records,
-    named_categories,
+    DescribedExpression,
+    count_named_categories,
+    describe_records,
     summarise,
 )
-from cadformer_d2.dataset_building.description_report import markdown, write_description
+from cadformer_d2.dataset_building.description_report import format_markdown, write_description
 
 
 def sentence(text, *, split="train", category="pool", target=1, area_share=0.02):
-    return DescribedSentence(split, category, text, f"{target}.jpg", target, area_share)
+    return DescribedExpression(split, category, text, f"{target}.jpg", target, area_share)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_the_counts_are_those_of_the_sentences_targets_and_images(described):
     ],
 )
 def test_categories_named_are_counted_once_as_whole_words(text, number):
-    assert named_categories(text, ["pool", "storage tank", "tank"]) == number
+    assert count_named_categories(text, ["pool", "storage tank", "tank"]) == number
 
 
 def test_words_and_tokens_are_counted_as_the_papers_and_the_network_do(described):
@@ -69,12 +69,12 @@ def test_a_registered_datasets_every_sentence_is_described(tmp_path):
     ReferFiles(tmp_path).write()
     register_datasets(tmp_path)
     classes = find_dataset("synthrs", tmp_path).classes
-    found = described_records(load_dataset_records("synthrs_train"), "train", classes)
+    found = describe_records(load_dataset_records("synthrs_train"), "train", classes)
     assert len(found) == 6 and len({entry.target for entry in found}) == 3
     assert found[0].category == "tennis court" and found[1].sentence == "the roundabout on the left"
     np.testing.assert_allclose([entry.area_share for entry in found], 100 / (HEIGHT * WIDTH))
     coloured = [f"\x1b[31m{name}" for name in classes]  # what a terminal would obey
-    found = described_records(load_dataset_records("synthrs_train"), "train", coloured)
+    found = describe_records(load_dataset_records("synthrs_train"), "train", coloured)
     assert found[0].category == "[31mtennis court"
 
 
@@ -82,7 +82,7 @@ def test_tables_and_figure_are_written(described, tmp_path):
     summary = summarise(described)
     write_description(tmp_path / "out", "mydata", summary, {20: 0.125})
     text = (tmp_path / "out" / "description.md").read_text()
-    assert text == markdown("mydata", summary, {20: 0.125})
+    assert text == format_markdown("mydata", summary, {20: 0.125})
     assert "| all " in text and "12.5%" in text and "1 / 3.2 / 7" in text
     with (tmp_path / "out" / "description.csv").open() as file:
         rows = list(csv.reader(file))
@@ -93,7 +93,7 @@ def test_tables_and_figure_are_written(described, tmp_path):
 def test_sentences_without_masks_are_described_too():
     summary = summarise([sentence("the pool", area_share=None)])
     assert len(summary.area_shares) == 0
-    assert "area" not in markdown("boxes", summary, {})
+    assert "area" not in format_markdown("boxes", summary, {})
 
 
 def test_an_image_in_two_splits_is_one_image_of_the_whole():

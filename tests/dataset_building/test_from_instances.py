@@ -30,7 +30,7 @@ from cadformer_d2.dataset_building.from_instances.evidence import Evidence
 from cadformer_d2.dataset_building.from_instances.expressions import SynthesisOptions
 from cadformer_d2.dataset_building.from_instances.observed import ObservedObject, ObservedScene
 from cadformer_d2.dataset_building.from_instances.synthesis import Splits, synthesize_expressions
-from cadformer_d2.dataset_building.images import encoded
+from cadformer_d2.dataset_building.images import encode_mask
 
 BUS_LOT = Path(__file__).parents[3] / "shared" / "real" / "bus_lot"
 SIZE = (60, 90)  # height, width
@@ -250,7 +250,7 @@ def observed(*boxes, category="ship", size=(60, 90)):
     for number, (left, top, right, bottom) in enumerate(boxes):
         pixels = np.zeros(size, bool)
         pixels[top:bottom, left:right] = True
-        objects.append(ObservedObject(number, category, encoded(pixels)))
+        objects.append(ObservedObject(number, category, encode_mask(pixels)))
     return ObservedScene("x.jpg", size, tuple(objects), frozenset())
 
 

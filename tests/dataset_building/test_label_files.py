@@ -10,9 +10,9 @@ import pytest
 import shapely
 from review_files import EDITORS, HEIGHT, WIDTH, changed, given_out, item
 
-from cadformer_d2.dataset_building.images import decoded, mask_iou
+from cadformer_d2.dataset_building.images import decode_mask, mask_iou
 from cadformer_d2.dataset_building.review import import_review
-from cadformer_d2.dataset_building.review.coco import turned_box
+from cadformer_d2.dataset_building.review.coco import rotate_box
 from cadformer_d2.dataset_building.review.items import ReviewImage
 
 SIZES = {
@@ -28,10 +28,10 @@ def test_labels_drawn_on_a_resized_copy_are_refused_with_both_sizes(tool, images
     file, where, height, width = SIZES[tool]
     halved = {height: HEIGHT // 2, width: WIDTH // 2}
     changed(folder / file, lambda content: where(content).update(halved))
-    with pytest.raises(ValueError, match=rf"{file}: drawn on a picture of 45 x 60 .* has 90 x 120"):
+    with pytest.raises(ValueError, match=rf"{file}: drawn on an image of 45 x 60 .* has 90 x 120"):
         import_review(folder)
     changed(folder / file, lambda content: where(content).pop(width))
-    with pytest.raises(ValueError, match=rf"{file}: drawn on a picture of 45 x 120"):
+    with pytest.raises(ValueError, match=rf"{file}: drawn on an image of 45 x 120"):
         import_review(folder)
 
 
@@ -64,7 +64,7 @@ def test_of_a_polygon_past_the_border_the_part_inside_is_taken(tool, images, sou
     folder = given_out(tool, images, source, tmp_path)
     triangle = [(-60.3, 30.1), (60.2, 10.1), (60.2, 70.3)]
     changed(label_file(tool, folder), only_outline(tool, triangle))
-    mask = decoded(import_review(folder)[12].mask)
+    mask = decode_mask(import_review(folder)[12].mask)
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     exact = shapely.contains_xy(shapely.Polygon(triangle), x, y)
     np.testing.assert_array_equal(mask, exact)
@@ -108,14 +108,14 @@ def test_a_labelme_mask_past_the_border_gives_its_part_inside(images, source, tm
     changed(folder / "00001_a.json", redraw)
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[75:90, :30] = True
-    np.testing.assert_array_equal(decoded(import_review(folder)[12].mask), expected)
+    np.testing.assert_array_equal(decode_mask(import_review(folder)[12].mask), expected)
 
 
 SHAPES = {
     "line": ({"shape_type": "line", "points": [[1, 2], [30, 40]]}, "is a line of 2 points"),
     "hole": ({"shape_type": "mask", "label": "hole"}, "is a hole drawn as a mask"),
     "two corners": ({"shape_type": "polygon", "points": [[1, 2], [3, 4]]}, "polygon of 2 points"),
-    "no PNG": ({"shape_type": "mask", "points": [[1, 2], [3, 4]], "mask": "AAAA"}, "no picture"),
+    "no PNG": ({"shape_type": "mask", "points": [[1, 2], [3, 4]], "mask": "AAAA"}, "not an image"),
 }
 
 
@@ -146,7 +146,7 @@ def test_a_circle_of_labelme_is_its_disc(images, source, tmp_path):
 
     changed(folder / "00001_a.json", redraw)
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
-    mask = decoded(import_review(folder)[12].mask)
+    mask = decode_mask(import_review(folder)[12].mask)
     assert mask_iou(mask, np.hypot(x - 60, y - 45) <= 20) > 0.97
 
 
@@ -170,7 +170,7 @@ def test_a_rectangle_of_cvat_is_its_box_as_it_was_turned(
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[slice(*rows), slice(*columns)] = True
     assert decision.verdict == "edited"
-    np.testing.assert_array_equal(decoded(decision.mask), expected)
+    np.testing.assert_array_equal(decode_mask(decision.mask), expected)
 
 
 def test_plain_run_lengths_and_fields_of_null_are_read(images, source, tmp_path):
@@ -210,9 +210,7 @@ def test_an_annotation_is_not_taken_for_a_target_of_another_image(change, images
         entry.update(change)
 
     changed(folder / "instances_default.json", move)
-    with pytest.raises(
-        ValueError, match=r"default\.json: .* of a\.jpg names target 13, of another"
-    ):
+    with pytest.raises(ValueError, match=r"default\.json: .* of a\.jpg names target 13 of another"):
         import_review(folder)
 
 
@@ -226,7 +224,7 @@ def test_a_mask_without_pixels_that_nobody_touched_is_rejected(source, tmp_path)
 
 
 def test_cvat_turns_a_rectangle_clockwise():
-    x1, y1, x2, y2, *_ = turned_box((10, 20, 30, 10), 30)
+    x1, y1, x2, y2, *_ = rotate_box((10, 20, 30, 10), 30)
     assert x2 - x1 == pytest.approx(30 * np.cos(np.pi / 6))
     assert y2 - y1 == pytest.approx(15)  # its upper edge runs down to the right
 

@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
 
-from cadformer_d2.dataset_building.images import encoded
+from cadformer_d2.dataset_building.images import encode_mask
 from cadformer_d2.dataset_building.judging import judge_mask, write_quality
-from cadformer_d2.dataset_building.quality import DEFAULT_LIMITS, judge, measure, read_limits
+from cadformer_d2.dataset_building.quality import (
+    DEFAULT_LIMITS,
+    judge_quality,
+    measure_mask,
+    read_limits,
+)
 from cadformer_d2.dataset_building.triplets import Target
 from cadformer_d2.dataset_building.workspace import MaskRecord, Workspace
 
@@ -18,14 +23,14 @@ def square():
 
 
 def verdict(mask, *, predicted_iou=0.95, stability=0.97, box=BOX):
-    quality = measure(
+    quality = measure_mask(
         mask,
         box,
         predicted_iou=predicted_iou,
         stability=stability,
         smallest_part=LIMITS.smallest_part,
     )
-    return judge(quality, LIMITS)
+    return judge_quality(quality, LIMITS)
 
 
 def test_a_mask_that_fills_its_box_is_not_doubtful():
@@ -93,7 +98,7 @@ def test_specks_are_neither_fragments_nor_holes():
 def test_a_bay_open_to_the_image_border_is_no_hole():
     mask = np.ones((50, 80), bool)
     mask[:10, 30:40] = False
-    quality = measure(mask, BOX, predicted_iou=None, stability=1.0, smallest_part=0.001)
+    quality = measure_mask(mask, BOX, predicted_iou=None, stability=1.0, smallest_part=0.001)
     assert quality.holes == 0 and quality.fragments == 1
 
 
@@ -127,7 +132,7 @@ def test_a_mistake_in_the_limits_file_is_named(tmp_path, line, message):
 
 
 def test_the_table_of_measures_holds_no_formula(tmp_path):
-    record = MaskRecord(encoded(np.ones((9, 9), bool)), None, 1.0)
+    record = MaskRecord(encode_mask(np.ones((9, 9), bool)), None, 1.0)
     target = Target(1, "=a.jpg", (0, 0, 9, 9), "@pool", "", ("it",))
     write_quality(Workspace(tmp_path), [judge_mask(target, record, read_limits())])
     header, row = (tmp_path / "quality.csv").read_text().splitlines()

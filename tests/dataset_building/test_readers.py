@@ -7,7 +7,7 @@ from refer_files import HEIGHT, WIDTH, ReferFiles
 from source_files import POOL, SIZE, read, read_lines, xml
 
 from cadformer_d2.dataset_building.defects import DefectLog
-from cadformer_d2.dataset_building.readers import sizes_in_folder
+from cadformer_d2.dataset_building.readers import read_sizes_in_folder
 from cadformer_d2.dataset_building.readers.rsvg_hr import read_rsvg_hr
 from cadformer_d2.dataset_building.triplets import group_targets
 
@@ -186,11 +186,11 @@ def test_a_dataset_with_masks_gives_their_boxes_and_missing_images_are_reported(
     files = ReferFiles(tmp_path).write()
     (files.images / "2.jpg").unlink()
     triplets, log = read(
-        "refer", annotations=files.annotations, sizes=sizes_in_folder(files.images)
+        "refer", annotations=files.annotations, sizes=read_sizes_in_folder(files.images)
     )
     assert triplets[0].box_xyxy == (5, 5, 15, 15) and triplets[0].category == "tennis court"
     assert len(triplets) == 12 and log.counts()["missing image", "set aside"] == 6
-    assert sizes_in_folder(files.images)("1.jpg") == (HEIGHT, WIDTH)
+    assert read_sizes_in_folder(files.images)("1.jpg") == (HEIGHT, WIDTH)
 
 
 def test_a_dataset_with_damaged_masks_gives_the_boxes_of_the_others(tmp_path):
@@ -200,7 +200,7 @@ def test_a_dataset_with_damaged_masks_gives_the_boxes_of_the_others(tmp_path):
     del files.refs[2]["sentences"][0]["sent"]
     files.write()
     triplets, log = read(
-        "refer", annotations=files.annotations, sizes=sizes_in_folder(files.images)
+        "refer", annotations=files.annotations, sizes=read_sizes_in_folder(files.images)
     )
     assert len(triplets) == 18 - 2 - 2 - 1
     assert [(d.place, d.kind) for d in log.defects[:3]] == [

@@ -8,8 +8,8 @@ from oracle import blob
 from pycocotools.coco import COCO
 from review_files import EDITORS, HEIGHT, WIDTH, changed, given_out, item
 
-from cadformer_d2.dataset_building.images import decoded, mask_iou
-from cadformer_d2.dataset_building.outlines import mask_rings, paint
+from cadformer_d2.dataset_building.images import decode_mask, mask_iou
+from cadformer_d2.dataset_building.outlines import paint_rings, trace_rings
 from cadformer_d2.dataset_building.review import import_review
 from cadformer_d2.dataset_building.review.items import ReviewImage
 
@@ -24,7 +24,7 @@ def test_what_nobody_touched_comes_back_as_the_very_same_mask_and_is_accepted(
         for entry in image.items:
             decision = decisions[entry.target_id]
             assert decision.verdict == "accepted"
-            np.testing.assert_array_equal(decoded(decision.mask), decoded(entry.mask))
+            np.testing.assert_array_equal(decode_mask(decision.mask), decode_mask(entry.mask))
 
 
 def moved_labelme(content):
@@ -63,7 +63,7 @@ def test_a_moved_outline_is_an_edited_mask_and_the_others_stay(
     assert verdicts == {11: "accepted", 12: "edited", 13: "accepted"}
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[20:50, 37:67] = True
-    np.testing.assert_array_equal(decoded(decisions[12].mask), expected)
+    np.testing.assert_array_equal(decode_mask(decisions[12].mask), expected)
 
 
 @pytest.mark.parametrize("tool", EDITORS[:2])
@@ -82,14 +82,14 @@ def test_edited_polygons_keep_the_rest_of_the_mask(tool, seed, source, tmp_path)
     changed(folder / "00001_a.json", nudge)
     decision = import_review(folder)[1]
     assert decision.verdict == "edited"
-    assert mask_iou(decoded(decision.mask), mask) >= 0.98
+    assert mask_iou(decode_mask(decision.mask), mask) >= 0.98
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_polygons_themselves_lose_less_than_a_hundredth(seed):
     mask = blob(seed)
     assert mask.sum() > 400
-    assert mask_iou(paint(mask_rings(mask), HEIGHT, WIDTH), mask) >= 0.99
+    assert mask_iou(paint_rings(trace_rings(mask), HEIGHT, WIDTH), mask) >= 0.99
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_labelmes_masks_and_rectangles_are_read(images, source, tmp_path):
     changed(folder / "00001_a.json", redraw)
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[60:75, 70:90] = True
-    np.testing.assert_array_equal(decoded(import_review(folder)[12].mask), expected)
+    np.testing.assert_array_equal(decode_mask(import_review(folder)[12].mask), expected)
 
 
 def test_pycocotools_reads_the_coco_file_as_the_same_masks(images, source, tmp_path):
@@ -180,7 +180,7 @@ def test_pycocotools_reads_the_coco_file_as_the_same_masks(images, source, tmp_p
     coco = COCO(str(folder / "instances_default.json"))
     for entry in (entry for image in images for entry in image.items):
         read = coco.annToMask(coco.anns[entry.target_id])
-        np.testing.assert_array_equal(read, decoded(entry.mask))
+        np.testing.assert_array_equal(read, decode_mask(entry.mask))
     labels = json.loads((folder / "cvat_labels.json").read_text())
     assert [label["name"] for label in labels] == [cat["name"] for cat in coco.cats.values()]
 
@@ -208,7 +208,9 @@ def test_the_page_shows_sentences_as_text_and_its_decisions_come_back(images, so
         11: "accepted",
         13: "rejected",
     }
-    np.testing.assert_array_equal(decoded(decisions[11].mask), decoded(images[0].items[0].mask))
+    np.testing.assert_array_equal(
+        decode_mask(decisions[11].mask), decode_mask(images[0].items[0].mask)
+    )
 
 
 @pytest.mark.parametrize(

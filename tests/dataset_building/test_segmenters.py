@@ -6,7 +6,11 @@ from tiny_sam import save_tiny_sam, save_tiny_sam2, save_tiny_sam2_video
 
 from cadformer_d2.dataset_building.boxes import box_window, enclosing_box
 from cadformer_d2.dataset_building.segmenters.grabcut import GrabCutSegmenter
-from cadformer_d2.dataset_building.segmenters.sam import SamSegmenter, choose_masks, stability
+from cadformer_d2.dataset_building.segmenters.sam import (
+    SamSegmenter,
+    choose_masks,
+    measure_stability,
+)
 
 BOXES = [(5.0, 5.0, 20.0, 20.0), (10.5, 10.0, 50.0, 38.0), (0.0, 0.0, 60.0, 40.0)]
 
@@ -63,7 +67,7 @@ def test_the_answers_are_those_of_the_models_own_forward(folder, image):
     keys = ("pixel_values", "input_boxes")
     with torch.inference_mode():
         outputs = segmenter.model(**{key: inputs[key].float() for key in keys})
-    logits = segmenter.native_logits(outputs.pred_masks, inputs)
+    logits = segmenter.resize_logits(outputs.pred_masks, inputs)
     assert same(segmenter.segment(image, BOXES), choose_masks(logits, outputs.iou_scores[0], BOXES))
 
 
@@ -77,7 +81,7 @@ def test_a_missing_sam_says_where_it_is_published():
         SamSegmenter(name="no/such")
 
 
-@pytest.mark.parametrize(("device", "message"), [("cuda", "no usable CUDA"), ("gpu", "use cpu")])
+@pytest.mark.parametrize(("device", "message"), [("cuda", "has no usable"), ("gpu", "known: cpu")])
 def test_a_device_that_is_not_there_is_named(tmp_path, monkeypatch, device, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=message):
@@ -101,8 +105,8 @@ def test_of_three_masks_the_one_that_fits_the_box_and_is_thought_good_is_taken()
 
 def test_stability_compares_a_stricter_and_a_laxer_threshold():
     logits = torch.tensor([[2.0, 0.5, -0.5, -2.0]])
-    assert stability(logits) == pytest.approx(1 / 3)
-    assert stability(torch.full((2, 2), -9.0)) == 0
+    assert measure_stability(logits) == pytest.approx(1 / 3)
+    assert measure_stability(torch.full((2, 2), -9.0)) == 0
 
 
 def test_grabcut_finds_an_object_of_another_colour_and_the_whole_image_is_no_object():

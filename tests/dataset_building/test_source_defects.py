@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 from refer_files import ReferFiles
 from source_files import POOL, coco_source, read, read_coco, read_lines, xml
 
-from cadformer_d2.dataset_building.readers import fixed_size, sizes_in_folder
+from cadformer_d2.dataset_building.readers import fixed_size, read_sizes_in_folder
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_boxes_are_those_of_the_picture_as_exif_turns_it(tmp_path, stated, box, 
     save_turned(tmp_path / "a.jpg")
     image = {"file_name": "a.jpg", "height": stated[0], "width": stated[1]}
     triplets, log = read_coco(
-        tmp_path, sizes=sizes_in_folder(tmp_path), image=image, annotation={"bbox": box}
+        tmp_path, sizes=read_sizes_in_folder(tmp_path), image=image, annotation={"bbox": box}
     )
     if kinds is None:
         assert not triplets and log.counts() == {("another image size", "set aside"): 1}
@@ -162,7 +162,7 @@ def test_boxes_are_those_of_the_picture_as_exif_turns_it(tmp_path, stated, box, 
 
 def test_an_image_that_cannot_be_read_costs_its_own_boxes_alone(tmp_path):
     (tmp_path / POOL).write_bytes(b"no image")
-    triplets, log = read_coco(tmp_path, sizes=sizes_in_folder(tmp_path))
+    triplets, log = read_coco(tmp_path, sizes=read_sizes_in_folder(tmp_path))
     assert not triplets and log.defects[0].kind == "unusable image"
 
 
@@ -191,11 +191,11 @@ def test_damaged_refs_and_entries_cost_themselves_alone(tmp_path):
     files.refs[1]["sentences"][0]["sent"] = 5
     files.instances["images"].append({"file_name": "without_id.jpg"})
     files.write()
-    sizes = sizes_in_folder(files.images)
+    sizes = read_sizes_in_folder(files.images)
     triplets, log = read("refer", annotations=files.annotations, sizes=sizes)
     assert len(triplets) == 18 - 2 - 1
     assert {defect.kind for defect in log.defects if defect.action == "set aside"} == {
         "unusable entries",
         "unusable refs",
-        "sentence is no text",
+        "sentence is not a text",
     }

@@ -11,7 +11,7 @@ def test_a_name_that_leads_out_of_the_workspace_is_refused_wherever_it_is_read(n
     workspace = Workspace(tmp_path / "work")
     workspace.write_triplets([GroundedTriplet(name, (0, 0, 9, 9), "it", "c", "train", "")], None)
     with pytest.raises(ValueError, match=r"triplets\.json: triplets\.0\.image .*'read' again"):
-        workspace.targets()
+        workspace.read_targets()
     with pytest.raises(ValueError, match="file"):
         workspace.write_masks(ImageMasks(name, {}, {}))
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
@@ -49,7 +49,7 @@ def test_a_damaged_file_of_a_workspace_is_named(name, content, tmp_path):
     path.write_text(json.dumps(content))
     workspace = Workspace(tmp_path)
     with pytest.raises(ValueError, match=rf"{name}: .*remove the file and run the step"):
-        workspace.decisions()
-        workspace.masks("a.jpg")
-        workspace.image_folder()
-        workspace.triplets()
+        workspace.read_decisions()
+        workspace.read_masks("a.jpg")
+        workspace.read_image_folder()
+        workspace.read_triplets()

@@ -110,21 +110,21 @@ def test_a_write_killed_between_its_renames_can_be_repeated(work):
     write(work)
     assert sorted(path.name for path in root.iterdir()) == ["images", "mydata"]
     assert [path.name for path in (root / "images" / "mydata").iterdir()] == ["JPEGImages"]
-    with pytest.raises(FileExistsError, match="name another dataset"):
+    with pytest.raises(FileExistsError, match="choose another name"):
         write(work)
 
 
 def test_images_that_somebody_else_put_there_are_never_replaced(work):
     (work.parent / "root" / "images" / "mydata").mkdir(parents=True)
-    with pytest.raises(FileExistsError, match="name another dataset"):
+    with pytest.raises(FileExistsError, match="choose another name"):
         write(work)
 
 
 def test_splits_that_no_dataset_here_has_are_refused_until_shares_are_given(work):
     workspace = Workspace(work)
-    (triplet,) = workspace.triplets()
-    workspace.write_triplets([replace(triplet, split="testA")], workspace.image_folder())
+    (triplet,) = workspace.read_triplets()
+    workspace.write_triplets([replace(triplet, split="testA")], workspace.read_image_folder())
     build_masks(workspace, WholeBoxSegmenter())
-    with pytest.raises(ValueError, match="in no split of train, val, test, .* 'testA'"):
+    with pytest.raises(ValueError, match="in none of the splits train, val, test, .* 'testA'"):
         write(work)
     assert find_dataset("mydata", write(work, SHARES)).published_counts == {"train": 1}

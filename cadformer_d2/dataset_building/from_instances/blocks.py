@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from ..splitting import stratified_split
+from ..splitting import split_images
 from ..triplets import Target
 
 
@@ -28,7 +28,7 @@ def split_by_blocks(
     if block < 1:
         raise ValueError(f"a block of {block} images; one is the least")
     blocks = {target.image: block_of(target.image, block) for target in targets}
-    splits = stratified_split(
+    splits = split_images(
         [replace(target, image=blocks[target.image]) for target in targets], shares, seed=seed
     )
     return {image: splits[name] for image, name in blocks.items()}

@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ...structures import RunLengthMask
-from ..images import decoded
+from ..images import decode_mask
 
 # Two masks of one category that share this much are one object that was labelled twice.
 SAME_OBJECT_IOU = 0.6
@@ -26,7 +26,7 @@ class ObservedObject:
 
     def decode(self) -> np.ndarray:
         """The mask, (H, W) bool."""
-        return decoded(self.mask)
+        return decode_mask(self.mask)
 
     @cached_property
     def centre(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Sources of boxes and sentences -> ``GroundedTriplet``, with a report of every defect."""
+"""Readers of boxes and sentences -> ``GroundedTriplet``, with a report of every defect."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ def read_triplets(
 
     Args:
         source_format: one of ``FORMATS``.
-        split_files: a file per split; of ``dior-rsvg`` they hold numbers, of ``refer`` none is
-            needed.
+        split_files: a file per split; for ``dior-rsvg`` they contain numbers, ``refer`` needs none.
         annotations: folder of the XML files (``dior-rsvg``) or of the two files (``refer``).
-        image_sizes: see ``sizes_in_folder`` and ``fixed_size``.
+        image_sizes: from ``read_sizes_in_folder`` or ``fixed_size``.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -42,7 +41,7 @@ def read_triplets(
     log = DefectLog()
     if source_format in READERS_OF_FILES:
         if annotations is not None or not split_files:
-            raise ValueError(f"{source_format} needs --split NAME=FILE, and no --annotations")
+            raise ValueError(f"{source_format} needs --split NAME=FILE and takes no --annotations")
         triplets = READERS_OF_FILES[source_format](split_files, image_sizes, log)
     elif source_format == "dior-rsvg":
         if annotations is None or not split_files:
@@ -50,7 +49,7 @@ def read_triplets(
         triplets = read_dior_rsvg(annotations, split_files, image_sizes, log)
     elif source_format == "refer":
         if annotations is None or split_files:
-            raise ValueError("refer needs --annotations FOLDER, and no --split")
+            raise ValueError("refer needs --annotations FOLDER and takes no --split")
         triplets = read_refer_boxes(annotations, image_sizes, log)
     else:
         raise ValueError(f"format is {source_format!r}; known formats: {', '.join(FORMATS)}")
@@ -59,8 +58,8 @@ def read_triplets(
     return triplets, log
 
 
-def sizes_in_folder(folder: Path) -> ImageSizes:
-    """Sizes of the image files of a folder, turned as EXIF data say; each is opened once."""
+def read_sizes_in_folder(folder: Path) -> ImageSizes:
+    """Read image sizes in a folder, after turning as EXIF data say; opens each file once."""
     known: dict[str, tuple[int, int] | None] = {}
 
     def size_of(name: str) -> tuple[int, int] | None:
@@ -73,5 +72,5 @@ def sizes_in_folder(folder: Path) -> ImageSizes:
 
 
 def fixed_size(height: int, width: int) -> ImageSizes:
-    """One size for every image: for sources whose images are not at hand."""
+    """One size for every image, for sources without their images."""
     return lambda name: (height, width)

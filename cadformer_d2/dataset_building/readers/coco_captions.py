@@ -1,4 +1,4 @@
-"""COCO-format boxes with a caption or several captions each."""
+"""COCO-format boxes with one or more captions each."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ...data.annotation_files import Id, Name
 from ...data.plain_files import read_json
 from ...data.validation import Text, quote, validate
 from ..defects import KEPT, DefectLog
-from ..texts import four_numbers
+from ..texts import parse_four_numbers
 from ..triplets import UNKNOWN_CATEGORY, Box, GroundedTriplet
 from .repair import ImageSizes, Place, Repair
 
-Key = Id | Text  # some programs take names for ids
+Key = Id | Text  # some programs use names as ids
 
 
 class _ImageEntry(TypedDict):
@@ -34,9 +34,9 @@ class _CategoryEntry(TypedDict):
 
 class _AnnotationEntry(TypedDict):
     image_id: Key
-    bbox: Any  # see box_of
+    bbox: Any  # see _parse_box
     category_id: NotRequired[Key | None]
-    caption: NotRequired[Any]  # see captions_of
+    caption: NotRequired[Any]  # see _list_captions
     captions: NotRequired[Any]
 
 
@@ -48,9 +48,9 @@ def read_coco_captions(
     files: Mapping[str, Path], image_sizes: ImageSizes, log: DefectLog
 ) -> list[GroundedTriplet]:
     """
-    ``annotations[]`` have ``image_id``, ``bbox`` as x, y, width, height, and ``caption`` or
-    ``captions``, each a text or a list of texts; ``images[]`` have ``id``, ``file_name`` and, where
-    they are known, ``height`` and ``width``; ``categories`` may be missing.
+    Read COCO files. ``annotations[]`` have ``image_id``, ``bbox`` as x, y, width, height, and
+    ``caption`` or ``captions``, each a text or a list of texts; ``images[]`` have ``id``,
+    ``file_name`` and, if known, ``height`` and ``width``; ``categories`` are optional.
 
     Args:
         files: JSON file of each split.
@@ -58,7 +58,7 @@ def read_coco_captions(
         log: receives every defect.
 
     Raises:
-        ValueError: a file that is not JSON, or lacks ``images`` or ``annotations``.
+        ValueError: a file is not JSON, or has no ``images`` or ``annotations``.
     """
     repair = Repair(image_sizes, log)
     triplets: list[GroundedTriplet] = []
@@ -70,7 +70,7 @@ def read_coco_captions(
         categories = content.get("categories") or []
         if not isinstance(categories, list):
             raise ValueError(f"{file}: 'categories' is {quote(categories)}, expected a list")
-        source = CocoSource(file, repair)
+        source = _CocoSource(file, repair)
         source.take_images(content["images"])
         source.take_categories(categories)
         for position, entry in enumerate(content["annotations"]):
@@ -78,8 +78,8 @@ def read_coco_captions(
     return triplets
 
 
-class CocoSource:
-    """One COCO file. Entries that do not fit their schema are set aside and named."""
+class _CocoSource:
+    """One COCO file. Entries that do not fit their schema are set aside and reported."""
 
     def __init__(self, file: Path, repair: Repair):
         self.file = file
@@ -89,14 +89,14 @@ class CocoSource:
 
     def take_images(self, entries: list[Any]) -> None:
         for position, entry in enumerate(entries):
-            image = self.fitting(_IMAGE, "image", position, entry)
-            if image is not None and self.is_new(image["id"], self.images, "image"):
+            image = self._validate_entry(_IMAGE, "image", position, entry)
+            if image is not None and self._is_new(image["id"], self.images, "image"):
                 self.images[image["id"]] = image
 
     def take_categories(self, entries: list[Any]) -> None:
         for position, entry in enumerate(entries):
-            category = self.fitting(_CATEGORY, "category", position, entry)
-            if category is None or not self.is_new(category["id"], self.categories, "category"):
+            category = self._validate_entry(_CATEGORY, "category", position, entry)
+            if category is None or not self._is_new(category["id"], self.categories, "category"):
                 continue
             place = Place(self.file, f"category {quote(category['id'])}")
             name = self.repair.mend_text(place, "name", category["name"])
@@ -104,21 +104,21 @@ class CocoSource:
                 self.categories[category["id"]] = name
 
     def read_annotation(self, position: int, entry: Any, split: str) -> Iterator[GroundedTriplet]:
-        """Triplets of one annotation, one per caption; those set aside are left out."""
-        annotation = self.fitting(_ANNOTATION, "annotation", position, entry)
+        """Read the triplets of one annotation, one per caption, without those set aside."""
+        annotation = self._validate_entry(_ANNOTATION, "annotation", position, entry)
         if annotation is None:
             return
-        place = Place(self.file, named("annotation", position, entry))
-        image, box = self.images.get(annotation["image_id"]), box_of(annotation["bbox"])
+        place = Place(self.file, _name_entry("annotation", position, entry))
+        image, box = self.images.get(annotation["image_id"]), _parse_box(annotation["bbox"])
         if image is None:
             self.repair.set_aside(place, "no such image", quote(annotation["image_id"]))
             return
         if box is None:
             self.repair.set_aside(place, "no four numbers", quote(annotation["bbox"]))
             return
-        category = self.category_of(place, annotation.get("category_id"))
+        category = self._find_category(place, annotation.get("category_id"))
         height, width = image.get("height"), image.get("width")
-        for caption in captions_of(annotation):
+        for caption in _list_captions(annotation):
             triplet = self.repair(
                 place,
                 image=image["file_name"],
@@ -131,23 +131,23 @@ class CocoSource:
             if triplet is not None:
                 yield triplet
 
-    def fitting(self, schema: TypeAdapter, what: str, position: int, entry: Any) -> Any:
-        """The entry, or None where it does not fit and was set aside."""
+    def _validate_entry(self, schema: TypeAdapter, what: str, position: int, entry: Any) -> Any:
+        """The entry, or None if it does not fit and was set aside."""
         try:
             return validate(schema, entry)
         except ValueError as error:
-            place = Place(self.file, named(what, position, entry))
+            place = Place(self.file, _name_entry(what, position, entry))
             self.repair.set_aside(place, f"unusable {what}", str(error))
             return None
 
-    def is_new(self, key: int | str, known: Mapping[int | str, Any], what: str) -> bool:
+    def _is_new(self, key: int | str, known: Mapping[int | str, Any], what: str) -> bool:
         """Whether an id is the first of its kind; a second one is set aside."""
         if key in known:
             place = Place(self.file, f"{what} {quote(key)}")
             self.repair.set_aside(place, "id occurs twice", "the first one counts")
         return key not in known
 
-    def category_of(self, place: Place, key: int | str | None) -> str:
+    def _find_category(self, place: Place, key: int | str | None) -> str:
         if key is None:
             return UNKNOWN_CATEGORY
         if key not in self.categories and self.categories:
@@ -156,21 +156,21 @@ class CocoSource:
         return self.categories.get(key, UNKNOWN_CATEGORY)
 
 
-def named(what: str, position: int, entry: Any) -> str:
-    """An entry by its id, or by its position from 0 where it has none."""
+def _name_entry(what: str, position: int, entry: Any) -> str:
+    """Name an entry by its id, or by its position from 0 if it has none."""
     key = entry.get("id") if isinstance(entry, dict) else None
     return f"{what} at position {position}" if key is None else f"{what} {quote(key)}"
 
 
-def captions_of(annotation: _AnnotationEntry) -> list[Any]:
-    """What stands under ``captions`` or else ``caption``, of any type, as a list."""
+def _list_captions(annotation: _AnnotationEntry) -> list[Any]:
+    """The value of ``captions`` or else ``caption``, of any type, as a list."""
     found = annotation.get("captions") or annotation.get("caption") or ""
     return found if isinstance(found, list) else [found]
 
 
-def box_of(bbox: Any) -> Box | None:
-    """COCO's x, y, width, height as corners, or None where it is something else."""
-    numbers = four_numbers(bbox)
+def _parse_box(bbox: Any) -> Box | None:
+    """Convert COCO's x, y, width, height to corners; None if it is something else."""
+    numbers = parse_four_numbers(bbox)
     if numbers is None:
         return None
     x, y, width, height = numbers

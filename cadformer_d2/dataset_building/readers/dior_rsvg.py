@@ -1,4 +1,4 @@
-"""DIOR-RSVG's XML files, with split files that count objects over all of them."""
+"""DIOR-RSVG's XML files, with split files that number the objects of all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from ...data.plain_files import read_text
 from ...data.validation import quote
 from ..defects import SET_ASIDE, DefectLog
-from ..texts import tidied
+from ..texts import tidy_text
 from ..triplets import Box, GroundedTriplet
 from .repair import ImageSizes, Place, Repair
 
@@ -22,11 +22,11 @@ def read_dior_rsvg(
     annotations: Path, split_files: Mapping[str, Path], image_sizes: ImageSizes, log: DefectLog
 ) -> list[GroundedTriplet]:
     """
-    An XML file describes an image: ``filename`` and ``object`` elements with ``name`` (category),
-    ``bndbox`` and ``description`` (sentence). A line of a split file is the number of an object,
-    from 0, over all objects of all XML files. The set's own loader counts in the order in which
-    the file system lists the files; here it is the order of their names, which is that of a freshly
-    unpacked archive and the same on every machine.
+    Read DIOR-RSVG. An XML file describes an image: ``filename`` and ``object`` elements with
+    ``name`` (category), ``bndbox`` and ``description`` (sentence). A line of a split file is the
+    number of an object, from 0, over all XML files. The dataset's own loader counts in the order in
+    which the file system lists the files; here it is the order of their names, which is that of a
+    freshly unpacked archive and the same on every machine.
 
     Args:
         annotations: folder of the XML files.
@@ -36,20 +36,20 @@ def read_dior_rsvg(
 
     Raises:
         FileNotFoundError: no XML files.
-        ValueError: a damaged XML file; every number after it would mean another object.
+        ValueError: an XML file is damaged; every later number would mean another object.
     """
     xml_files = sorted(annotations.glob("*.xml"))
     if not xml_files:
-        raise FileNotFoundError(f"{annotations}: has no XML files; name the folder Annotations")
-    splits = read_split_numbers(split_files, log)
+        raise FileNotFoundError(f"{annotations}: has no XML files; pass the folder Annotations")
+    splits = _read_split_numbers(split_files, log)
     repair = Repair(image_sizes, log)
     triplets: list[GroundedTriplet] = []
     count = 0
     for file in xml_files:
-        root = parsed(file)
+        root = _parse_xml(file)
         for position, element in enumerate(root.findall("object")):
             place = Place(file, f"object {position} (number {count})")
-            triplet = read_object(place, root, element, splits.pop(count, None), repair)
+            triplet = _read_object(place, root, element, splits.pop(count, None), repair)
             if triplet is not None:
                 triplets.append(triplet)
             count += 1
@@ -59,8 +59,8 @@ def read_dior_rsvg(
     return triplets
 
 
-def read_split_numbers(split_files: Mapping[str, Path], log: DefectLog) -> dict[int, str]:
-    """Split of each object's number; the first split that names it counts."""
+def _read_split_numbers(split_files: Mapping[str, Path], log: DefectLog) -> dict[int, str]:
+    """Read the split of each object's number; the first split that lists it counts."""
     splits: dict[int, str] = {}
     for split, file in split_files.items():
         for line_number, line in enumerate(read_text(file).splitlines(), start=1):
@@ -71,33 +71,33 @@ def read_split_numbers(split_files: Mapping[str, Path], log: DefectLog) -> dict[
                 continue
             number = int(text)
             if number in splits:
-                detail = f"{text}: is in {splits[number]} already"
+                detail = f"{text}: already in {splits[number]}"
                 log.add(file, f"line {line_number}", "object in two splits", SET_ASIDE, detail)
             else:
                 splits[number] = split
     return splits
 
 
-def parsed(file: Path) -> ET.Element:
+def _parse_xml(file: Path) -> ET.Element:
     try:
         return ET.parse(file).getroot()
-    except (ET.ParseError, LookupError, ValueError) as error:  # the latter two: of its encoding
-        raise ValueError(f"{file}: not valid XML ({error}); fetch the file again") from error
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two are about encodings
+        raise ValueError(f"{file}: not valid XML ({error}); download the file again") from error
 
 
-def read_object(
+def _read_object(
     place: Place, root: ET.Element, element: ET.Element, split: str | None, repair: Repair
 ) -> GroundedTriplet | None:
-    """One object's triplet, or None where it was set aside."""
+    """Read one object's triplet; None if it was set aside."""
     if split is None:
         repair.set_aside(place, "object in no split", element.findtext("description") or "")
         return None
     image, name = root.findtext("filename") or "", element.findtext("name") or ""
-    category = tidied(name).lower()
+    category = tidy_text(name).lower()
     if not image.strip() or not category:
         repair.set_aside(place, "no image or category", f"{quote(image)}, {quote(name)}")
         return None
-    box = box_of(element)
+    box = _parse_box(element)
     if box is None:
         corners = [element.findtext(f"bndbox/{name}") for name in CORNERS]
         repair.set_aside(place, "no four numbers", quote(corners))
@@ -109,11 +109,11 @@ def read_object(
         sentence=element.findtext("description") or "",
         category=category,
         split=split,
-        stated_size=stated_size(root),
+        stated_size=_parse_size(root),
     )
 
 
-def box_of(element: ET.Element) -> Box | None:
+def _parse_box(element: ET.Element) -> Box | None:
     try:
         x1, y1, x2, y2 = (float(element.findtext(f"bndbox/{name}") or "") for name in CORNERS)
     except ValueError:
@@ -121,8 +121,8 @@ def box_of(element: ET.Element) -> Box | None:
     return x1, y1, x2, y2
 
 
-def stated_size(root: ET.Element) -> tuple[int, int] | None:
-    """(height, width) of the image as the file has them; None where it has none."""
+def _parse_size(root: ET.Element) -> tuple[int, int] | None:
+    """(height, width) of the image according to the file; None if it has no size."""
     height, width = ((root.findtext(f"size/{side}") or "").strip() for side in ("height", "width"))
     if not NUMBER.fullmatch(height) or not NUMBER.fullmatch(width):
         return None

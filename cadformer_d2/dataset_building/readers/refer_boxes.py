@@ -1,4 +1,4 @@
-"""The boxes and sentences of a dataset that has masks already, to make its masks anew."""
+"""Boxes and sentences of a dataset that already has masks, to make new masks."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from .repair import ImageSizes, Place, Repair
 def read_refer_boxes(
     annotations: Path, image_sizes: ImageSizes, log: DefectLog
 ) -> list[GroundedTriplet]:
-    """
+    """Read the enclosing boxes of the masks, and the sentences.
+
     Args:
-        annotations: folder with ``refs(unc).p`` and ``instances.json``. A box encloses a mask.
+        annotations: folder with ``refs(unc).p`` and ``instances.json``.
         image_sizes: (height, width) by image name.
         log: receives every defect.
 

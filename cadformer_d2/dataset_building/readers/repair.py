@@ -1,4 +1,4 @@
-"""The rules by which defects of boxes and sentences are repaired; anything else is set aside."""
+"""Rules that repair defects of boxes and sentences or set the entries aside."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from ...data.masks import FARTHEST_COORDINATE
 from ...data.plain_files import join_inside
 from ..defects import KEPT, REPAIRED, SET_ASIDE, DefectLog
-from ..texts import plain_text, tidied
+from ..texts import require_text, tidy_text
 from ..triplets import Box, GroundedTriplet
 
-# (height, width) of an image, turned as its EXIF data say, by its file name; None where the image
-# is missing. Raises ValueError where it cannot be read.
+# (height, width) of an image, turned as its EXIF data say, by its file name; None if the image is
+# missing. Raises ValueError if it cannot be read.
 ImageSizes = Callable[[str], tuple[int, int] | None]
-# A box smaller than this on a side encloses nothing that can be segmented.
+# A box with a shorter side encloses nothing that can be segmented.
 SMALLEST_SIDE = 1.0  # pixel
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a source something stands."""
+    """A place in a source file."""
 
     file: Path
     place: str
@@ -32,12 +32,12 @@ class Place:
 
 
 class Repair:
-    """Applies the rules to one raw triplet after the other and reports what they did.
+    """Applies the rules to one raw triplet after another and reports every change.
 
-    Rules: corners in the wrong order are sorted; a box is cut at the image's border; texts are
-    tidied (see ``tidied``). Set aside are: an image that is missing, unreadable, outside its folder
-    or not of the size the source states; a box with coordinates of no image, or of which less than
-    a pixel is left; an empty sentence; a triplet that was there before.
+    Corners in the wrong order are sorted, boxes are clipped to the image, and texts are tidied (see
+    ``tidy_text``). Entries are set aside if the image is missing, unreadable, outside its folder or
+    not of the size that the source states; if the box has impossible coordinates or less than a
+    pixel inside the image; if the sentence is empty; or if the triplet is a duplicate.
     """
 
     def __init__(self, image_sizes: ImageSizes, log: DefectLog):
@@ -56,7 +56,7 @@ class Repair:
         split: str,
         stated_size: tuple[int, int] | None = None,
     ) -> GroundedTriplet | None:
-        """The triplet after the rules, or None if it was set aside.
+        """Repair a triplet; None if it was set aside.
 
         Args:
             sentence: of any type; anything but a text is set aside.
@@ -66,9 +66,9 @@ class Repair:
         if found is None:
             return None
         image, size = found
-        if not self.is_drawn_on(place, image, size, stated_size, box):
+        if not self._is_drawn_on(place, image, size, stated_size, box):
             return None
-        mended_box = self.mend_box(place, box, size)
+        mended_box = self._mend_box(place, box, size)
         mended_sentence = self.mend_text(place, "sentence", sentence)
         if mended_box is None or mended_sentence is None:
             return None
@@ -85,13 +85,13 @@ class Repair:
     def set_aside(self, place: Place, kind: str, detail: str) -> None:
         self.log.add(place.file, place.place, kind, SET_ASIDE, detail)
 
-    def repaired(self, place: Place, kind: str, found: object, made: object) -> None:
+    def report_repair(self, place: Place, kind: str, found: object, made: object) -> None:
         self.log.add(place.file, place.place, kind, REPAIRED, f"{found} -> {made}")
 
     def find_image(self, place: Place, name: str) -> tuple[str, tuple[int, int]] | None:
-        """The name under which an image is there, and its size; None if it was set aside."""
+        """Find an image's file name and size; None if it was set aside."""
         kind, detail = "missing image", name
-        for candidate in dict.fromkeys((name, tidied(name))):
+        for candidate in dict.fromkeys((name, tidy_text(name))):
             try:
                 join_inside(Path(), candidate)
                 size = self.image_sizes(candidate)
@@ -100,12 +100,12 @@ class Repair:
                 continue
             if size is not None:
                 if candidate != name:
-                    self.repaired(place, "image's name not plain", repr(name), candidate)
+                    self.report_repair(place, "image's name not plain", repr(name), candidate)
                 return candidate, size
         self.set_aside(place, kind, detail)
         return None
 
-    def is_drawn_on(
+    def _is_drawn_on(
         self,
         place: Place,
         image: str,
@@ -113,17 +113,17 @@ class Repair:
         stated: tuple[int, int] | None,
         box: Box,
     ) -> bool:
-        """Whether a box is in the pixels of this very picture; False if it was set aside.
+        """Whether a box is in the pixels of this image; False if it was set aside.
 
-        A source that states another size has its boxes from a resized copy or, where the sides are
-        swapped, from the picture as it was before its EXIF data turned it. Some programs state the
-        sides of before and have boxes of after: a box that fits the turned picture alone says so.
+        A source that states another size has boxes from a resized copy or, with swapped sides, from
+        the image before its EXIF data turned it. Some programs state the size from before and boxes
+        from after turning: then the box fits only the turned image.
         """
         if stated is None or stated == size:
             return True
         (height, width), (stated_height, stated_width) = size, stated
         detail = (
-            f"{image} has {width} x {height} pixels (turned as its EXIF data say), the source "
+            f"{image} has {width} x {height} pixels (turned as its EXIF data say), but the source "
             f"says {stated_width} x {stated_height}"
         )
         is_turned = stated == size[::-1] and is_within(box, size) and not is_within(box, stated)
@@ -133,53 +133,53 @@ class Repair:
             self.set_aside(place, "another image size", f"{detail}; correct box and size")
         return is_turned
 
-    def mend_box(self, place: Place, box: Box, size: tuple[int, int]) -> Box | None:
-        if not all(abs(number) <= FARTHEST_COORDINATE for number in box):  # not a NaN either
+    def _mend_box(self, place: Place, box: Box, size: tuple[int, int]) -> Box | None:
+        if not all(abs(number) <= FARTHEST_COORDINATE for number in box):  # refuses NaN too
             self.set_aside(place, "coordinates of no image", str(box))
             return None
-        ordered = ordered_corners(box)
+        ordered = _order_corners(box)
         if ordered != box:
-            self.repaired(place, "swapped corners", box, ordered)
-        clipped = clipped_box(ordered, size)
+            self.report_repair(place, "swapped corners", box, ordered)
+        clipped = _clip_box(ordered, size)
         if min(clipped[2] - clipped[0], clipped[3] - clipped[1]) < SMALLEST_SIDE:
             height, width = size
             detail = f"{ordered} in an image of {width} x {height}"
             self.set_aside(place, "box without area", detail)
             return None
         if clipped != ordered:
-            self.repaired(place, "box past the border", ordered, clipped)
+            self.report_repair(place, "box past the border", ordered, clipped)
         return clipped
 
     def mend_text(self, place: Place, what: str, text: Any) -> str | None:
-        """A sentence or a name, tidied; None if it was set aside."""
+        """Tidy a sentence or a name; None if it was set aside."""
         try:
-            text = plain_text(text)
+            text = require_text(text)
         except ValueError as error:
-            self.set_aside(place, f"{what} is no text", str(error))
+            self.set_aside(place, f"{what} is not a text", str(error))
             return None
-        mended = tidied(text)
+        mended = tidy_text(text)
         if not mended:
             self.set_aside(place, f"empty {what}", repr(text))
             return None
         if mended != text:
             is_spaces = mended == " ".join(text.split())
             kind = "repeated or outer spaces" if is_spaces else "quotes or unseen characters"
-            self.repaired(place, kind, repr(text), repr(mended))
+            self.report_repair(place, kind, repr(text), repr(mended))
         return mended
 
 
 def is_within(box: Box, size: tuple[int, int]) -> bool:
     """Whether a box, its corners in any order, lies in an image of (height, width)."""
-    return clipped_box(box, size) == box
+    return _clip_box(box, size) == box
 
 
-def ordered_corners(box: Box) -> Box:
+def _order_corners(box: Box) -> Box:
     """The box with x1 <= x2 and y1 <= y2."""
     x1, y1, x2, y2 = box
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-def clipped_box(box: Box, size: tuple[int, int]) -> Box:
+def _clip_box(box: Box, size: tuple[int, int]) -> Box:
     """The part of a box inside an image of (height, width)."""
     height, width = map(float, size)
     x1, y1, x2, y2 = box
@@ -192,9 +192,9 @@ def clipped_box(box: Box, size: tuple[int, int]) -> Box:
 
 
 def report_leakage(triplets: list[GroundedTriplet], log: DefectLog) -> None:
-    """Report images, and whole triplets, that occur in several splits.
+    """Report images and triplets that occur in several splits.
 
-    Whether to allow it is decided when the dataset is written.
+    Writing the dataset decides whether to allow it.
     """
     images: dict[str, GroundedTriplet] = {}
     whole: dict[tuple, GroundedTriplet] = {}
@@ -203,23 +203,25 @@ def report_leakage(triplets: list[GroundedTriplet], log: DefectLog) -> None:
         identity = (triplet.image, triplet.box_xyxy, triplet.sentence)
         same = whole.setdefault(identity, triplet)
         if same.split != triplet.split:
-            report_pair(same, triplet, "triplet in several splits", log)
+            _report_pair(same, triplet, "triplet in several splits", log)
         other = images.setdefault(triplet.image, triplet)
         if other.split != triplet.split and triplet.image not in leaking:
             leaking.add(triplet.image)
-            report_pair(other, triplet, "image in several splits", log)
+            _report_pair(other, triplet, "image in several splits", log)
 
 
 def report_ambiguity(triplets: list[GroundedTriplet], log: DefectLog) -> None:
-    """Report sentences that are said of two boxes of one image."""
+    """Report sentences that describe two boxes of one image."""
     first: dict[tuple[str, str], GroundedTriplet] = {}
     for triplet in triplets:
         other = first.setdefault((triplet.image, triplet.sentence), triplet)
         if other.box_xyxy != triplet.box_xyxy:
-            report_pair(other, triplet, "one sentence for two boxes", log)
+            _report_pair(other, triplet, "one sentence for two boxes", log)
 
 
-def report_pair(first: GroundedTriplet, second: GroundedTriplet, kind: str, log: DefectLog) -> None:
+def _report_pair(
+    first: GroundedTriplet, second: GroundedTriplet, kind: str, log: DefectLog
+) -> None:
     """Report what a triplet has in common with an earlier one; both are kept."""
     file, place = second.source.split(", ", 1)
     detail = f"{second.image}: {second.split}, and {first.split} in {first.source}"

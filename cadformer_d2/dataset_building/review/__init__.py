@@ -1,4 +1,4 @@
-"""Doubtful masks out to the tools people have, and their answers back in."""
+"""Export of doubtful masks to annotation tools, and import of the answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...data.validation import quote
 from ...structures import RunLengthMask
-from ..images import encoded
+from ..images import encode_mask
 from ..judging import JudgedMask
 from ..workspace import ACCEPTED, EDITED, REJECTED, Decision
 from .coco import export_coco, import_coco
@@ -20,7 +20,7 @@ from .labelme import export_labelme, import_labelme
 
 @dataclass(frozen=True)
 class ReviewTool:
-    """How one tool is served: (images, folder of the images, folder) -> files, and back."""
+    """Export and import for one tool: (images, folder of the images, folder) -> files, and back."""
 
     write: Callable[[Sequence[ReviewImage], Path, Path], None]
     read: Callable[[Sequence[ReviewImage], Path], Iterator[Answer]]
@@ -34,25 +34,25 @@ TOOLS = {
 }
 
 
-def review_images(
+def make_review_images(
     judged: Sequence[JudgedMask], masks: Mapping[int, RunLengthMask] | None = None
 ) -> list[ReviewImage]:
-    """Masks to look at, by image; images in the order in which the masks first name them.
+    """Group masks to review by image; images in the order of their first mask.
 
     Args:
         judged: the worst first.
-        masks: by target id, instead of the segmenter's.
+        masks: by target id, to replace the segmenter's.
     """
     groups: dict[str, list[JudgedMask]] = {}
     for entry in judged:
         groups.setdefault(entry.target.image, []).append(entry)
     return [
-        review_image(position, group, masks or {})
+        _make_review_image(position, group, masks or {})
         for position, group in enumerate(groups.values(), start=1)
     ]
 
 
-def review_image(
+def _make_review_image(
     position: int, group: Sequence[JudgedMask], masks: Mapping[int, RunLengthMask]
 ) -> ReviewImage:
     height, width = group[0].record.mask["size"]
@@ -78,29 +78,29 @@ def export_review(images: Sequence[ReviewImage], *, tool: str, source: Path, fol
     Args:
         tool: one of ``TOOLS``.
         source: folder of the images.
-        folder: does not exist, or is empty: an annotator's work is not written over.
+        folder: does not exist or is empty, so that no annotator's work is overwritten.
 
     Raises:
         ValueError: an unknown tool.
-        FileExistsError: something is in the folder.
+        FileExistsError: the folder is not empty.
     """
     if tool not in TOOLS:
         raise ValueError(f"tool is {tool!r}; known tools: {', '.join(TOOLS)}")
     if folder.is_dir() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty; name another folder for this review")
+        raise FileExistsError(f"{folder} is not empty; choose another folder for this review")
     folder.mkdir(parents=True, exist_ok=True)
     TOOLS[tool].write(images, source, folder)
     write_manifest(folder, tool, images)
 
 
 def import_review(folder: Path) -> dict[int, Decision]:
-    """An annotator's decisions from a folder that was exported and worked on.
+    """Read an annotator's decisions from an exported folder.
 
-    A mask left as it was is accepted, a changed one edited, one of which nothing is left rejected.
-    Images whose label file is not there are undecided.
+    An unchanged mask is accepted, a changed one edited, a deleted one rejected. Images without a
+    label file are undecided.
 
     Raises:
-        FileNotFoundError, ValueError: the folder is not a review, or says what cannot be.
+        FileNotFoundError, ValueError: the folder is not a review, or its answers are invalid.
     """
     tool, images = read_manifest(folder)
     if tool not in TOOLS:
@@ -108,11 +108,11 @@ def import_review(folder: Path) -> dict[int, Decision]:
             f"{folder / MANIFEST}: tool is {quote(tool)}; known tools: {', '.join(TOOLS)}"
         )
     return {
-        answer.item.target_id: decision_of(answer) for answer in TOOLS[tool].read(images, folder)
+        answer.item.target_id: _make_decision(answer) for answer in TOOLS[tool].read(images, folder)
     }
 
 
-def decision_of(answer: Answer) -> Decision:
+def _make_decision(answer: Answer) -> Decision:
     if answer.mask is None:
         return Decision(REJECTED, None)
-    return Decision(EDITED if answer.is_changed else ACCEPTED, encoded(answer.mask))
+    return Decision(EDITED if answer.is_changed else ACCEPTED, encode_mask(answer.mask))

@@ -1,4 +1,4 @@
-"""COCO masks in one file, as CVAT ("COCO 1.0") and others import and export them."""
+"""COCO masks in one file, for CVAT ("COCO 1.0") and other tools."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ...data.masks import Coordinate, merge_segmentation
 from ...data.refer_writer import category_entries
 from ...data.validation import quote, validate
 from ...structures import RunLengthMask, json_mask
-from ..images import decoded, encoded
-from ..outlines import Ring, paint
+from ..images import decode_mask, encode_mask
+from ..outlines import Ring, paint_rings
 from .items import (
     Answer,
     ReviewImage,
     ReviewItem,
     Side,
-    answer_of_mask,
     copy_image,
+    make_answer_from_mask,
     read_labels,
     refuse_other_size,
 )
 
-LABELS = "instances_default.json"  # the name CVAT gives and expects
+LABELS = "instances_default.json"  # the name that CVAT writes and expects
 IMAGES = "images"
 CVAT_LABELS = "cvat_labels.json"
 
@@ -45,14 +45,14 @@ class _Image(TypedDict):
 
 class _Attributes(TypedDict):
     target: NotRequired[Any]
-    # Degrees, clockwise, by which CVAT turns a rectangle about its centre; bbox is of before.
+    # Degrees clockwise by which CVAT turns a rectangle about its centre; bbox is not turned.
     rotation: NotRequired[Annotated[float, Field(allow_inf_nan=False)] | None]
 
 
 class _Annotation(TypedDict):
     id: int | str
     image_id: int | str
-    segmentation: NotRequired[Any]  # see segmented
+    segmentation: NotRequired[Any]  # see _paint_segmentation
     bbox: NotRequired[list[Coordinate] | None]  # x, y, width, height
     attributes: NotRequired[_Attributes | None]
 
@@ -92,13 +92,13 @@ def export_coco(images: Sequence[ReviewImage], source: Path, folder: Path) -> No
         )
         for item in image.items:
             category_id = names.index(item.category) + 1
-            content["annotations"].append(item_annotation(item, image_id, category_id))
+            content["annotations"].append(_item_annotation(item, image_id, category_id))
     (folder / LABELS).write_text(json.dumps(content))
-    (folder / CVAT_LABELS).write_text(json.dumps([cvat_label(name) for name in names], indent=1))
+    (folder / CVAT_LABELS).write_text(json.dumps([_cvat_label(name) for name in names], indent=1))
 
 
-def cvat_label(name: str) -> dict[str, Any]:
-    """A label for CVAT's raw label editor, with the attributes that masks carry."""
+def _cvat_label(name: str) -> dict[str, Any]:
+    """A label for CVAT's raw label editor, with the attributes of masks."""
     attributes = [
         {
             "name": attribute,
@@ -112,8 +112,8 @@ def cvat_label(name: str) -> dict[str, Any]:
     return {"name": name, "type": "any", "attributes": attributes}
 
 
-def item_annotation(item: ReviewItem, image_id: int, category_id: int) -> dict[str, Any]:
-    """A target's mask; ``iscrowd`` 1 is how COCO marks a run-length mask, and CVAT reads it."""
+def _item_annotation(item: ReviewItem, image_id: int, category_id: int) -> dict[str, Any]:
+    """A target's mask; COCO and CVAT mark a run-length mask by ``iscrowd`` 1."""
     return {
         "id": item.target_id,
         "image_id": image_id,
@@ -127,14 +127,14 @@ def item_annotation(item: ReviewItem, image_id: int, category_id: int) -> dict[s
 
 
 def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]:
-    """Answers of every image that the label file lists.
+    """Read the answers of every image in the label file.
 
-    Tools give annotations numbers of their own. One is about the target that its attribute
-    ``target`` or its id names, and otherwise about that of its image which it covers best.
+    Tools renumber annotations. An annotation belongs to the target named by its attribute
+    ``target`` or by its id, or else to the target of its image that it covers best.
 
     Raises:
         FileNotFoundError: no label file.
-        ValueError: an annotation about no target, of no area, or on another size than the image's.
+        ValueError: an annotation belongs to no target, has no area, or has another image size.
     """
     path = folder / LABELS
     if not path.is_file():
@@ -157,44 +157,44 @@ def import_coco(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
         if image is None:
             raise ValueError(
                 f"{path}: annotation {quote(entry['id'])} is of image {quote(entry['image_id'])}, "
-                "which was not given out"
+                "which was not exported"
             )
         where = f"{path}: annotation {quote(entry['id'])} of {image.name}"
-        mask = annotated_mask(entry, image, where)
-        item = annotated_item(entry, mask, image, where, known)
+        mask = _read_mask(entry, image, where)
+        item = _match_item(entry, mask, image, where, known)
         masks[item.target_id].append(mask)
     for image in filter(None, listed.values()):
         for item in image.items:
             parts = masks[item.target_id]
             if parts:
-                yield answer_of_mask(path, item, decoded(coco_mask.merge(parts)))
+                yield make_answer_from_mask(path, item, decode_mask(coco_mask.merge(parts)))
             else:
                 yield Answer(item, None, is_changed=True)
 
 
-def annotated_mask(entry: _Annotation, image: ReviewImage, where: str) -> RunLengthMask:
-    """The mask of an annotation; of a rectangle, which CVAT writes without outline, its box.
+def _read_mask(entry: _Annotation, image: ReviewImage, where: str) -> RunLengthMask:
+    """Read an annotation's mask, or its box, since CVAT writes a rectangle without an outline.
 
     Raises:
-        ValueError: there is neither, or it is no mask of the image.
+        ValueError: there is neither, or it is not a mask of the image.
     """
     outlines = entry.get("segmentation") or []
     box = entry.get("bbox") or []
     if not outlines and len(box) == 4 and min(box[2:]) > 0:
-        outlines = [turned_box(box, (entry.get("attributes") or {}).get("rotation") or 0.0)]
+        outlines = [rotate_box(box, (entry.get("attributes") or {}).get("rotation") or 0.0)]
     if not outlines:
         raise ValueError(f"{where} has neither an outline nor a box")
     try:
-        return segmented(outlines, image.height, image.width)
+        return _paint_segmentation(outlines, image.height, image.width)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
 
-def segmented(segmentation: Any, height: int, width: int) -> RunLengthMask:
-    """A COCO segmentation as a mask; its polygons are painted as those of every other tool.
+def _paint_segmentation(segmentation: Any, height: int, width: int) -> RunLengthMask:
+    """Paint a COCO segmentation; its polygons are painted like those of every other tool.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a segmentation.
     """
     parts = segmentation if isinstance(segmentation, list) else [segmentation]
     if any(isinstance(part, dict) for part in parts):
@@ -205,11 +205,11 @@ def segmented(segmentation: Any, height: int, width: int) -> RunLengthMask:
             raise ValueError(f"polygon of {len(corners)} numbers, expected an even count")
         points = tuple(zip(corners[::2], corners[1::2], strict=True))
         rings.append(Ring(points, is_hole=False))
-    return encoded(paint(rings, height, width))
+    return encode_mask(paint_rings(rings, height, width))
 
 
-def turned_box(box: Sequence[float], degrees: float) -> list[float]:
-    """Corners x1, y1, x2, y2, ... of a box (x, y, width, height) turned clockwise by its centre."""
+def rotate_box(box: Sequence[float], degrees: float) -> list[float]:
+    """Rotate a box (x, y, width, height) clockwise about its centre; returns x1, y1, x2, y2, ..."""
     x, y, width, height = box
     centre, corner = complex(x + width / 2, y + height / 2), complex(width / 2, height / 2)
     turn = cmath.rect(1, math.radians(degrees))  # clockwise, as y runs down
@@ -218,23 +218,23 @@ def turned_box(box: Sequence[float], degrees: float) -> list[float]:
     return [number for point in corners for number in (point.real, point.imag)]
 
 
-def annotated_item(
+def _match_item(
     entry: _Annotation, mask: RunLengthMask, image: ReviewImage, where: str, known: set[str]
 ) -> ReviewItem:
-    """The target an annotation is about.
+    """Match an annotation to a target.
 
     Args:
-        known: the targets of all images.
+        known: ids of the targets of all images.
 
     Raises:
-        ValueError: it names one of another image, or none and covers none.
+        ValueError: it names a target of another image, or names none and covers none.
     """
     named = {str(entry["id"]), str((entry.get("attributes") or {}).get("target"))}
     for item in image.items:
         if str(item.target_id) in named:
             return item
     if named & known:
-        raise ValueError(f"{where} names target {', '.join(named & known)}, of another image")
+        raise ValueError(f"{where} names target {', '.join(named & known)} of another image")
     covered = coco_mask.iou([mask], [item.mask for item in image.items], [0] * len(image.items))[0]
     best = int(np.argmax(covered))
     if covered[best] <= 0:

@@ -1,4 +1,4 @@
-"""A page that shows masks side by side, to accept or reject them at a glance; no server."""
+"""An HTML page of masks side by side, to accept or reject at a glance without a server."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from pydantic import TypeAdapter
 from ...data.image_file import encode_image
 from ...data.validation import quote
 from ...visualization import PREDICTION_COLOUR, draw_mask
-from ..boxes import box_window, grown_box
-from ..images import decoded, read_rgb
+from ..boxes import box_window, grow_box
+from ..images import decode_mask, read_rgb
 from ..workspace import ACCEPTED, REJECTED
 from .items import Answer, ReviewImage, ReviewItem, read_labels
 
 PAGE, DECISIONS = "contact_sheet.html", "decisions.json"
-# What is shown around a box, as a share of its sides, and the least of it in pixels.
+# Margin around a box as a share of its sides, and its minimum in pixels.
 MARGIN, LEAST_MARGIN = 0.5, 16
-LARGEST_SIDE = 384  # pixels of a picture on the page
+LARGEST_SIDE = 384  # pixels of an image on the page
 JPEG_QUALITY = 85
 _DECISIONS = TypeAdapter(dict[str, str])  # verdict by target
 
 
 def export_contact_sheet(images: Sequence[ReviewImage], source: Path, folder: Path) -> None:
-    """Write one HTML file with everything in it, the worst masks first.
+    """Write one self-contained HTML file, the worst masks first.
 
     Args:
         source: folder of the images.
         folder: exists.
     """
-    cards = [card for image in images for card in image_cards(image, source)]
+    cards = [card for image in images for card in _make_cards(image, source)]
     cards.sort(key=lambda card: card["score"])
     template = (Path(__file__).parent / "contact_sheet.html.jinja").read_text()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -42,26 +42,28 @@ def export_contact_sheet(images: Sequence[ReviewImage], source: Path, folder: Pa
     (folder / PAGE).write_text(page, encoding="utf-8")
 
 
-def image_cards(image: ReviewImage, source: Path) -> Iterator[dict]:
-    """What the page shows of each target of an image."""
+def _make_cards(image: ReviewImage, source: Path) -> Iterator[dict]:
+    """Make the page's entry for each target of an image."""
     pixels = read_rgb(source / image.name)
     for item in image.items:
-        window = box_window(shown_box(item), image.height, image.width)
-        crop, mask = pixels[window], decoded(item.mask)[window]
+        window = box_window(_box_with_margin(item), image.height, image.width)
+        crop, mask = pixels[window], decode_mask(item.mask)[window]
         yield {
-            "target_id": str(item.target_id),  # as text: JavaScript rounds large numbers
+            "target_id": str(item.target_id),  # a text, because JavaScript rounds large numbers
             "image": image.name,
             "category": item.category,
             "sentences": item.sentences,
             "score": item.score,
             "reasons": item.reasons,
-            "plain": data_uri(draw_mask(crop, np.zeros_like(mask), colour=PREDICTION_COLOUR)),
-            "marked": data_uri(draw_mask(crop, mask, colour=PREDICTION_COLOUR)),
+            "plain": _encode_data_uri(
+                draw_mask(crop, np.zeros_like(mask), colour=PREDICTION_COLOUR)
+            ),
+            "marked": _encode_data_uri(draw_mask(crop, mask, colour=PREDICTION_COLOUR)),
         }
 
 
-def shown_box(item: ReviewItem) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = grown_box(item.box_xyxy, MARGIN)
+def _box_with_margin(item: ReviewItem) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = grow_box(item.box_xyxy, MARGIN)
     return (
         max(0.0, x1 - LEAST_MARGIN),
         max(0.0, y1 - LEAST_MARGIN),
@@ -70,21 +72,21 @@ def shown_box(item: ReviewItem) -> tuple[float, float, float, float]:
     )
 
 
-def data_uri(picture: np.ndarray) -> str:
-    """A picture (H, W, 3) uint8 RGB inside the page, so that the page is one file."""
-    scale = LARGEST_SIDE / max(picture.shape[:2])
+def _encode_data_uri(image: np.ndarray) -> str:
+    """Encode an image (H, W, 3) uint8 RGB for embedding in the page."""
+    scale = LARGEST_SIDE / max(image.shape[:2])
     if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    content = encode_image(picture, ".jpg", jpeg_quality=JPEG_QUALITY)
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    content = encode_image(image, ".jpg", jpeg_quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(content).decode("ascii")
 
 
 def import_contact_sheet(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]:
-    """Answers of every target that was accepted or rejected on the page.
+    """Read the answers of every target that was accepted or rejected on the page.
 
     Raises:
-        FileNotFoundError: the file that the page saved is not in the folder.
-        ValueError: it is about other targets, or says something else.
+        FileNotFoundError: the page's saved file is not in the folder.
+        ValueError: it has unknown targets or verdicts.
     """
     path = folder / DECISIONS
     if not path.is_file():
@@ -95,10 +97,10 @@ def import_contact_sheet(images: Sequence[ReviewImage], folder: Path) -> Iterato
             raise ValueError(f"{path}: target {quote(target_id)} is not on this page")
         if verdict not in (ACCEPTED, REJECTED):
             raise ValueError(
-                f"{path}: target {target_id} is {quote(verdict)}, neither {ACCEPTED} nor {REJECTED}"
+                f"{path}: target {target_id} is {quote(verdict)}; expected {ACCEPTED} or {REJECTED}"
             )
         item = items[target_id]
-        mask = decoded(item.mask)
+        mask = decode_mask(item.mask)
         if verdict == ACCEPTED and not mask.any():
             raise ValueError(f"{path}: target {target_id} is accepted, but its mask is empty")
         yield Answer(item, mask if verdict == ACCEPTED else None, verdict == REJECTED)

@@ -1,4 +1,4 @@
-"""ISAT: one JSON file an image, polygons of a target share a group, layers cover one another."""
+"""ISAT: one JSON file per image; polygons of a target share a group; higher layers cover lower."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from ...data.validation import quote
-from ..images import decoded
-from ..outlines import Ring, mask_rings
+from ..images import decode_mask
+from ..outlines import Ring, trace_rings
 from .items import (
     Answer,
     Point,
     ReviewImage,
     ReviewItem,
     Side,
-    answer_of_rings,
     copy_image,
+    make_answer_from_rings,
     read_labels,
     refuse_other_size,
 )
 
-# ISAT's own category for what is cut out of a polygon below.
+# ISAT's category for a hole in the polygon below.
 HOLE_CATEGORY = "__background__"
 MOST_DIGITS = 18  # of a group's number
 
@@ -68,14 +68,14 @@ def export_isat(images: Sequence[ReviewImage], source: Path, folder: Path) -> No
             "depth": 3,
             "note": "",
         }
-        objects = [entry for item in image.items for entry in item_objects(item)]
+        objects = [entry for item in image.items for entry in _item_objects(item)]
         content = {"info": information, "objects": objects}
         (folder / image.label_file).write_text(json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def item_objects(item: ReviewItem) -> Iterator[dict[str, Any]]:
-    """A target's polygons, the largest in the lowest layer; the sentence is their note."""
-    rings = sorted(mask_rings(decoded(item.mask)), key=lambda ring: -ring.area)
+def _item_objects(item: ReviewItem) -> Iterator[dict[str, Any]]:
+    """A target's polygons, the largest in the lowest layer, with the sentence as note."""
+    rings = sorted(trace_rings(decode_mask(item.mask)), key=lambda ring: -ring.area)
     for layer, ring in enumerate(rings, start=1):
         x, y = zip(*ring.points, strict=True)
         yield {
@@ -91,11 +91,11 @@ def item_objects(item: ReviewItem) -> Iterator[dict[str, Any]]:
 
 
 def import_isat(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]:
-    """Answers of every image whose label file is there.
+    """Read the answers of every image with a label file.
 
     Raises:
-        ValueError: a file drawn on another size, or an object that belongs to no target, is no
-            polygon, or lies nowhere.
+        ValueError: a file has another image size, or an object belongs to no target, is not a
+            polygon, or lies outside the image.
     """
     for image in images:
         path = folder / image.label_file
@@ -105,7 +105,7 @@ def import_isat(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
         labels = read_labels(path, _LABELS)
         refuse_other_size(path, image, labels.get("info", {}), "height", "width")
         for position, entry in enumerate(labels["objects"]):
-            item = image.item(number_of(entry.get("group")))
+            item = image.item(_parse_group(entry.get("group")))
             if item is None:
                 numbers = ", ".join(str(item.number) for item in image.items)
                 raise ValueError(
@@ -118,11 +118,11 @@ def import_isat(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]
             ring = Ring(tuple(entry["segmentation"]), is_hole, layer=int(entry["layer"]))
             rings[item.target_id].append(ring)
         for item in image.items:
-            yield answer_of_rings(path, image, item, rings[item.target_id])
+            yield make_answer_from_rings(path, image, item, rings[item.target_id])
 
 
-def number_of(group: int | str | None) -> int | None:
-    """ISAT writes no group as an empty text, and in some versions a number as a text."""
+def _parse_group(group: int | str | None) -> int | None:
+    """ISAT writes a missing group as an empty text and, in some versions, numbers as texts."""
     if group is None or group == "":
         return None
     return int(group) if str(group).isdecimal() else -1

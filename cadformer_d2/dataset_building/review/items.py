@@ -1,4 +1,4 @@
-"""What is given to an annotator, whatever the tool; and what comes back."""
+"""What every tool exports to an annotator and imports back."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ...atomic_files import write_atomically
 from ...data.masks import Coordinate
 from ...data.plain_files import read_json
 from ...data.validation import Text, validate
-from ..images import decoded
-from ..outlines import Ring, mask_rings, paint
+from ..images import decode_mask
+from ..outlines import Ring, paint_rings, trace_rings
 from ..triplets import Box, ImageName
-from ..workspace import Share, StoredMask, as_text
+from ..workspace import Share, StoredMask, encode_counts
 
 MANIFEST = "review.json"
 
@@ -30,7 +30,7 @@ Side = Annotated[int, Field(gt=0)]  # of an image, pixels
 
 @dataclass(frozen=True)
 class ReviewItem:
-    """One target to look at."""
+    """One target to review."""
 
     target_id: int
     number: int  # in its image, from 1: the group an annotator sees
@@ -50,7 +50,7 @@ class ReviewItem:
 
 @dataclass(frozen=True)
 class ReviewImage:
-    """An image with the targets to look at, the worst first."""
+    """An image with the targets to review, the worst first."""
 
     name: ImageName  # in the folder of the images
     position: int  # among the images of the review, from 1
@@ -67,19 +67,19 @@ class ReviewImage:
                 )
 
     def item(self, number: int | None) -> ReviewItem | None:
-        """The item of a number; where the image has one item only, no number means that one."""
+        """The item of a number; without a number, the image's only item."""
         if number is None and len(self.items) == 1:
             return self.items[0]
         return next((item for item in self.items if item.number == number), None)
 
     @property
     def shown_name(self) -> str:
-        """The image's name in the review: tools show images by name, so the worst comes first."""
+        """The image's name in the review; tools sort by name, so the worst comes first."""
         return f"{self.position:05d}_{Path(self.name).name}"
 
     @property
     def label_file(self) -> str:
-        """Where tools that write a file an image keep it, beside the image."""
+        """Name of the label file beside the image, for tools with one file per image."""
         return str(Path(self.shown_name).with_suffix(".json"))
 
 
@@ -93,31 +93,31 @@ _MANIFEST = TypeAdapter(_Manifest)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a tool's file says about one target."""
+    """The answer of a tool's file about one target."""
 
     item: ReviewItem
-    mask: np.ndarray | None  # (H, W) bool; None where nothing is left of it
+    mask: np.ndarray | None  # (H, W) bool; None if it was deleted
     is_changed: bool
 
 
 def write_manifest(folder: Path, tool: str, images: Sequence[ReviewImage]) -> None:
-    """Say in the review's folder what was given out, so that answers can be understood."""
+    """Write what was exported into the review's folder, so that answers can be read."""
     content = {"tool": tool, "images": [asdict(image) for image in images]}
-    write_atomically(folder / MANIFEST, json.dumps(content, default=as_text))
+    write_atomically(folder / MANIFEST, json.dumps(content, default=encode_counts))
 
 
 def read_manifest(folder: Path) -> tuple[str, list[ReviewImage]]:
     """
     Returns:
-        the tool, and what was given out.
+        the tool, and what was exported.
 
     Raises:
-        FileNotFoundError: the folder is not one that the step 'export' made.
+        FileNotFoundError: the folder is not from the step 'export'.
         ValueError: the file is damaged.
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; name a folder that the step 'export' made")
+        raise FileNotFoundError(f"{path} is missing; pass a folder from the step 'export'")
     try:
         content = validate(_MANIFEST, read_json(path))
     except ValueError as error:
@@ -126,15 +126,15 @@ def read_manifest(folder: Path) -> tuple[str, list[ReviewImage]]:
 
 
 def copy_image(image: ReviewImage, source: Path, folder: Path) -> None:
-    """Put an image beside its labels."""
+    """Copy an image into the folder of its labels."""
     shutil.copyfile(source / image.name, folder / image.shown_name)
 
 
 def read_labels(path: Path, schema: TypeAdapter) -> Any:
-    """What a tool's file says, with the types of the schema.
+    """Read a tool's file with the types of the schema.
 
     Raises:
-        ValueError: it does not fit; the message names the file and the first place that does not.
+        ValueError: it does not fit; the message names the file and the first wrong place.
     """
     content = read_json(path)
     try:
@@ -144,55 +144,55 @@ def read_labels(path: Path, schema: TypeAdapter) -> Any:
 
 
 def refuse_other_size(path: Path, image: ReviewImage, entry: Mapping[str, Any], *keys: str) -> None:
-    """Raise ValueError where labels were drawn on another size than the image given out.
+    """Raise ValueError if labels were drawn on an image of another size than the exported one.
 
     Args:
-        entry: where the file says the size.
-        keys: of height and width; a size that is not said is taken for the image's.
+        entry: holds the size in the file.
+        keys: of height and width; a missing size counts as the image's.
     """
     size = (image.height, image.width)
     said = tuple(entry.get(key) or side for key, side in zip(keys, size, strict=True))
     if said != size:
         raise ValueError(
-            f"{path}: drawn on a picture of {said[0]} x {said[1]} pixels (height, width), "
-            f"{image.name} has {size[0]} x {size[1]}; open the picture that was given out"
+            f"{path}: drawn on an image of {said[0]} x {said[1]} pixels (height, width), but "
+            f"{image.name} has {size[0]} x {size[1]}; open the exported image"
         )
 
 
-def answer_of_rings(
+def make_answer_from_rings(
     path: Path, image: ReviewImage, item: ReviewItem, rings: Iterable[Ring]
 ) -> Answer:
-    """An answer given as outlines; outlines left as they were give the very mask back.
+    """Make an answer from outlines; unchanged outlines give the same mask back.
 
     Raises:
-        ValueError: an outline that is damage, or nothing inside the image; the message names the
-            label file ``path``.
+        ValueError: an outline is damaged or outside the image; the message names the label file
+            ``path``.
     """
     rings = list(rings)
     if not rings:
         return Answer(item, None, is_changed=True)
     size = (image.height, image.width)
     try:
-        given, current = paint(rings, *size), decoded(item.mask)
+        given, current = paint_rings(rings, *size), decode_mask(item.mask)
     except ValueError as error:
         raise ValueError(f"{path}: an outline of target {item.number}: {error}") from error
-    if np.array_equal(given, paint(mask_rings(current), *size)):
+    if np.array_equal(given, paint_rings(trace_rings(current), *size)):
         return Answer(item, current, is_changed=False)
-    return answer_of_mask(path, item, given)
+    return make_answer_from_mask(path, item, given)
 
 
-def answer_of_mask(path: Path, item: ReviewItem, mask: np.ndarray) -> Answer:
-    """An answer given as a mask (H, W) bool that somebody drew.
+def make_answer_from_mask(path: Path, item: ReviewItem, mask: np.ndarray) -> Answer:
+    """Make an answer from a drawn mask (H, W) bool.
 
     Raises:
-        ValueError: what was drawn has no pixel of the image, which is a slip rather than a verdict.
+        ValueError: the drawing covers no pixel of the image, which is a slip rather than a verdict.
     """
-    changed = not np.array_equal(mask, decoded(item.mask))
+    changed = not np.array_equal(mask, decode_mask(item.mask))
     if mask.any():
         return Answer(item, mask, changed)
     if changed:
         raise ValueError(
-            f"{path}: what is drawn for target {item.number} covers no pixel of the image; move it "
+            f"{path}: the drawing of target {item.number} covers no pixel of the image; move it "
             "inside, or delete it to reject the target"
         )
     return Answer(item, None, changed)

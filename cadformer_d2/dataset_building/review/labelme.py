@@ -1,4 +1,4 @@
-"""LabelMe: one JSON file an image, polygons of a target share a group_id."""
+"""LabelMe: one JSON file per image; polygons of a target share a group_id."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from ...data.validation import quote
-from ..images import decoded
-from ..outlines import Ring, mask_rings
+from ..images import decode_mask
+from ..outlines import Ring, trace_rings
 from .items import (
     Answer,
     Point,
     ReviewImage,
     ReviewItem,
     Side,
-    answer_of_mask,
-    answer_of_rings,
     copy_image,
+    make_answer_from_mask,
+    make_answer_from_rings,
     read_labels,
     refuse_other_size,
 )
 
-# LabelMe has no holes: a polygon of this label empties what it encloses in its group.
+# LabelMe has no holes: a polygon with this label clears its inside in its group.
 HOLE_LABEL = "hole"
 FORMAT_VERSION = "5.5.0"
-CIRCLE_CORNERS = 72  # of the polygon that stands for a circle; its area is 0.1 % too small
+CIRCLE_CORNERS = 72  # of the polygon that approximates a circle; its area is 0.1 % too small
 
 
 class _Shape(TypedDict):
@@ -62,7 +62,7 @@ def export_labelme(images: Sequence[ReviewImage], source: Path, folder: Path) ->
     """
     for image in images:
         copy_image(image, source, folder)
-        shapes = [shape for item in image.items for shape in item_shapes(item)]
+        shapes = [shape for item in image.items for shape in _item_shapes(item)]
         content: dict[str, Any] = {
             "version": FORMAT_VERSION,
             "flags": {},
@@ -75,9 +75,9 @@ def export_labelme(images: Sequence[ReviewImage], source: Path, folder: Path) ->
         (folder / image.label_file).write_text(json.dumps(content, indent=1))
 
 
-def item_shapes(item: ReviewItem) -> Iterator[dict[str, Any]]:
-    """A target's polygons; the sentence is their description."""
-    for ring in mask_rings(decoded(item.mask)):
+def _item_shapes(item: ReviewItem) -> Iterator[dict[str, Any]]:
+    """A target's polygons, with the sentence as description."""
+    for ring in trace_rings(decode_mask(item.mask)):
         yield {
             "label": HOLE_LABEL if ring.is_hole else item.category,
             "points": [list(point) for point in ring.points],
@@ -90,11 +90,11 @@ def item_shapes(item: ReviewItem) -> Iterator[dict[str, Any]]:
 
 
 def import_labelme(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answer]:
-    """Answers of every image whose label file is there.
+    """Read the answers of every image with a label file.
 
     Raises:
-        ValueError: a file drawn on another size, a shape that belongs to no target or lies nowhere,
-            or of a kind that encloses nothing.
+        ValueError: a file has another image size, or a shape belongs to no target, lies outside the
+            image, or encloses nothing.
     """
     for image in images:
         path = folder / image.label_file
@@ -112,37 +112,37 @@ def import_labelme(images: Sequence[ReviewImage], folder: Path) -> Iterator[Answ
                     f"{where} ({quote(shape['label'])}) has group_id "
                     f"{shape.get('group_id')}; this image's targets are {numbers}"
                 )
-            if kind_of(shape) == "mask":
-                masks[item.target_id].append(shape_mask(shape, image, where))
+            if _shape_kind(shape) == "mask":
+                masks[item.target_id].append(_read_shape_mask(shape, image, where))
             else:
-                rings[item.target_id].append(shape_ring(shape, where))
+                rings[item.target_id].append(_shape_to_ring(shape, where))
         for item in image.items:
-            answer = answer_of_rings(path, image, item, rings[item.target_id])
+            answer = make_answer_from_rings(path, image, item, rings[item.target_id])
             parts = masks[item.target_id]
             if parts:
                 polygons = [answer.mask] if answer.mask is not None else []
                 drawn = np.logical_or.reduce([*parts, *polygons])
-                answer = answer_of_mask(path, item, drawn)
+                answer = make_answer_from_mask(path, item, drawn)
             yield answer
 
 
-def kind_of(shape: _Shape) -> str:
-    """The first versions of LabelMe had polygons only, and said no kind."""
+def _shape_kind(shape: _Shape) -> str:
+    """The kind of a shape; early versions of LabelMe had only polygons and named no kind."""
     return shape.get("shape_type") or "polygon"
 
 
-def shape_ring(shape: _Shape, where: str) -> Ring:
-    """A polygon, the two corners of a rectangle, or a circle's centre and a point of it, as a ring.
+def _shape_to_ring(shape: _Shape, where: str) -> Ring:
+    """Convert a polygon, a rectangle's two corners, or a circle's centre and a point to a ring.
 
     Raises:
-        ValueError: another shape, which encloses nothing.
+        ValueError: the shape encloses nothing.
     """
-    kind, points = kind_of(shape), shape["points"]
+    kind, points = _shape_kind(shape), shape["points"]
     if kind == "rectangle" and len(points) >= 2:
         (x1, y1), (x2, y2) = points[0], points[-2 if len(points) == 4 else -1]
         points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
     elif kind == "circle" and len(points) == 2:
-        points = circle(*points)
+        points = _circle_points(*points)
     elif kind != "polygon" or len(points) < 3:
         raise ValueError(
             f"{where} is a {quote(kind)[1:-1]} of {len(points)} points; draw polygons, rectangles, "
@@ -151,7 +151,7 @@ def shape_ring(shape: _Shape, where: str) -> Ring:
     return Ring(tuple(points), is_hole=shape["label"] == HOLE_LABEL)
 
 
-def circle(centre: Point, on_line: Point) -> list[Point]:
+def _circle_points(centre: Point, on_line: Point) -> list[Point]:
     radius = math.dist(centre, on_line)
     angles = np.arange(CIRCLE_CORNERS) * 2 * math.pi / CIRCLE_CORNERS
     return [
@@ -160,20 +160,20 @@ def circle(centre: Point, on_line: Point) -> list[Point]:
     ]
 
 
-def shape_mask(shape: _Shape, image: ReviewImage, where: str) -> np.ndarray:
-    """A mask that LabelMe's own models drew: a PNG, and the pixels of its first and last corner.
+def _read_shape_mask(shape: _Shape, image: ReviewImage, where: str) -> np.ndarray:
+    """Read a mask that LabelMe's own models drew: a PNG and its first and last corner in pixels.
 
-    What reaches past the image's border is left out.
+    Anything outside the image is cut off.
 
     Raises:
-        ValueError: there is no PNG in it, or no corner; or it is a hole.
+        ValueError: the PNG or a corner is missing, or it is a hole.
     """
     if shape["label"] == HOLE_LABEL:
         raise ValueError(f"{where} is a hole drawn as a mask; draw holes as polygons")
     text = shape.get("mask")
     if not shape["points"] or not text:
         raise ValueError(f"{where} is a mask without pixels or corners")
-    part = png_mask(text, where)
+    part = _decode_png_mask(text, where)
     left, top = (round(number) for number in shape["points"][0])
     mask = np.zeros((image.height, image.width), bool)
     bottom, right = min(top + part.shape[0], image.height), min(left + part.shape[1], image.width)
@@ -184,13 +184,13 @@ def shape_mask(shape: _Shape, image: ReviewImage, where: str) -> np.ndarray:
     return mask
 
 
-def png_mask(text: str, where: str) -> np.ndarray:
-    """(height, width) bool of a PNG in base64."""
+def _decode_png_mask(text: str, where: str) -> np.ndarray:
+    """Decode a PNG in base64 to (height, width) bool."""
     try:
         content = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
         pixels = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
     except (ValueError, cv2.error) as error:
         raise ValueError(f"{where}: its mask cannot be read ({error})") from error
     if pixels is None:
-        raise ValueError(f"{where}: its mask is no picture")
+        raise ValueError(f"{where}: its mask is not an image")
     return np.asarray(pixels) > 0

@@ -1,4 +1,4 @@
-"""What makes masks from boxes: one protocol, several makers."""
+"""Segmenters that make masks from boxes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class BoxMask:
     """A segmenter's answer to one box."""
 
     mask: np.ndarray  # (H, W) bool
-    predicted_iou: float | None  # in [0, 1]; None where the segmenter predicts none
+    predicted_iou: float | None  # in [0, 1]; None if the segmenter predicts none
     stability: float  # in [0, 1]: IoU of the mask under a stricter and a laxer threshold
 
 
@@ -25,8 +25,8 @@ class Segmenter(Protocol):
 
     @property
     def version(self) -> Mapping[str, str]:
-        """Name and versions of all that decides the masks; masks of one are not mixed with
-        another's."""
+        """Name and versions of everything that decides the masks; masks of different versions are
+        not mixed."""
         ...
 
     def segment(self, image: np.ndarray, boxes: Sequence[Box]) -> list[BoxMask]:

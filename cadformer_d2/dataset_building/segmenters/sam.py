@@ -11,11 +11,12 @@ import transformers
 from torch import Tensor
 from transformers import AutoConfig, Sam2Model, Sam2Processor, SamModel, SamProcessor
 
+from ...precision import usable_device
 from ..boxes import box_iou, enclosing_box
 from ..triplets import Box
 from . import BoxMask
 
-# By the model type a checkpoint's config names; SAM 2's image checkpoints are published as video's.
+# By the model type in a checkpoint's config; SAM 2's image checkpoints are published as video ones.
 FAMILIES: dict[str, tuple[Any, Any]] = {
     "sam": (SamModel, SamProcessor),
     "sam2": (Sam2Model, Sam2Processor),
@@ -28,9 +29,9 @@ STABILITY_OFFSET = 1.0  # logits
 class SamSegmenter:
     """Masks of boxes by SAM or SAM 2.
 
-    The image is embedded once for all its boxes. Each box gets three masks; the one with the
-    greatest product of predicted IoU and agreement with the box (IoU of the box and the mask's own)
-    is taken, since the predicted IoU alone likes a clean part of the object as well as the whole.
+    The image is embedded once for all its boxes. Of three masks per box, the one with the greatest
+    product of predicted IoU and agreement with the box (IoU of the box and the mask's box) is used,
+    because the predicted IoU alone rates a clean part of an object as high as the whole.
     """
 
     def __init__(self, *, name: str, device: str = "cpu", boxes_per_pass: int = 32):
@@ -43,14 +44,14 @@ class SamSegmenter:
 
         Raises:
             FileNotFoundError: the files are not on this machine.
-            ValueError: they are of another kind of model, or the device is not there.
+            ValueError: they are of another kind of model, or this machine has no such device.
         """
         if boxes_per_pass < 1:
-            raise ValueError(f"boxes_per_pass is {boxes_per_pass}; one box a pass is the least")
+            raise ValueError(f"boxes_per_pass is {boxes_per_pass}; it must be at least 1")
         self.name = name
         self.device = usable_device(device)
         self.boxes_per_pass = boxes_per_pass
-        self.model, self.processor = load_sam(name)
+        self.model, self.processor = _load_sam(name)
         self.model.to(self.device).eval()
 
     @property
@@ -76,13 +77,13 @@ class SamSegmenter:
             outputs = self.model(
                 image_embeddings=embeddings, input_boxes=chunk, multimask_output=True
             )
-            logits = self.native_logits(outputs.pred_masks, inputs)
+            logits = self.resize_logits(outputs.pred_masks, inputs)
             chunk_boxes = boxes[len(answers) : len(answers) + chunk.shape[1]]
             answers += choose_masks(logits, outputs.iou_scores[0], chunk_boxes)
         return answers
 
-    def native_logits(self, masks: Tensor, inputs: Mapping[str, Any]) -> Tensor:
-        """Logits (N, 3, H, W) at the image's own size from those (1, N, 3, h, w) of the decoder."""
+    def resize_logits(self, masks: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+        """Resize the decoder's logits (1, N, 3, h, w) to the image's own size, (N, 3, H, W)."""
         sizes = [inputs["original_sizes"]]
         if "reshaped_input_sizes" in inputs:  # SAM pads the image to a square, SAM 2 does not
             sizes.append(inputs["reshaped_input_sizes"])
@@ -90,22 +91,8 @@ class SamSegmenter:
         return logits
 
 
-def usable_device(name: str) -> torch.device:
-    """
-    Raises:
-        ValueError: no such device, or this machine has none.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device is {name!r}; use cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {name!r}, but this machine has no usable CUDA GPU; use cpu")
-    return device
-
-
-def load_sam(name: str) -> tuple[Any, Any]:
-    """Model and processor from a folder or the local cache."""
+def _load_sam(name: str) -> tuple[Any, Any]:
+    """Load model and processor from a folder or the local cache."""
     try:
         model_type = AutoConfig.from_pretrained(name, local_files_only=True).model_type
         if model_type not in FAMILIES:
@@ -120,13 +107,13 @@ def load_sam(name: str) -> tuple[Any, Any]:
         raise FileNotFoundError(
             f"SAM {name!r} is neither a folder nor in the Hugging Face cache of this machine. "
             "facebook/sam-vit-huge and facebook/sam2.1-hiera-large are published at "
-            "https://huggingface.co/facebook: download one once ('hf download NAME') or name a "
-            "folder that holds config.json, preprocessor_config.json and the weights"
+            "https://huggingface.co/facebook: download one once ('hf download NAME') or pass a "
+            "folder with config.json, preprocessor_config.json and the weights"
         ) from error
 
 
 def choose_masks(logits: Tensor, predicted: Tensor, boxes: Sequence[Box]) -> Iterator[BoxMask]:
-    """The best of each box's masks.
+    """Choose the best of each box's masks.
 
     Args:
         logits: (N, 3, H, W).
@@ -138,10 +125,10 @@ def choose_masks(logits: Tensor, predicted: Tensor, boxes: Sequence[Box]) -> Ite
         masks = (box_logits > 0).numpy()
         agreement = [box_iou(enclosing_box(mask), box) for mask in masks]
         best = int(np.argmax(box_ious.numpy() * np.array(agreement)))
-        yield BoxMask(masks[best], float(box_ious[best]), stability(box_logits[best]))
+        yield BoxMask(masks[best], float(box_ious[best]), measure_stability(box_logits[best]))
 
 
-def stability(logits: Tensor) -> float:
+def measure_stability(logits: Tensor) -> float:
     """IoU of the masks of (H, W) logits at a stricter and a laxer threshold, in [0, 1]."""
     strict = int((logits > STABILITY_OFFSET).sum())
     lax = int((logits > -STABILITY_OFFSET).sum())
