@@ -15,7 +15,7 @@ from ...data.masks import merge_segmentation
 from ...data.plain_files import read_json
 from ...data.validation import quote, validate
 from ..defects import SET_ASIDE, DefectLog
-from .observed import ObservedObject, ObservedScene, labelled_twice
+from .observed import ObservedObject, ObservedScene, find_repeated
 
 SizeOf = Callable[[str], tuple[int, int]]
 
@@ -70,10 +70,10 @@ def read_scenes(
             raise ValueError(f"{path}: has no list {name!r}; expected a COCO instance file")
     images = _by_id(content["images"], _IMAGE, "image", path, log)
     categories = {
-        key: spoken_name(entry["name"])
+        key: _spoken_name(entry["name"])
         for key, entry in _by_id(content["categories"], _CATEGORY, "category", path, log).items()
     }
-    unlabelled = {spoken_name(name) for name in not_exhaustive}
+    unlabelled = {_spoken_name(name) for name in not_exhaustive}
     if unknown := unlabelled - set(categories.values()):
         raise ValueError(
             f"{path}: has no category {', '.join(sorted(unknown))}; known: "
@@ -100,7 +100,7 @@ def read_scenes(
     ]
 
 
-def spoken_name(name: str) -> str:
+def _spoken_name(name: str) -> str:
     """A category as an expression says it: lower case, spaces for underscores."""
     return " ".join(name.replace("_", " ").split()).lower()
 
@@ -162,7 +162,7 @@ def _scene(
     path: Path,
     log: DefectLog,
 ) -> ObservedScene:
-    repeated = labelled_twice(objects)
+    repeated = find_repeated(objects)
     for found in repeated:
         detail = f"nearly the mask of another {found.category} of {image['file_name']}"
         log.add(path, f"annotation {found.annotation_id}", "labelled twice", SET_ASIDE, detail)

@@ -70,7 +70,7 @@ class Evidence:
         if isinstance(constraint, NthFrom):
             return self._stands_in_order(constraint.side, [target, *rivals])
         if isinstance(constraint, SideOf):
-            return is_beside(target, constraint, self.scene.aspect)
+            return _is_beside(target, constraint, self.scene.aspect)
         if isinstance(constraint, NearestTo | FarthestFrom):
             return self._ranks_by_gap(constraint, target, rivals)
         raise TypeError(f"nothing is known about the pixels of {constraint!r}")
@@ -91,14 +91,14 @@ class Evidence:
             if not rank.largest:
                 return not target.is_cut
             return all(CUT_RATIO * r.area < target.area for r in rivals if r.is_cut)
-        reach = outer_edge(target, rank.side)
-        return all(reach - outer_edge(rival, rank.side) >= EDGE_LEAD for rival in rivals)
+        reach = _outer_edge(target, rank.side)
+        return all(reach - _outer_edge(rival, rank.side) >= EDGE_LEAD for rival in rivals)
 
     def _stands_in_order(self, side: str, row: list[ObservedObject]) -> bool:
         """Whether both edges of all objects come in the order of their centres."""
         by_centre = sorted(row, key=lambda o: advance(o, row[0], side))
-        outer = [outer_edge(o, side) for o in by_centre]
-        inner = [-outer_edge(o, opposite(side)) for o in by_centre]
+        outer = [_outer_edge(o, side) for o in by_centre]
+        inner = [-_outer_edge(o, _opposite(side)) for o in by_centre]
         return outer == sorted(outer) and inner == sorted(inner)
 
     def _ranks_by_gap(
@@ -149,17 +149,17 @@ class Evidence:
         return float(pixels[rows, columns].sum() / pixels.sum())
 
 
-def outer_edge(found: ObservedObject, side: str) -> float:
+def _outer_edge(found: ObservedObject, side: str) -> float:
     """How far an object reaches towards a side; larger is farther."""
     left, top, right, bottom = found.box
     return {"left": -left, "right": right, "upper": -top, "lower": bottom}[side]
 
 
-def opposite(side: str) -> str:
+def _opposite(side: str) -> str:
     return {"left": "right", "right": "left", "upper": "lower", "lower": "upper"}[side]
 
 
-def is_beside(target: ObservedObject, constraint: SideOf, aspect: float) -> bool:
+def _is_beside(target: ObservedObject, constraint: SideOf, aspect: float) -> bool:
     """Whether nobody would object to "left of": clear of the landmarks' middles, not far across."""
     return all(
         _is_beside_one(target, member, constraint.side, aspect)
@@ -169,7 +169,7 @@ def is_beside(target: ObservedObject, constraint: SideOf, aspect: float) -> bool
 
 def _is_beside_one(target: ObservedObject, landmark: GraphObject, side: str, aspect: float) -> bool:
     ahead = advance(target, landmark, side)
-    inner = -outer_edge(target, opposite(side))
+    inner = -_outer_edge(target, _opposite(side))
     middle = {
         "left": -landmark.x,
         "right": landmark.x,

@@ -94,7 +94,7 @@ class ObservedScene:
         return category not in self.incomplete
 
 
-def labelled_twice(objects: Iterable[ObservedObject]) -> list[ObservedObject]:
+def find_repeated(objects: Iterable[ObservedObject]) -> list[ObservedObject]:
     """Of every two masks of one category that are nearly the same, the later one."""
     kept: dict[str, list[ObservedObject]] = {}
     repeated = []
