@@ -1,11 +1,13 @@
 """Laws that hold for every backbone, and what is particular to timm's networks."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
 import timm
 import torch
+import torch.nn.functional as F
 from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import BACKBONE_REGISTRY, build_model
 from PIL import Image
@@ -159,6 +161,27 @@ def test_frozen_batch_norms_keep_their_statistics():
 def test_what_cannot_be_is_said_before_anything_runs(name, changes, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         build(name, **changes)
+
+
+def test_alignments_see_levels_at_one_scale_and_the_network_goes_on_from_its_own():
+    backbone = build("test_resnet", MODEL__POSITION__NAME="sincos").backbone.double().eval()
+    image, text = torch.randn(1, 3, 64, 96).double(), text_of(backbone)
+    text = replace(text, tokens=text.tokens.double())
+    given, x = [], backbone.embed(image)
+    for alignment in backbone.alignments:
+        alignment.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    with torch.no_grad():
+        backbone(image, text)
+        for i, (view, alignment, seen) in enumerate(
+            zip(backbone.views, backbone.alignments, given[:4], strict=True)
+        ):
+            stage = backbone.run_stage(i, x, seen.text)  # V_i
+            expected = F.layer_norm(stage.visual, stage.visual.shape[-1:])
+            expected = expected + view.position(*stage.map_size)
+            torch.testing.assert_close(seen.visual, expected)
+            if i < 3:
+                update = alignment(seen).visual_update
+                x = backbone.leave_stage(i, stage.visual + update, stage.map_size)
 
 
 def test_fewer_levels_make_fewer_stages():

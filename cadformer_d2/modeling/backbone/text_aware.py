@@ -146,7 +146,7 @@ class TextAwareBackbone(Backbone):
             stage = self.run_stage(i, x, text)  # with V_i (B, N_i, C_i)
             if i == 0 and self.position is not None:
                 stage = self.add_position(stage, self.position)
-            aligned = alignment(stage)
+            aligned = alignment(self.view_stage(i, stage))
             text = aligned.text
             # Rounded here: neck and decoder move it about before their products round it.
             fused = norm(aligned.fused).to(compute_dtype(stage.visual)).transpose(1, 2)
@@ -158,6 +158,10 @@ class TextAwareBackbone(Backbone):
     def add_position(self, stage: StageInput, position: nn.Module) -> StageInput:
         """The absolute position signal is added to V_1."""
         return replace(stage, visual=stage.visual + position(*stage.map_size))
+
+    def view_stage(self, index: int, stage: StageInput) -> StageInput:
+        """What the alignment is given: V_i as it is; ``index`` counts from 0."""
+        return stage
 
     @abstractmethod
     def embed(self, image: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from detectron2.config import CfgNode, configurable
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 
 from ...checkpoint_file import shortened
 from ...structures import StageInput, TextFeatures
+from ..position import build_position
 from .efficientnet_lite import is_efficientnet_lite_release, rename_efficientnet_lite
+from .stage_view import StageView
 from .text_aware import TextAwareBackbone, pad_to_multiple
 from .timm_network import TimmNetwork, as_published, build_timm_network, pretrained_record
 from .weights import FittedWeights, WeightsRecord, hub_record
@@ -24,8 +27,9 @@ COUNTER = ".num_batches_tracked"  # of batch norms; older files have none, and n
 class TextAwareTimm(TextAwareBackbone):
     """A network of timm whose levels exchange with the text before the next begins.
 
-    V_i = level_i(X_{i-1}); X_i = V_i + update, from which the network goes on. Its downsampling is
-    the beginning of the next level. X is in the network's own layout.
+    V_i = level_i(X_{i-1}); the alignment is given a view of it (``StageView``); X_i = V_i + update,
+    from which the network goes on. Its downsampling is the beginning of the next level. X is in the
+    network's own layout.
     """
 
     parts: ClassVar[Mapping[str, str]] = {
@@ -34,16 +38,19 @@ class TextAwareTimm(TextAwareBackbone):
         "": "norms and position",
     }
     stages: nn.ModuleList
+    views: nn.ModuleList
 
     @configurable
-    def __init__(self, *, network: TimmNetwork, **weaving: Any):
+    def __init__(self, *, network: TimmNetwork, views: Sequence[nn.Module], **weaving: Any):
         """
         Args:
             network: its stages become this module's.
+            views: what each stage's alignment is given of it; see StageView.
             weaving: the other arguments of TextAwareBackbone.
         """
         self.network = network
-        super().__init__(network={"stages": network.stages}, shapes=network.shapes, **weaving)
+        modules = {"stages": network.stages, "views": nn.ModuleList(views)}
+        super().__init__(network=modules, shapes=network.shapes, **weaving)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, _: ShapeSpec, text_shape: ShapeSpec) -> dict[str, Any]:
@@ -53,7 +60,13 @@ class TextAwareTimm(TextAwareBackbone):
             input_size=cfg.INPUT.SIZE,
             drop_path_rate=cfg.MODEL.TIMM.DROP_PATH_RATE,
         )
-        return {"network": network, **cls.weaving(cfg, network.shapes, text_shape)}
+        dims = [shape.channels for shape in network.shapes]
+        return {
+            **cls.weaving(cfg, network.shapes, text_shape),
+            "network": network,
+            "views": [StageView(dim=dim, position=build_position(cfg, dim=dim)) for dim in dims],
+            "position": None,  # each view has its own; the network sees none
+        }
 
     @classmethod
     def weights_record(cls, cfg: CfgNode) -> WeightsRecord:
@@ -86,6 +99,9 @@ class TextAwareTimm(TextAwareBackbone):
         map_ = x if self.network.is_channels_last else x.permute(0, 2, 3, 1).contiguous()
         height, width = map_.shape[1:3]
         return StageInput(map_.flatten(1, 2), text, (height, width))
+
+    def view_stage(self, index: int, stage: StageInput) -> StageInput:
+        return replace(stage, visual=self.views[index](stage.visual, stage.map_size))
 
     def leave_stage(self, stage: int, visual: Tensor, map_size: tuple[int, int]) -> Tensor:
         map_ = visual.unflatten(1, map_size)
