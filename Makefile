@@ -1,4 +1,4 @@
-# The commands of the project. `make demo` and `make test` install what they need on first use.
+# The commands of the project. Those that need them install the packages on first use.
 # The interpreter that makes the environment.
 BASE_PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +8,7 @@ WHEELHOUSE ?= wheelhouse
 # The Python version the wheelhouse is for.
 PYTHON ?= 3.12
 
-.PHONY: install demo test lint format docs wheelhouse clean
+.PHONY: install demo quickstart test lint format docs wheelhouse clean
 
 install: $(INSTALLED)
 
@@ -19,7 +19,13 @@ $(INSTALLED): setup.cfg constraints.txt tools/install_detectron2.py
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+# The ready model answers, about a drawn scene or an image of your own:
+# make demo IMAGE=photo.jpg SENTENCE="the leftmost airplane"
 demo: $(INSTALLED)
+	$(RUN) tools/demo.py $${IMAGE:+--image "$$IMAGE"} $${SENTENCE:+--sentence "$$SENTENCE"}
+
+# Draw synthrs, train for six minutes, score, draw.
+quickstart: $(INSTALLED)
 	$(RUN) tools/quickstart.py
 
 # Two processes of one thread each: most tests are too small to keep two threads busy.

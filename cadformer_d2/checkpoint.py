@@ -27,7 +27,15 @@ from .config_file import merge_values
 from .config_schema import refuse_impossible_values
 from .data.tokenization import CHECKPOINT_KEY as TOKENIZER_KEY
 from .data.tokenization import build_tokenizer
+from .package_files import is_package_reference
 from .plain_yaml import parse_yaml
+from .pretrained_folder import (
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    find_pretrained_folder,
+    read_description,
+    read_weights,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -98,11 +106,12 @@ class RefSegCheckpointer(DetectionCheckpointer):
         write_atomically(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """As Detectron2's, for files of torch and of safetensors.
+        """As Detectron2's, for files of torch and of safetensors, and for folders.
 
         Args:
-            path: a checkpoint of this project, weights that others published for the backbone, or
-                other weights under the model's names; "": none.
+            path: a checkpoint of this project, a folder or Hugging Face name as
+                ``find_pretrained_folder``, weights that others published for the backbone, or other
+                weights under the model's names; "": none.
             checkpointables: further objects to load; None: all that there are. Without any, as a
                 training starts, a checkpoint of this project may lack tensors of the model.
 
@@ -111,12 +120,18 @@ class RefSegCheckpointer(DetectionCheckpointer):
             ValueError: damaged, of another network, incomplete, or not finite.
         """
         if path:
+            folder = find_pretrained_folder(path)
+            path = path if folder is None else os.fspath(folder / WEIGHTS_FILE)
             refuse_missing_file(Path(path))
         self.may_lack_tensors = checkpointables == []
         return super().load(path, checkpointables)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        content = read_checkpoint(filename)
+        folder = find_pretrained_folder(filename)
+        if folder is None:
+            content = read_checkpoint(filename)
+        else:
+            content = {CONFIG_KEY: "", "model": read_weights(folder)}
         wanted, found = self.model.state_dict(), content["model"]
         try:
             if not wanted.keys() & found.keys():
@@ -124,6 +139,8 @@ class RefSegCheckpointer(DetectionCheckpointer):
             refuse_other_network(wanted, found, is_own=CONFIG_KEY in content)
             if CONFIG_KEY in content and not self.may_lack_tensors:
                 refuse_missing_tensors(wanted, found)
+            if folder is not None and not self.may_lack_tensors:
+                refuse_foreign_tensors(wanted, found)
             refuse_non_finite({name: found[name] for name in wanted if name in found})
         except ValueError as error:
             raise ValueError(f"{filename} cannot be used: {error}") from error
@@ -193,29 +210,15 @@ def carried_texts(cfg: CfgNode, model: nn.Module) -> dict[str, str]:
     return {CONFIG_KEY: cfg.dump(), TOKENIZER_KEY: build_tokenizer(cfg).to_json()}
 
 
-def checkpoint_config(filename: str | os.PathLike) -> str:
-    """The YAML text of the config a checkpoint was trained with.
-
-    Raises:
-        ValueError: the checkpoint carries none.
-    """
-    return _config_text(read_carried(filename), filename)
-
-
-def _config_text(content: dict[str, Any], filename: str | os.PathLike) -> str:
-    if CONFIG_KEY not in content:
-        raise ValueError(f"{filename} carries no config: it was not written by this project")
-    if not isinstance(content[CONFIG_KEY], str):
-        raise ValueError(f"the config that {filename} carries is no text; it is damaged")
-    return content[CONFIG_KEY]
-
-
 def trained_config(filename: str | os.PathLike) -> CfgNode:
-    """The config a checkpoint was trained with, set to use what it carries and nothing else.
+    """The config a model was trained with, set to use what comes with it and nothing else.
 
     A checkpoint from before tokenizers were carried still needs the one that its config names. Keys
     that are younger than the checkpoint have their defaults, or what was computed before the key
     existed.
+
+    Args:
+        filename: a checkpoint of this project, or what ``find_pretrained_folder`` finds.
 
     Raises:
         FileNotFoundError: no such file.
@@ -225,10 +228,9 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
     add_cadformer_config(cfg)
     for key, value in BEFORE_THE_KEY.items():
         cfg.merge_from_list([key, value])
-    source = f"the config that {filename} carries"
-    content = read_carried(filename)
+    values, source, tokenizer = _carried_config(filename)
     try:
-        merge_values(cfg, parse_yaml(_config_text(content, filename), source=source), source=source)
+        merge_values(cfg, values, source=source)
         refuse_impossible_values(cfg)
     except ValueError as error:
         raise ValueError(
@@ -236,9 +238,41 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
         ) from error
     cfg.MODEL.WEIGHTS = os.fspath(filename)
     cfg.MODEL.TEXT_ENCODER.WEIGHTS = cfg.MODEL.BACKBONE.WEIGHTS = ""
-    if TOKENIZER_KEY in content:
-        cfg.INPUT.TOKENIZER = os.path.abspath(filename)
+    if tokenizer is not None:
+        cfg.INPUT.TOKENIZER = os.path.abspath(tokenizer)
     return cfg
+
+
+def text_encoder_package(filename: str | os.PathLike) -> str:
+    """The "package:NAME/folder" that a model's text encoder was first loaded from; "": none.
+
+    Raises: as trained_config.
+    """
+    values, _, _ = _carried_config(filename)
+    weights = values
+    for key in ("MODEL", "TEXT_ENCODER", "WEIGHTS"):
+        weights = weights.get(key, "") if isinstance(weights, Mapping) else ""
+    return weights if isinstance(weights, str) and is_package_reference(weights) else ""
+
+
+def _carried_config(filename: str | os.PathLike) -> tuple[Any, str, str | os.PathLike | None]:
+    """Values of the config that comes with a model, what messages call it, and its tokenizer."""
+    folder = find_pretrained_folder(filename)
+    if folder is not None:
+        return read_description(folder).config, f"{folder}", folder / TOKENIZER_FILE
+    source = f"the config that {filename} carries"
+    content = read_carried(filename)
+    if CONFIG_KEY not in content:
+        raise ValueError(f"{filename} carries no config: it was not written by this project")
+    if not isinstance(content[CONFIG_KEY], str):
+        raise ValueError(f"{source} is no text; it is damaged")
+    try:
+        values = parse_yaml(content[CONFIG_KEY], source=source)
+    except ValueError as error:
+        raise ValueError(
+            f"this version cannot use {error}; was it written by a newer one?"
+        ) from error
+    return values, source, filename if TOKENIZER_KEY in content else None
 
 
 def refuse_other_network(
@@ -276,3 +310,9 @@ def refuse_missing_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Ten
     """Raise ValueError where the model would keep random weights."""
     if missing := sorted(wanted.keys() - found.keys()):
         raise ValueError(f"{len(missing)} tensors of the model are missing: {shortened(missing)}")
+
+
+def refuse_foreign_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where the model has no place for a tensor."""
+    if foreign := sorted(found.keys() - wanted.keys()):
+        raise ValueError(f"{len(foreign)} tensors have no place in the model: {shortened(foreign)}")

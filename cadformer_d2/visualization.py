@@ -1,4 +1,7 @@
-"""Pictures of targets and predictions, as in the papers' figures."""
+"""Pictures of targets and predictions, as in the papers' figures.
+
+matplotlib is imported where a figure is made: it takes half a second, and an overlay needs none.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from pycocotools import mask as coco_mask
 
 from .atomic_files import write_atomically
@@ -21,6 +21,10 @@ from .data.image_file import read_image
 from .data.masks import merge_segmentation
 from .resampling import resize_image
 from .structures import RunLengthMask
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TRUTH_COLOUR = (0.10, 0.85, 0.25)
 PREDICTION_COLOUR = (0.95, 0.15, 0.25)
@@ -133,11 +137,13 @@ def comparison_sheet(comparisons: Sequence[Comparison], *, columns: int = 2) -> 
     Returns:
         a figure, for ``save_figure``.
     """
+    from matplotlib.figure import Figure
+
     rows = -(-len(comparisons) // columns)
     captions = [caption(comparison) for comparison in comparisons]
     deepest = max(text.count("\n") + 1 for text in captions)
     pictures = 2 + len(comparisons[0].predictions)
-    figure = plt.figure(figsize=(2.2 * pictures * columns, rows * (2.25 + 0.17 * deepest)))
+    figure = Figure(figsize=(2.2 * pictures * columns, rows * (2.25 + 0.17 * deepest)))
     blocks = figure.subfigures(rows, columns, squeeze=False).flatten()
     for block, comparison, text in zip(blocks, comparisons, captions, strict=False):
         draw_block(block, comparison, text, caption_lines=deepest)
@@ -154,16 +160,13 @@ def answer_sheet(image: np.ndarray, masks: Sequence[tuple[str, np.ndarray]]) -> 
     Returns:
         a figure, for ``save_figure``.
     """
+    from matplotlib.figure import Figure
+
     columns = min(3, len(masks))
     rows = -(-len(masks) // columns)
     height = 4 * np.clip(image.shape[0] / image.shape[1], 1 / STEEPEST, STEEPEST)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(4 * columns, rows * (height + 0.5)),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure = Figure(figsize=(4 * columns, rows * (height + 0.5)), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, (text, mask) in zip(axes.flat, masks, strict=False):
@@ -174,7 +177,7 @@ def answer_sheet(image: np.ndarray, masks: Sequence[tuple[str, np.ndarray]]) -> 
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int, **options: Any) -> None:
-    """Write a figure whole or not at all, in the format that the name's ending says; close it.
+    """Write a figure whole or not at all, in the format that the name's ending says.
 
     Args:
         dpi: pixels an inch.
@@ -185,10 +188,7 @@ def save_figure(figure: Figure, path: Path, *, dpi: int, **options: Any) -> None
         ValueError: an unknown ending, or a picture with more pixels than matplotlib draws.
     """
     content = io.BytesIO()
-    try:
-        figure.savefig(content, format=path.suffix[1:].lower(), dpi=dpi, **options)
-    finally:
-        plt.close(figure)
+    figure.savefig(content, format=path.suffix[1:].lower(), dpi=dpi, **options)
     write_atomically(path, content.getvalue())
 
 

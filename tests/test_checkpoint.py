@@ -11,7 +11,6 @@ from torch import nn
 
 from cadformer_d2.checkpoint import (
     RefSegCheckpointer,
-    checkpoint_config,
     trained_config,
 )
 from cadformer_d2.modeling.backbone.swin_release import rename_swin_weights, resize_position_table
@@ -42,7 +41,7 @@ def swin_release(model, *, window=4):
 
 def test_a_checkpoint_carries_its_config_and_loads_again(model, tiny_cfg, tmp_path):
     RefSegCheckpointer(model, str(tmp_path), config=tiny_cfg).save("model", iteration=3)
-    assert "WINDOW_SIZE: 4" in checkpoint_config(tmp_path / "model.pth")
+    assert trained_config(tmp_path / "model.pth").MODEL.SWIN.WINDOW_SIZE == 4
     other = build_model(tiny_cfg)
     rest = RefSegCheckpointer(other).load(str(tmp_path / "model.pth"))
     assert rest["iteration"] == 3

@@ -23,6 +23,7 @@ COMMANDS = {
         "segment-raster": ("segment_raster", "mask and polygons for a georeferenced scene"),
         "compare-rasters": ("compare_rasters", "how far two masks of one scene differ"),
         "app": ("web.app", "a page in the browser"),
+        "export": ("export", "a folder in Hugging Face's layout, to keep and share"),
     },
     "Datasets": {
         "dataset check": ("check_dataset", "what is wrong with a download"),

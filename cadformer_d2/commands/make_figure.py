@@ -66,7 +66,7 @@ def split_title(argument: str) -> tuple[str, Path]:
     parts = argument.split("=")
     ways = [("=".join(parts[:n]), Path("=".join(parts[n:]))) for n in range(1, len(parts))]
     named = [(title, file) for title, file in ways if title]
-    existing = [(title, file) for title, file in named if file.is_file()]
+    existing = [(title, file) for title, file in named if file.exists()]
     return (existing or named or [("prediction", Path(argument))])[0]
 
 
@@ -119,7 +119,7 @@ def _read_models(arguments: argparse.Namespace) -> dict[str, Entries]:
             raise ValueError("each of several files needs its own title: TITLE=FILE")
         if not title.isprintable():
             raise ValueError(f"the title {title!r} has a character that cannot be drawn")
-        if path.suffix == ".pth":
+        if path.suffix == ".pth" or path.is_dir():
             if "/" in title or not title.strip("."):
                 raise ValueError(f"{title}={path}: the title names a folder; write it without /")
             folder = Path(f"{arguments.output}.predictions") / title

@@ -1,10 +1,16 @@
-"""Ask images with sentences, in Detectron2's manner.
+"""Ask images with expressions.
 
-    cadformer predict --input a.jpg b.jpg --expression "the pool on the left" --output out \
+    cadformer predict photo.jpg "the leftmost airplane"
+    cadformer predict photo.jpg "the leftmost airplane" "the tennis courts" --weights model_best.pth
+
+or, in Detectron2's manner, several images at once:
+
+    cadformer predict --input a.jpg "b/*.jpg" --expression "the pool on the left" --output out \
         --opts MODEL.WEIGHTS model_best.pth
 
-For one sentence: <image>_overlay.png and <image>_mask.png. For several: <image>_sheet.png with one
-picture a sentence, and <image>_mask1.png, <image>_mask2.png, ... The network is the checkpoint's.
+Without weights, the model that comes with the project answers. For one expression:
+<image>_overlay.png and <image>_mask.png. For several: <image>_sheet.png with one picture each, and
+<image>_mask1.png, <image>_mask2.png, ... The network is the checkpoint's.
 """
 
 from __future__ import annotations
@@ -12,47 +18,70 @@ from __future__ import annotations
 import argparse
 import glob
 import logging
+import os
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from detectron2.modeling import build_model
 from tqdm import tqdm
 
 from ..atomic_files import write_atomically
-from ..checkpoint import RefSegCheckpointer
 from ..data.image_file import encode_image
-from ..engine.config_checks import refuse_unusable_device
-from ..engine.setup import config_for_evaluation, load_config
 from ..inference import ReferredMask, RefSegPredictor
+from ..inference.ready_model import find_ready_model
 from ..visualization import PREDICTION_COLOUR, answer_sheet, draw_mask, save_figure
-
-matplotlib.use("Agg")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("image", nargs="?", help="to ask about")
+    parser.add_argument("sentences", nargs="*", metavar="expression", help="one or several")
+    parser.add_argument(
+        "--weights", help="checkpoint, folder or Hugging Face name; default: the ready model"
+    )
+    parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
     parser.add_argument("--config-file", default="", metavar="FILE", help="for MODEL.DEVICE etc.")
-    parser.add_argument("--input", required=True, nargs="+", help="images, or quoted globs")
-    parser.add_argument("--expression", required=True, nargs="+", help="one sentence or several")
-    parser.add_argument("--output", required=True, type=Path, help="folder")
+    parser.add_argument("--input", nargs="+", default=[], help="images, or quoted globs")
+    parser.add_argument("--expression", nargs="+", default=[], help="one expression or several")
+    parser.add_argument(
+        "--output", type=Path, default=Path("output/answers"), help="folder; default: %(default)s"
+    )
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.image and arguments.input:
+        parser.error("name images before the expressions or behind --input, not both")
+    if arguments.sentences and arguments.expression:
+        parser.error("give expressions behind the image or behind --expression, not both")
+    arguments.input = arguments.input or [arguments.image] * bool(arguments.image)
+    arguments.expression = arguments.expression or arguments.sentences
+    if not arguments.input or not arguments.expression:
+        parser.error('an image and an expression are needed: photo.jpg "the leftmost airplane"')
+    if arguments.device and (arguments.config_file or arguments.opts):
+        parser.error("--device and KEY VALUE pairs: write MODEL.DEVICE among the pairs instead")
+    return arguments
 
 
 def build_predictor(arguments: argparse.Namespace) -> RefSegPredictor:
-    """The predictor of MODEL.WEIGHTS."""
+    """The predictor of --weights or MODEL.WEIGHTS, else of the ready model."""
+    if not (arguments.config_file or arguments.opts):
+        return RefSegPredictor.from_pretrained(arguments.weights or "", device=arguments.device)
+    # Training's code takes a second to import, and a plain question needs none of it.
+    from ..engine.config_checks import refuse_unusable_device
+    from ..engine.setup import config_for_evaluation, load_config
+
     if not arguments.config_file:
         # Where no config was named, it is no news that the checkpoint's is another.
         logging.getLogger("cadformer_d2.engine.setup").setLevel(logging.ERROR)
     cfg = load_config(arguments.config_file, arguments.opts)
+    if arguments.weights and "MODEL.WEIGHTS" in arguments.opts:
+        raise ValueError("--weights and MODEL.WEIGHTS both name weights; give one of them")
+    weights = arguments.weights or cfg.MODEL.WEIGHTS or os.fspath(find_ready_model())
+    cfg.MODEL.WEIGHTS = weights
     refuse_unusable_device(cfg)
     cfg = config_for_evaluation(cfg, overrides=arguments.opts)
-    model = build_model(cfg)
-    RefSegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    return RefSegPredictor(cfg=cfg, model=model)
+    cfg.MODEL.WEIGHTS = weights
+    return RefSegPredictor.from_config(cfg)
 
 
 def input_files(patterns: list[str]) -> list[Path]:
@@ -115,18 +144,28 @@ def write_answers(image: np.ndarray, answers: list[ReferredMask], base: Path) ->
     save_figure(answer_sheet(image, captioned), picture, dpi=100, bbox_inches="tight")
 
 
+def say(answer: ReferredMask) -> str:
+    """One line about an answer."""
+    share = 100 * answer.mask.mean()
+    if not share:
+        return f"{answer.expression}: nothing found"
+    return f"{answer.expression}: {share:.2g} % of the image, score {answer.score:.2f}"
+
+
 def main() -> None:
     arguments = parse_arguments()
-    predictor = build_predictor(arguments)
     files = input_files(arguments.input)
     refuse_replacing(files, arguments.output, len(arguments.expression))
+    predictor = build_predictor(arguments)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for file in tqdm(files, unit="image"):
+    for file in tqdm(files, unit="image", disable=len(files) == 1):
         image = predictor.read(file, "RGB")
         answers = predictor(image, arguments.expression, channel_order=predictor.image_format)
         shown = image if predictor.image_format == "RGB" else image[..., ::-1]
         write_answers(np.ascontiguousarray(shown), answers, arguments.output / file.stem)
+        if len(files) == 1:
+            print("\n".join(map(say, answers)))
     print(
-        f"{len(files)} x {len(arguments.expression)} answers (images x sentences), "
+        f"{len(files)} x {len(arguments.expression)} answers (images x expressions), "
         f"written to {arguments.output}"
     )

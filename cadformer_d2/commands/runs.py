@@ -18,6 +18,7 @@ from detectron2.config import CfgNode
 from ..atomic_files import write_atomically
 from ..data.catalog import refuse_unknown, register_datasets
 from ..data.plain_files import read_json
+from ..pretrained_folder import WEIGHTS_FILE
 
 # glibc returns freed memory at once, and every training step on a CPU faults it in again: a tenth
 # of the quickstart's time.
@@ -168,7 +169,12 @@ def _fingerprint(weights: Path, metrics: Path) -> dict[str, Any]:
 
 
 def _file_identity(file: Path) -> dict[str, Any] | None:
-    """Path, size and modification time of a file; None if it does not exist."""
+    """What tells one file from another without reading it; None where there is none.
+
+    Of a model's folder, its weights are looked at.
+    """
+    if file.is_dir():
+        file = file / WEIGHTS_FILE
     if not file.exists():
         return None
     status = file.stat()

@@ -1,7 +1,7 @@
 """Point at a thing in a large georeferenced raster with a sentence; get a map of it.
 
-    cadformer segment-raster SCENE.tif "the storage tank" --weights model_best.pth \
-        --mask mask.tif --vector tanks.geojson
+    cadformer segment-raster SCENE.tif "the storage tank" --mask mask.tif --vector tanks.geojson \
+        --weights model_best.pth
 
 The mask is a Cloud-Optimized GeoTIFF with the scene's CRS, transform and size. Polygons are GeoJSON
 (longitude, latitude) or a GeoPackage in the scene's CRS. An interrupted run goes on with --resume
@@ -12,7 +12,6 @@ other layers of a GeoPackage stay.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import math
 import sys
@@ -25,7 +24,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ..inference import RefSegPredictor
+from ..inference.ready_model import find_ready_model
 from ..precision import DTYPES
+from ..pretrained_folder import weights_files, weights_hash
 
 try:
     from ..inference.mapping import (
@@ -71,7 +72,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("scene", type=Path, help="raster, anything GDAL reads")
     parser.add_argument("expression", help="what is looked for, a sentence")
-    parser.add_argument("--weights", required=True, type=Path, help="checkpoint of this project")
+    parser.add_argument(
+        "--weights", help="checkpoint, folder or Hugging Face name; default: the ready model"
+    )
     parser.add_argument("--mask", type=Path, help=".tif to write")
     parser.add_argument("--vector", type=Path, help=".geojson or .gpkg to write")
     parser.add_argument("--mode", default="tiles", choices=MODES)
@@ -188,7 +191,7 @@ def output_files(arguments: argparse.Namespace) -> list[Path]:
         raise ValueError("nothing to write: give --mask, --vector, or both")
     if arguments.mask and arguments.mask.suffix not in MASK_ENDINGS:
         raise ValueError(f"{arguments.mask}: masks are written as .tif")
-    inputs = (arguments.scene, arguments.weights)
+    inputs = (arguments.scene, *weights_files(arguments.weights))
     refuse_unsafe_outputs(outputs, inputs=inputs, overwrite=arguments.overwrite)
     return outputs
 
@@ -204,6 +207,7 @@ def segmenter(predictor: RefSegPredictor, expression: str) -> Segmenter:
 
 def segment(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
+    arguments.weights = arguments.weights or find_ready_model()
     outputs = output_files(arguments)
     scene = Scene(
         arguments.scene,
@@ -223,8 +227,10 @@ def segment(arguments: argparse.Namespace) -> None:
     grid = plan.grid(scene.size)
     warn_of_places(arguments.expression, scene, len(grid))
     warn_of_pixels(scene)
-    checkpoint = hashlib.sha256(arguments.weights.read_bytes()).hexdigest()[:16]
-    identity = {"sentence": arguments.expression, "checkpoint": checkpoint}
+    identity = {
+        "sentence": arguments.expression,
+        "checkpoint": weights_hash(arguments.weights),
+    }
     store = TileStore(
         outputs[0].with_name(f"{outputs[0].name}.tiles"),
         job=tile_job(scene, plan, **identity, dtype=arguments.dtype),

@@ -91,7 +91,8 @@ def encode_image(pixels: np.ndarray, ending: str, *, jpeg_quality: int = 95) -> 
         jpeg_quality: of a JPEG, in [0, 100].
     """
     ordered = pixels if pixels.ndim == 2 else pixels[..., ::-1]
-    is_encoded, content = cv2.imencode(ending, ordered, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+    options = [] if ending == ".png" else [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]
+    is_encoded, content = cv2.imencode(ending, ordered, options)
     assert is_encoded, "PNG and JPEG hold 8-bit values"
     return content.tobytes()
 

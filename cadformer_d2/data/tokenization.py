@@ -1,4 +1,8 @@
-"""Tokenizes expressions with the text encoder's own tokenizer."""
+"""Tokenizes expressions with the text encoder's own tokenizer.
+
+The transformers library is imported where a folder asks for it: it takes a second, and the
+tokenizer that a checkpoint carries needs none of it.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,6 @@ from pydantic import StrictBool, TypeAdapter
 from tokenizers import Encoding, Tokenizer
 from tokenizers.models import Unigram
 from torch import Tensor
-from transformers import (  # type: ignore[attr-defined]
-    AutoTokenizer,
-    BertTokenizerFast,
-    PreTrainedTokenizerFast,
-)
 from typing_extensions import TypedDict
 
 from ..checkpoint_file import read_carried
@@ -71,8 +70,6 @@ class ExpressionTokenizer:
         self.vocabulary = vocabulary
         self.max_tokens = max_tokens
         self.backend = load_tokenizer(vocabulary, key=key)
-        # transformers' wrapper, for users who look at tokens.
-        self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=self.backend)
         num_special = self.backend.num_special_tokens_to_add(False)
         self.max_word_pieces = max_tokens - num_special  # of an expression
         if self.max_word_pieces < 1:
@@ -129,7 +126,7 @@ class ExpressionTokenizer:
 
     def spell(self, input_ids: Tensor) -> list[str]:
         """The tokens as the vocabulary writes them."""
-        return list(self.tokenizer.convert_ids_to_tokens(input_ids.tolist()))
+        return [str(self.backend.id_to_token(token)) for token in input_ids.tolist()]
 
     def to_json(self) -> str:
         """The whole tokenizer as the text of a tokenizer.json."""
@@ -240,6 +237,8 @@ def _load_published_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         ValueError: it is damaged, or needs code from the folder or another library.
     """
+    from transformers import AutoTokenizer  # type: ignore[attr-defined]
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -261,6 +260,8 @@ def _build_bert_tokenizer(path: Path) -> Tokenizer:
     Words are lower-cased and stripped of accents if the settings beside the vocabulary say so, or,
     without settings, if the vocabulary has no capital letter.
     """
+    from transformers import BertTokenizerFast  # type: ignore[attr-defined]
+
     pieces = _read_vocabulary(path)
     words = [piece for piece in pieces if not piece.startswith("[")]  # "[MASK]" is none
     has_capitals = any(word != word.lower() for word in words)

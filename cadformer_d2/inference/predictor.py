@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, cast, overload
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from PIL import Image
 from torch import nn
 
-from ..checkpoint import RefSegCheckpointer, trained_config
+from ..checkpoint import RefSegCheckpointer, text_encoder_package, trained_config
 from ..data.image_file import decode_image, read_image
 from ..data.network_input import NetworkInput
 from ..data.validation import quote
@@ -27,7 +27,10 @@ from ..precision import (
     refuse_unusable_format,
     usable_device,
 )
+from ..pretrained_folder import refuse_existing_folder, write_pretrained
 from ..structures import ModelInput
+from ..unset_model import build_unset_model
+from .ready_model import find_ready_model
 
 logger = logging.getLogger(__name__)
 
@@ -62,24 +65,31 @@ class ReferredMask:
 class RefSegPredictor:
     """A trained model behind the preprocessing it was evaluated with.
 
-        predictor = RefSegPredictor.from_checkpoint("model_best.pth")
+        predictor = RefSegPredictor.from_pretrained()  # the model that comes with the project
+        predictor = RefSegPredictor.from_checkpoint("model_best.pth")  # one of your own
         result = predictor("scene.jpg", "the pool on the left")
 
     Several sentences about one image are answered together; the image is read and resized once.
     """
 
-    def __init__(self, *, cfg: CfgNode, model: nn.Module, batch_size: int = 8):
+    def __init__(
+        self, *, cfg: CfgNode, model: nn.Module, batch_size: int = 8, text_package: str = ""
+    ):
         """
         Args:
             cfg: with the INPUT section the model was trained with; it computes in TEST.DTYPE.
             model: a CADFormer; it is put into evaluation mode.
             batch_size: sentences in one forward pass.
+            text_package: "package:NAME/folder" that the text encoder was first loaded from; "":
+                none. Where it still has those weights, ``save_pretrained`` does not store them.
 
         Raises:
             ValueError: a batch of none.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; one sentence a pass is the least")
+        self.cfg = cfg
+        self.text_package = text_package
         self.network_input = NetworkInput(cfg)
         self.image_format = cfg.INPUT.FORMAT
         self.model: Any = model.eval()
@@ -99,7 +109,8 @@ class RefSegPredictor:
         """Build the network that a checkpoint describes and load its weights.
 
         Args:
-            path: a checkpoint of this project; it carries its config.
+            path: a checkpoint of this project, which carries its config, or what
+                ``from_pretrained`` takes.
             device: "cuda", "cpu", ...; None: a GPU where there is one.
             batch_size: sentences in one forward pass.
             dtype: of matrix products: "float32", "bfloat16" or, on a GPU, "float16".
@@ -112,10 +123,75 @@ class RefSegPredictor:
         cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
         cfg.TEST.DTYPE = dtype
         refuse_unusable_format(usable_device(cfg.MODEL.DEVICE), dtype)
-        model = build_model(cfg)
-        RefSegCheckpointer(model).load(os.fspath(path))
-        hold_weights_of_products(model, dtype)
-        return cls(cfg=cfg, model=model, batch_size=batch_size)
+        return cls.from_config(cfg, batch_size=batch_size)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, *, batch_size: int = 8) -> RefSegPredictor:
+        """Build the network of a config and load its MODEL.WEIGHTS, as ``from_checkpoint``.
+
+        Raises: as from_checkpoint.
+        """
+        model = build_unset_model(cfg)
+        RefSegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        hold_weights_of_products(model, cfg.TEST.DTYPE)
+        package = text_encoder_package(cfg.MODEL.WEIGHTS)
+        return cls(cfg=cfg, model=model, batch_size=batch_size, text_package=package)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike = "", **options: Any) -> RefSegPredictor:
+        """A model in Hugging Face's layout, as ``save_pretrained`` writes it.
+
+        Args:
+            name: a folder, or a Hugging Face name in the local cache: ``hf download NAME`` fetches
+                it once, nothing is downloaded here. "": the model that comes with the project.
+            options: of ``from_checkpoint``.
+
+        Raises:
+            FileNotFoundError: it is not on this machine, or a package that it needs is not.
+            ValueError: damaged, incomplete, or of something else.
+        """
+        return cls.from_checkpoint(name or find_ready_model(), **options)
+
+    def save_pretrained(self, folder: str | os.PathLike, *, card: str = "") -> None:
+        """Write the model as a folder in Hugging Face's layout, in half precision.
+
+        Args:
+            folder: must not exist, or be empty.
+            card: content of its README.md; "": what the config says, with gaps to fill in.
+
+        Raises:
+            FileExistsError: something lies there.
+            ValueError: weights that are not finite, or already rounded to another format.
+            OSError: a file could not be written.
+        """
+        from .model_card import model_card  # which no answer needs
+
+        folder = Path(folder)
+        refuse_existing_folder(folder)
+        if self.dtype != "float32":
+            raise ValueError(f"the model is held in {self.dtype}; load it in float32 to save it")
+        cfg = self.portable_config()
+        write_pretrained(
+            folder,
+            config=cfg,
+            state=self.model.state_dict(),
+            parameters=frozenset(name for name, _ in self.model.named_parameters()),
+            tokenizer=self.network_input.tokenizer.to_json(),
+            card=card or model_card(cfg, self.model, name=folder.name),
+            text_package=self.text_package,
+            text_prefix=text_prefix(self.model.text_encoder),
+        )
+
+    def portable_config(self) -> CfgNode:
+        """The config, with what the network has from files that other machines lack."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.PIXEL_MEAN = self.model.pixel_mean.flatten().tolist()
+        cfg.MODEL.PIXEL_STD = self.model.pixel_std.flatten().tolist()
+        cfg.MODEL.TEXT_ENCODER.WEIGHTS = self.text_package
+        for key, value in getattr(self.model.text_encoder, "carried_values", {}).items():
+            cfg.merge_from_list([key, value])
+        return cfg
 
     def compile(self) -> bool:
         """Compile the network's repeated parts for the input's size and batches of one.
@@ -255,6 +331,12 @@ class RefSegPredictor:
 def sample_of(picture: Mapping[str, Any], sentence: Mapping[str, Any]) -> ModelInput:
     """A sample as the test mapper makes it."""
     return cast(ModelInput, {**picture, **sentence})
+
+
+def text_prefix(text_encoder: Any) -> str:
+    """What stands before the names of the tensors of a published text encoder in a model's."""
+    name = getattr(text_encoder, "network_name", "")
+    return f"text_encoder.{name}." if name else "text_encoder."
 
 
 def leave_uncompiled(module: nn.Module) -> None:

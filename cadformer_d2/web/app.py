@@ -1,9 +1,11 @@
 """A web page to point at things in an aerial image. Needs the extra ``web``.
 
+    cadformer app
     cadformer app --weights model_best.pth
 
-Drop an image or pick an example, type one sentence or two, and look. Listens on this machine only;
-from another one, 'ssh -L 7860:localhost:7860 THIS_MACHINE' and http://localhost:7860 there.
+Drop an image or pick an example, type one sentence or two, and look. Without --weights, the model
+that comes with the project answers. Listens on this machine only; from another one, 'ssh -L
+7860:localhost:7860 THIS_MACHINE' and http://localhost:7860 there.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from ..checkpoint import trained_config
 from ..data.refer import load_refer_records
 from ..data.synthetic import SynthrsParameters, generate_synthrs
 from ..inference import RefSegPredictor
+from ..inference.ready_model import find_ready_model
 from ..visualization import PREDICTION_COLOUR, draw_mask
 
 try:
@@ -224,7 +227,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", required=True, help="checkpoint of this project")
+    parser.add_argument(
+        "--weights", help="checkpoint, folder or Hugging Face name; default: the ready model"
+    )
     parser.add_argument(
         "--examples",
         nargs="+",
@@ -248,12 +253,13 @@ def main() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, stop)
-    predictor = RefSegPredictor.from_checkpoint(arguments.weights, device=arguments.device)
+    weights = arguments.weights or find_ready_model()
+    predictor = RefSegPredictor.from_checkpoint(weights, device=arguments.device)
     with TemporaryDirectory(prefix="cadformer_", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         if arguments.examples:
             examples = arguments.examples
-        elif "synthrs_train" in trained_config(arguments.weights).DATASETS.TRAIN:
+        elif "synthrs_train" in trained_config(weights).DATASETS.TRAIN:
             examples = drawn_examples(folder)
         else:
             examples = []

@@ -16,6 +16,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from ...unset_model import has_run_before
 from .text_aware import divisible
 
 KEY = "MODEL.TIMM.NAME"
@@ -62,8 +63,9 @@ def build_timm_network(
     with torch.device("meta"):  # sizes alone: no memory, no random numbers
         usual, options, fixed_size = _usual_network(name, size, drop_path_rate)
         levels, wrapping = _levels(name, strides, usual)
-        probe = _ordered(name, levels, {**options, **wrapping})
-        _refuse_other_maps(name, probe, strides, size)
+        if not has_run_before.get():
+            probe = _ordered(name, levels, {**options, **wrapping})
+            _refuse_other_maps(name, probe, strides, size)
     network = _ordered(name, levels, {**options, **wrapping})
     if drop_path_rate > 0 and not _has_drop_path(network):
         raise ValueError(f"MODEL.TIMM.DROP_PATH_RATE is {drop_path_rate}, but {name} has none")
