@@ -91,7 +91,9 @@ def test_several_sentences_are_those_asked_one_by_one_and_prepare_the_image_once
     prepared = []
     prepare = predictor.network_input.prepare_image
     monkeypatch.setattr(
-        predictor.network_input, "image", lambda pixels: prepared.append(1) or prepare(pixels)
+        predictor.network_input,
+        "prepare_image",
+        lambda pixels: prepared.append(1) or prepare(pixels),
     )
     together = predictor(path, expressions)
     assert len(prepared) == 1
