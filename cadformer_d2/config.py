@@ -82,8 +82,9 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # the numbers.
     cfg.MODEL.PIXEL_MEAN = []
     cfg.MODEL.PIXEL_STD = []
-    # "" (random start), a checkpoint of this project, or weights that others published for the
-    # backbone, such as Microsoft's Swin release.
+    # "" (random start), a checkpoint of this project, a folder that `cadformer export` made or its
+    # Hugging Face name in the local cache, or weights that others published for the backbone, such
+    # as Microsoft's Swin release.
     cfg.MODEL.WEIGHTS = ""
 
     # Components whose activations are not kept for the backward pass but computed again, for less

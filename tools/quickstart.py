@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The demo: generate synthrs, train, evaluate, draw. What already exists is reused.
+"""The quickstart: generate synthrs, train, evaluate, draw. What already exists is reused.
 
     python tools/quickstart.py
 
@@ -43,7 +43,7 @@ def summarize(
 
 
 def demonstrate() -> None:
-    """Every step of the demo, from the project's root."""
+    """Every step of the quickstart, from the project's root."""
     runs.call("dataset", "synthesize")
     train_seconds = runs.train(CONFIG, OUTPUT)
     weights = runs.best_weights(OUTPUT)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import sysconfig
 from pathlib import Path
 
 NAME = "cadformer_lite_vhr10"
 FILE = "model.safetensors"
-DISTRIBUTION = "cadformer_d2"
+# Where a wheel puts it, below Python's folder for data; setup.cfg says so.
+INSTALLED = Path("share/cadformer_d2/model_zoo") / NAME
 
 
 def find_ready_model() -> Path:
@@ -16,20 +17,17 @@ def find_ready_model() -> Path:
     Raises:
         FileNotFoundError: neither has it.
     """
-    clone = Path(__file__).parents[2] / "model_zoo" / NAME
-    if (clone / FILE).is_file():
-        return clone
-    for file in _installed_files():
-        if file.parts[-3:] == ("model_zoo", NAME, FILE):
-            return Path(str(file.locate())).resolve().parent
+    above = Path(__file__).parents[2]  # of a clone, or where packages are installed
+    places = (
+        above / "model_zoo" / NAME,
+        Path(sysconfig.get_path("data")) / INSTALLED,
+        above / INSTALLED,  # of pip install --target
+        above.parents[2] / INSTALLED,  # --prefix and --user: PREFIX/lib/python3.N/site-packages
+    )
+    for folder in places:
+        if (folder / FILE).is_file():
+            return folder
     raise FileNotFoundError(
-        f"the ready model is missing: neither {clone} nor the installed package holds it; install "
+        f"the ready model is missing: it is in none of {', '.join(map(str, places[:2]))}; install "
         "the project from a complete clone, or name a checkpoint with --weights"
     )
-
-
-def _installed_files() -> list[importlib.metadata.PackagePath]:
-    try:
-        return importlib.metadata.files(DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError:  # run from a folder that is not installed
-        return []
