@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 CONFIG_KEY = "config"
 # What a checkpoint without the key was trained with, where that is not today's default.
-BEFORE_THE_KEY = {"MODEL.ALIGNMENT.DECODER_FEATURE": "fused"}
+BEFORE_THE_KEY = {"MODEL.ALIGNMENT.DECODER_FEATURE": "fused", "MODEL.TIMM.STAGE_VIEWS": False}
 
 
 class RefSegCheckpointer(DetectionCheckpointer):

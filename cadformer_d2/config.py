@@ -144,6 +144,9 @@ def _add_model_keys(cfg: CfgNode) -> None:
     timm.STRIDES = (4, 8, 16, 32)
     # Stochastic depth, as the network itself spreads it over its blocks.
     timm.DROP_PATH_RATE = 0.0
+    # Whether alignments are given LayerNorm(V_i) + position_i, at one scale, and the network goes
+    # on from V_i as it is. False: they are given V_i, and a position signal is added to V_1.
+    timm.STAGE_VIEWS = True
 
     backbone = cfg.MODEL.BACKBONE
     # TextAwareSwin (MODEL.SWIN) or TextAwareTimm (MODEL.TIMM).

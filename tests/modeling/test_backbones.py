@@ -184,6 +184,30 @@ def test_alignments_see_levels_at_one_scale_and_the_network_goes_on_from_its_own
                 x = backbone.leave_stage(i, stage.visual + update, stage.map_size)
 
 
+def test_without_views_alignments_are_given_the_levels_themselves():
+    changes = {"MODEL__POSITION__NAME": "sincos", "MODEL__TIMM__STAGE_VIEWS": False}
+    backbone = build("test_resnet", **changes).backbone.eval()
+    given = []
+    for alignment in backbone.alignments:
+        alignment.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    with torch.no_grad():
+        image = torch.randn(1, 3, 64, 96)
+        backbone(image, text_of(backbone))
+        first = backbone.run_stage(0, backbone.embed(image), given[0].text)
+        expected = first.visual + backbone.position(*first.map_size)
+    torch.testing.assert_close(given[0].visual, expected)
+
+
+def test_a_checkpoint_from_before_stage_views_is_built_without_them(tmp_path):
+    cfg = make_cfg("test_resnet", MODEL__TIMM__STAGE_VIEWS=False)
+    RefSegCheckpointer(build_model(cfg), str(tmp_path), config=cfg).save("model")
+    content = torch.load(tmp_path / "model.pth", weights_only=True)
+    lines = content["config"].splitlines(keepends=True)
+    content["config"] = "".join(line for line in lines if "STAGE_VIEWS" not in line)
+    torch.save(content, tmp_path / "before.pth")
+    assert trained_config(tmp_path / "before.pth").MODEL.TIMM.STAGE_VIEWS is False
+
+
 def test_fewer_levels_make_fewer_stages():
     model = build("test_resnet", MODEL__TIMM__STRIDES=(8, 16, 32), MODEL__NECK__NAME="LGCE")
     assert [shape.stride for shape in model.backbone.output_shape().values()] == [8, 16, 32]

@@ -45,7 +45,7 @@ class TextAwareTimm(TextAwareBackbone):
         """
         Args:
             network: its stages become this module's.
-            views: what each stage's alignment is given of it; see StageView.
+            views: what each stage's alignment is given of it, see StageView; none: V_i itself.
             weaving: the other arguments of TextAwareBackbone.
         """
         self.network = network
@@ -60,9 +60,12 @@ class TextAwareTimm(TextAwareBackbone):
             input_size=cfg.INPUT.SIZE,
             drop_path_rate=cfg.MODEL.TIMM.DROP_PATH_RATE,
         )
+        weaving = cls.weaving(cfg, network.shapes, text_shape)
+        if not cfg.MODEL.TIMM.STAGE_VIEWS:
+            return {**weaving, "network": network, "views": []}
         dims = [shape.channels for shape in network.shapes]
         return {
-            **cls.weaving(cfg, network.shapes, text_shape),
+            **weaving,
             "network": network,
             "views": [StageView(dim=dim, position=build_position(cfg, dim=dim)) for dim in dims],
             "position": None,  # each view has its own; the network sees none
@@ -101,6 +104,8 @@ class TextAwareTimm(TextAwareBackbone):
         return StageInput(map_.flatten(1, 2), text, (height, width))
 
     def view_stage(self, index: int, stage: StageInput) -> StageInput:
+        if not self.views:
+            return stage
         return replace(stage, visual=self.views[index](stage.visual, stage.map_size))
 
     def leave_stage(self, stage: int, visual: Tensor, map_size: tuple[int, int]) -> Tensor:
