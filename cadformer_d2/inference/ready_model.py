@@ -17,12 +17,13 @@ def find_ready_model() -> Path:
     Raises:
         FileNotFoundError: neither has it.
     """
-    above = Path(__file__).parents[2]  # of a clone, or where packages are installed
+    above = Path(__file__).parents[2]  # the root of a clone, or where packages are installed
+    prefixes = list(above.parents)[2:3]  # of PREFIX/lib/python3.N/site-packages
     places = (
         above / "model_zoo" / NAME,
         Path(sysconfig.get_path("data")) / INSTALLED,
         above / INSTALLED,  # of pip install --target
-        above.parents[2] / INSTALLED,  # --prefix and --user: PREFIX/lib/python3.N/site-packages
+        *(prefix / INSTALLED for prefix in prefixes),  # --prefix and --user
     )
     for folder in places:
         if (folder / FILE).is_file():

@@ -19,8 +19,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from ..checkpoint import trained_config
+from ..data.image_file import encode_image
 from ..data.refer import load_refer_records
 from ..data.synthetic import SynthrsParameters, generate_synthrs
+from ..data.synthetic.example_scene import draw_example_scene
 from ..inference import RefSegPredictor
 from ..inference.ready_model import find_ready_model
 from ..visualization import PREDICTION_COLOUR, draw_mask
@@ -209,6 +211,13 @@ def drawn_examples(folder: Path) -> list[tuple[str, str]]:
     return list(by_image.items())
 
 
+def ready_model_examples(folder: Path) -> list[tuple[str, str]]:
+    """The demo's drawn scene, with an expression that the ready model answers."""
+    path = folder / "scene.png"
+    path.write_bytes(encode_image(draw_example_scene(), ".png"))
+    return [(str(path), "the ground track field")]
+
+
 def example(text: str) -> tuple[str, str]:
     """IMAGE=SENTENCE as a pair."""
     path, _, sentence = text.partition("=")
@@ -235,7 +244,7 @@ def parse_arguments() -> argparse.Namespace:
         nargs="+",
         type=example,
         metavar="IMAGE=SENTENCE",
-        help="to pick from; default: drawn scenes where the model was trained on such",
+        help="to pick from; default: drawn scenes where the model knows such",
     )
     parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
     parser.add_argument("--port", type=port_number, default=7860)
@@ -261,8 +270,10 @@ def main() -> None:
             examples = arguments.examples
         elif "synthrs_train" in trained_config(weights).DATASETS.TRAIN:
             examples = drawn_examples(folder)
-        else:
+        elif arguments.weights:
             examples = []
+        else:
+            examples = ready_model_examples(folder)
         page = build_page(predictor, examples, folder)
         try:
             serve(page, server_port=arguments.port, prevent_thread_lock=True)

@@ -274,6 +274,14 @@ def test_what_is_temporary_is_removed_when_the_page_is_stopped(
     assert left and not list(tmp_path.iterdir())
 
 
+def test_the_ready_model_has_a_drawn_scene_as_example(app, tmp_path):
+    ((path, sentence),) = app.ready_model_examples(tmp_path)
+    with Image.open(path) as scene:
+        assert scene.size == (480, 480) and sentence
+    first, second = app.draw_example_scene(), app.draw_example_scene()
+    assert (first == second).all()
+
+
 def test_scenes_nobody_trained_on_are_drawn_as_examples(app, tmp_path):
     examples = app.drawn_examples(tmp_path)
     assert len(examples) == app.NUM_EXAMPLES

@@ -27,6 +27,13 @@ def test_it_is_found_in_a_clone_and_where_pip_puts_it(place, tmp_path, monkeypat
     assert find_ready_model() == folder
 
 
+def test_a_clone_may_lie_right_below_the_root(monkeypatch):
+    monkeypatch.setattr(ready_model, "__file__", "/clone/cadformer_d2/inference/ready_model.py")
+    monkeypatch.setattr("sysconfig.get_path", lambda _: "/elsewhere")
+    with pytest.raises(FileNotFoundError, match="the ready model is missing"):
+        find_ready_model()
+
+
 def test_a_wheel_puts_it_where_it_is_looked_for():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
