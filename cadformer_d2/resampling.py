@@ -10,7 +10,7 @@ x * m / n in m. Every place that resizes, crops, tiles or draws follows this:
   (``resize_mask``). OpenCV's INTER_NEAREST does not: it reads the pixel at the new one's corner,
   and labels made with it lie half a network pixel off;
 - a probability is read bilinearly between centres, without averaging (Detectron2's
-  ``sem_seg_postprocess``, ``inference.tiling.part_of``), and thresholded afterwards.
+  ``sem_seg_postprocess``, ``inference.tiling.resample_part``), and thresholded afterwards.
 
 Between the decoder's levels, and from its logits to the input's size, corners are aligned instead
 (align_corners=True), as the papers' codes have it; the network learns with it.

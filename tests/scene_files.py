@@ -6,7 +6,7 @@ from rasterio.transform import Affine
 
 UTM = "EPSG:32632"
 TRANSFORM = Affine(0.5, 0, 500_000, 0, -0.5, 5_300_000)  # half a metre a pixel
-HEIGHT, WIDTH = 300, 1300  # wider than a block, so that pieces meet at its seam
+HEIGHT, WIDTH = 300, 1300  # wider than a block, so that components meet at its seam
 TARGETS = ((100, 980, 60, 100), (20, 200, 30, 40))  # row, column, height, width
 DARK, BRIGHT = 50, 200
 

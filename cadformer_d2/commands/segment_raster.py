@@ -29,22 +29,22 @@ from ..precision import DTYPES
 from ..pretrained_folder import weights_files, weights_hash
 
 try:
-    from ..inference.mapping import (
-        MODES,
-        Segmenter,
-        TilePlan,
-        mapped_pieces,
-        place_words,
-        segment_tiles,
-        tile_job,
-    )
     from ..inference.mask_file import MaskFile
     from ..inference.output_files import (
         MASK_ENDINGS,
         refuse_unsafe_outputs,
         remove_leftovers_beside,
     )
-    from ..inference.raster import Scene, limited_cache
+    from ..inference.raster import RasterScene, limit_cache
+    from ..inference.raster_segmentation import (
+        MODES,
+        Segmenter,
+        TilePlan,
+        assemble_components,
+        describe_job,
+        find_place_words,
+        segment_tiles,
+    )
     from ..inference.tile_store import TileStore
     from ..inference.vector import refuse_impossible_vector, write_vector
 except ImportError as error:
@@ -108,7 +108,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def plan_for(
-    arguments: argparse.Namespace, scene: Scene, network_size: tuple[int, int]
+    arguments: argparse.Namespace, scene: RasterScene, network_size: tuple[int, int]
 ) -> TilePlan:
     """How the scene is cut.
 
@@ -145,8 +145,8 @@ def plan_for(
     return TilePlan(tile=(height, width), overlap=overlap)
 
 
-def warn_of_places(expression: str, scene: Scene, num_tiles: int) -> None:
-    words = place_words(expression)
+def warn_of_places(expression: str, scene: RasterScene, num_tiles: int) -> None:
+    words = find_place_words(expression)
     if num_tiles > 1 and words:
         warn(
             f"{', '.join(words)!r} will be understood within each of {num_tiles} tiles, not within "
@@ -160,7 +160,7 @@ def warn_of_places(expression: str, scene: Scene, num_tiles: int) -> None:
         )
 
 
-def warn_of_pixels(scene: Scene) -> None:
+def warn_of_pixels(scene: RasterScene) -> None:
     placement = scene.placement
     if placement.gcps:
         warn(f"{scene.path} is placed by its {len(placement.gcps)} ground control points")
@@ -209,7 +209,7 @@ def segment(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
     arguments.weights = arguments.weights or find_ready_model()
     outputs = output_files(arguments)
-    scene = Scene(
+    scene = RasterScene(
         arguments.scene,
         bands=tuple(arguments.bands) if arguments.bands else None,
         percentiles=tuple(arguments.stretch) if arguments.stretch else None,
@@ -233,7 +233,7 @@ def segment(arguments: argparse.Namespace) -> None:
     }
     store = TileStore(
         outputs[0].with_name(f"{outputs[0].name}.tiles"),
-        job=tile_job(scene, plan, **identity, dtype=arguments.dtype),
+        job=describe_job(scene, plan, **identity, dtype=arguments.dtype),
         num_tiles=len(grid),
         shape=predictor.input_size,
         resume=arguments.resume,
@@ -245,13 +245,13 @@ def segment(arguments: argparse.Namespace) -> None:
         for count in segment_tiles(scene, grid, store, ask, batch_size=arguments.batch_size):
             progress.update(count)
     mask_file = MaskFile(scene, store.folder) if arguments.mask else None
-    pieces = mapped_pieces(scene, grid, store, mask_file)
+    components = assemble_components(scene, grid, store, mask_file)
     if arguments.vector:
         num_polygons = write_vector(
-            pieces, arguments.vector, placement=scene.placement, properties=identity
+            components, arguments.vector, placement=scene.placement, properties=identity
         )
     else:
-        num_polygons = sum(1 for _ in pieces)
+        num_polygons = sum(1 for _ in components)
     if mask_file is not None:
         remove_leftovers_beside(arguments.mask)
         mask_file.finish(arguments.mask)
@@ -268,7 +268,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     warnings.filterwarnings("ignore", "Dataset has no geotransform")  # warn_of_pixels says it
     try:
-        with limited_cache():
+        with limit_cache():
             segment(arguments)
     except KeyboardInterrupt:
         print("what has been asked is kept; go on with --resume", file=sys.stderr)

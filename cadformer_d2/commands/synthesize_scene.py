@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ..atomic_files import replace_atomically
 from ..data.synthetic.mosaic import draw_mosaic_strips
-from ..inference.mask_file import count_values, reported_failure
+from ..inference.mask_file import count_values, report_write_failure
 
 CRS, PIXEL_METRES = "EPSG:32632", 0.5
 UPPER_LEFT = (500_000, 5_300_000)
@@ -51,7 +51,7 @@ def write_mosaic(folder: Path, *, side: int, scene_size: int, seed: int) -> None
     with (
         replace_atomically(folder / "scene.tif") as scene_path,
         replace_atomically(folder / "truth.tif") as truth_path,
-        reported_failure(folder / "scene.tif"),
+        report_write_failure(folder / "scene.tif"),
     ):
         with (
             rasterio.open(scene_path, "w", count=3, photometric="RGB", **profile) as scene,

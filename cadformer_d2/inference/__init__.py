@@ -1,4 +1,4 @@
-"""Using a trained model: on images, and on rasters of any size."""
+"""Inference with a trained model, on images and on rasters of any size."""
 
 from .predictor import ReferredMask, RefSegPredictor
 

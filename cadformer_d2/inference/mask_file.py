@@ -13,20 +13,20 @@ import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 
 from ..atomic_files import replace_atomically
-from .raster import BLOCK_SIDE, Scene, raster_window
+from .raster import BLOCK_SIDE, RasterScene, raster_window
 from .tiling import Window, block_windows
 
-NODATA = 255  # of the mask: pixels where the scene has none
+NODATA = 255  # value of the mask where the scene has no data
 
 
 class MaskFile:
-    """A mask of a scene, written block by block: 1 target, 0 not, 255 where there are no data."""
+    """A mask of a scene, written block by block: 1 target, 0 background, 255 no data."""
 
-    def __init__(self, scene: Scene, folder: Path):
+    def __init__(self, scene: RasterScene, folder: Path):
         """
         Args:
-            scene: whose CRS, transform and size the mask has.
-            folder: for the work.
+            scene: gives the mask its CRS, transform and size.
+            folder: for unfinished files.
         """
         self.plain = folder / "mask.tif"
         self.cloud_optimized = folder / "mask_cog.tif"
@@ -36,7 +36,7 @@ class MaskFile:
             "count": 1,
             "height": scene.size[0],
             "width": scene.size[1],
-            **placed_like(scene),
+            **_placement_profile(scene),
             "nodata": NODATA,
             "tiled": True,
             "blockxsize": 512,
@@ -44,7 +44,7 @@ class MaskFile:
             "compress": "deflate",
             "bigtiff": "if_safer",
         }
-        with reported_failure(self.plain):
+        with report_write_failure(self.plain):
             self.dataset = rasterio.open(self.plain, "w", **profile)
             if scene.dataset.rpcs is not None:
                 self.dataset.rpcs = scene.dataset.rpcs
@@ -54,20 +54,20 @@ class MaskFile:
         """Write a block; mask and validity are (block.height, block.width) bool."""
         values = np.where(is_valid, mask, NODATA).astype(np.uint8)
         self.value_counts += np.bincount(values.ravel(), minlength=NODATA + 1)
-        with reported_failure(self.plain):
+        with report_write_failure(self.plain):
             self.dataset.write(values, 1, window=raster_window(block))
 
     def finish(self, path: Path) -> None:
-        """Put the mask under its name as a Cloud-Optimized GeoTIFF.
+        """Write the mask as a Cloud-Optimized GeoTIFF.
 
         Raises:
-            OSError: it could not be written; nothing is under that name then.
+            OSError: it could not be written; no file of that name is left.
         """
-        with reported_failure(self.plain):
+        with report_write_failure(self.plain):
             self.dataset.close()
-        with replace_atomically(path) as temporary, reported_failure(self.cloud_optimized):
-            # Its overviews are made by the driver: nearest keeps a mask a mask. In the work folder,
-            # where the driver may leave its own temporary files.
+        with replace_atomically(path) as temporary, report_write_failure(self.cloud_optimized):
+            # Nearest resampling keeps the overviews binary. Written in the work folder, because the
+            # driver may leave temporary files.
             rasterio.shutil.copy(
                 self.plain,
                 self.cloud_optimized,
@@ -75,14 +75,14 @@ class MaskFile:
                 compress="DEFLATE",
                 overview_resampling="NEAREST",
             )
-            # On a disk that gets full at the very end GDAL reports success.
+            # GDAL reports success if the disk becomes full at the very end.
             if not np.array_equal(count_values(self.cloud_optimized), self.value_counts):
                 raise OSError("it does not read back as it was written; is the disk full?")
             self.cloud_optimized.replace(temporary)
 
 
-def placed_like(scene: Scene) -> dict[str, Any]:
-    """What puts a file where the scene lies, for rasterio."""
+def _placement_profile(scene: RasterScene) -> dict[str, Any]:
+    """The scene's georeference for rasterio."""
     placement = scene.placement
     if placement.gcps:
         return {"crs": placement.crs, "gcps": list(placement.gcps)}
@@ -90,7 +90,7 @@ def placed_like(scene: Scene) -> dict[str, Any]:
 
 
 def count_values(path: Path) -> np.ndarray:
-    """How often each of the 256 values occurs in an 8-bit raster, read block by block."""
+    """Count each of the 256 values of an 8-bit raster, block by block."""
     counts = np.zeros(NODATA + 1, np.int64)
     with rasterio.open(path) as dataset:
         for block in block_windows(dataset.shape, BLOCK_SIDE):
@@ -100,11 +100,11 @@ def count_values(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def reported_failure(path: Path) -> Iterator[None]:
+def report_write_failure(path: Path) -> Iterator[None]:
     """Turn whatever rasterio raises when a file cannot be written into an OSError."""
     try:
         yield
-    # Not all of GDAL's errors come as rasterio's own: a full disk does not when a file is copied.
+    # Some of GDAL's errors are not rasterio's, for example a full disk during a copy.
     except (rasterio.errors.RasterioError, CPLE_BaseError) as error:
         reason = error.__cause__ or error
         raise OSError(f"{path} could not be written: {reason}; is the disk full?") from error

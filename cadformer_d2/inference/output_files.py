@@ -1,6 +1,6 @@
-"""Which files a map may be written to: nothing of the user's is replaced unasked.
+"""Checks of output files, so that no file of the user is overwritten by accident.
 
-An existing file is replaced only when the user says so, and only where it is what will be written.
+An existing file is replaced only if the user asks for it, and only by a file of the same kind.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from rasterio.errors import RasterioError
 from .mask_file import NODATA
 
 MASK_ENDINGS = (".tif", ".tiff")
-# Files beside a raster in which GDAL looks for its place, its overviews and its validity; left over
-# from another raster they misplace or misread the new one.
+# Files beside a raster from which GDAL reads its georeference, overviews and validity; leftovers of
+# another raster would falsify the new one.
 BESIDE_A_RASTER = (
     *("{name}.aux.xml", "{name}.ovr", "{name}.msk", "{stem}.aux", "{stem}.tfw"),
     *("{stem}.tifw", "{stem}.wld", "{stem}.TFW", "{stem}.tab"),
 )
-# Of a GeoPackage that another program has open, or left without finishing.
+# Beside a GeoPackage that another program has open or did not close.
 OF_AN_OPEN_DATABASE = ("{name}-wal", "{name}-shm", "{name}-journal")
 START_BYTES = 64
 
@@ -29,56 +29,57 @@ START_BYTES = 64
 def refuse_unsafe_outputs(
     outputs: Sequence[Path], *, inputs: Sequence[Path], overwrite: bool
 ) -> None:
-    """
+    """Raise unless all outputs can be written safely.
+
     Args:
-        outputs: masks (.tif) and vectors (.geojson, .gpkg) to be written.
+        outputs: masks (.tif) and vectors (.geojson, .gpkg) to write.
         inputs: files that are read.
-        overwrite: whether files of the same kind may be replaced, with what lies beside them.
+        overwrite: whether to replace files of the same kind and their side files.
 
     Raises:
-        ValueError: an output is an input, a folder, another output, something of another kind, open
-            in another program, or there already.
-        OSError: one cannot be written.
+        ValueError: an output is an input, a folder, another output, a file of another kind, open in
+            another program, or exists already.
+        OSError: an output cannot be written.
     """
     if len({path.resolve() for path in outputs}) < len(outputs):
-        raise ValueError(f"{outputs[0]} is named for two outputs")
+        raise ValueError(f"{outputs[0]} is given for two outputs")
     for path in outputs:
         if path.resolve() in {source.resolve() for source in inputs}:
-            raise ValueError(f"{path} is read by this command; it would be overwritten")
+            raise ValueError(f"{path} is an input of this command; it would be overwritten")
         if path.is_dir():
-            raise ValueError(f"{path} is a folder; name a file in it")
-        refuse_open_database(path)
+            raise ValueError(f"{path} is a folder; give a file name in it")
+        _refuse_open_database(path)
         if path.exists():
-            refuse_replacing(path, overwrite=overwrite)
-        leftovers = files_beside(path)
+            _refuse_replacing(path, overwrite=overwrite)
+        leftovers = _find_files_beside(path)
         if leftovers and not overwrite:
             raise ValueError(
                 f"{leftovers[0]} is left over from another file of that name and would change how "
                 f"{path.name} is read; remove it, or add --overwrite"
             )
-        refuse_unwritable(path)
+        _refuse_unwritable(path)
 
 
-def refuse_open_database(path: Path) -> None:
-    found = existing(path, OF_AN_OPEN_DATABASE)
+def _refuse_open_database(path: Path) -> None:
+    found = _find_existing(path, OF_AN_OPEN_DATABASE)
     if found and path.suffix == ".gpkg":
         raise ValueError(
-            f"{path} is open in another program, or one ended without closing it ({found[0].name} "
-            "is there); close it there, or open and close it once"
+            f"{path} is open in another program, or was not closed properly ({found[0].name} "
+            "exists); close it there, or open and close it once"
         )
 
 
-def refuse_replacing(path: Path, *, overwrite: bool) -> None:
-    if not is_of_our_kind(path):
+def _refuse_replacing(path: Path, *, overwrite: bool) -> None:
+    if not _is_own_format(path):
         raise ValueError(
-            f"{path} is there and is no file that this command writes; choose another name"
+            f"{path} exists and is not a file that this command writes; choose another name"
         )
     if not overwrite:
         stays = "; its other layers stay" if path.suffix == ".gpkg" else ""
-        raise ValueError(f"{path} is there already; add --overwrite to replace it{stays}")
+        raise ValueError(f"{path} already exists; add --overwrite to replace it{stays}")
 
 
-def is_of_our_kind(path: Path) -> bool:
+def _is_own_format(path: Path) -> bool:
     """Whether a file is a mask with values for "no data", a feature collection or a GeoPackage."""
     with path.open("rb") as file:
         start = file.read(START_BYTES)
@@ -97,8 +98,8 @@ def is_of_our_kind(path: Path) -> bool:
         return False
 
 
-def refuse_unwritable(path: Path) -> None:
-    """Raise OSError, naming the file; now, not after hours of work."""
+def _refuse_unwritable(path: Path) -> None:
+    """Raise OSError now, not after hours of work, if a file cannot be written."""
     probe = path.with_name(f".unfinished-probe-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,15 +112,15 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def remove_leftovers_beside(path: Path) -> None:
-    """Remove what lies beside an output and belongs to the file that it replaces."""
-    for leftover in files_beside(path):
+    """Remove the side files of a file that an output replaces."""
+    for leftover in _find_files_beside(path):
         leftover.unlink()
 
 
-def files_beside(path: Path) -> list[Path]:
-    return existing(path, BESIDE_A_RASTER) if path.suffix in MASK_ENDINGS else []
+def _find_files_beside(path: Path) -> list[Path]:
+    return _find_existing(path, BESIDE_A_RASTER) if path.suffix in MASK_ENDINGS else []
 
 
-def existing(path: Path, patterns: Sequence[str]) -> list[Path]:
+def _find_existing(path: Path, patterns: Sequence[str]) -> list[Path]:
     names = [pattern.format(name=path.name, stem=path.stem) for pattern in patterns]
     return [path.with_name(name) for name in names if path.with_name(name).exists()]

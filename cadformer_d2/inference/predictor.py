@@ -57,9 +57,9 @@ class ReferredMask:
         Raises:
             ImportError: the extra ``geo`` is not installed.
         """
-        from .pieces import mask_polygons
+        from .connected_components import trace_polygons
 
-        return mask_polygons(self.mask)
+        return trace_polygons(self.mask)
 
 
 class RefSegPredictor:

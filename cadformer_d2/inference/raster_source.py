@@ -1,4 +1,4 @@
-"""Opening a raster so that any window of it can be read soon, and nothing else is.
+"""Opens a raster so that any window is fast to read, without access to the network.
 
 Needs the extra ``geo``.
 """
@@ -24,21 +24,20 @@ except ModuleNotFoundError as error:
 
 logger = logging.getLogger(__name__)
 
-# SystemError: of a copy whose source breaks off.
+# SystemError: when the source of a copy is truncated.
 RASTER_ERRORS = (RasterioError, CPLE_BaseError, ValueError, TypeError, SystemError)
-# Formats that can be read from their beginning only.
+# Formats that can only be read from the beginning.
 SEQUENTIAL_DRIVERS = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "HEIF", "JPEGXL")
-# A block that takes this much is decoded anew for nearly every window.
+# A block of this size is decoded again for nearly every window.
 LARGEST_BLOCK = 16 * 2**20  # bytes
-# Rows of whole width that a row of tiles needs; decoded anew for each tile if the cache cannot hold
-# them.
+# Full rows that a row of tiles needs; decoded again for each tile if the cache cannot hold them.
 TILE_ROWS = 512
-CACHED = 32 * 2**20  # bytes of pixels that GDAL's cache holds for sure
-LARGEST_IN_MEMORY = 256 * 2**20  # bytes of a copy; larger ones lie on disk
-# What GDAL, or rasterio before it, would ask the network for.
+CACHED = 32 * 2**20  # bytes of pixels that surely fit GDAL's cache
+LARGEST_IN_MEMORY = 256 * 2**20  # bytes of a copy; larger copies are on disk
+# Names for which GDAL or rasterio would access the network.
 REMOTE = re.compile(r"(?:https?|ftp|s3|gs|az|oss):|.*/vsi(?:curl|s3|gs|az|adls|oss|swift|.*hdfs)")
-# Options under which GDAL asks the network for nothing, whatever a file names as its source: the
-# file systems that would are shut, and so are the drivers that ask past them.
+# Options that keep GDAL off the network, whatever source a file names: they disable the network
+# file systems, and the drivers that bypass them.
 NO_NETWORK = {
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none-is-allowed",
     "GDAL_SKIP": "HTTP WMS WMTS WCS EEDA EEDAI PLMOSAIC DAAS STACTA STACIT Zarr",
@@ -46,46 +45,46 @@ NO_NETWORK = {
 
 
 class RasterSource:
-    """An open raster; of a format that cannot be entered in the middle, a tiled copy."""
+    """An open raster, or a tiled copy if its format cannot be read by windows."""
 
     def __init__(self, path: Path):
         """
         Raises:
-            ValueError: not a raster, one of several in a file, or one that lies in the network.
-            OSError: no room for the copy.
+            ValueError: not a raster, a container of several rasters, or a source on the network.
+            OSError: no space for the copy.
         """
-        refuse_remote(path, str(path))
+        _refuse_remote(path, str(path))
         try:
             self.dataset = rasterio.open(path)
         except RASTER_ERRORS as error:
             raise ValueError(f"{path} cannot be opened as a raster: {error}") from error
-        self.files = [Path(name) for name in self.dataset.files]  # it, and what it points to
+        self.files = [Path(name) for name in self.dataset.files]  # itself and its sources
         for name in self.dataset.files:
-            refuse_remote(path, name)
-        refuse_container(path, self.dataset)
-        self.memory: rasterio.MemoryFile | None = None  # holds the copy
-        if cannot_be_entered(self.dataset):
-            self.dataset = self.tiled_copy(path)
+            _refuse_remote(path, name)
+        _refuse_container(path, self.dataset)
+        self.memory: rasterio.MemoryFile | None = None  # keeps the copy alive
+        if _needs_tiled_copy(self.dataset):
+            self.dataset = self._make_tiled_copy(path)
 
-    def tiled_copy(self, path: Path) -> rasterio.DatasetReader:
-        is_small = num_bytes(self.dataset, self.dataset.height) <= LARGEST_IN_MEMORY
+    def _make_tiled_copy(self, path: Path) -> rasterio.DatasetReader:
+        is_small = _num_bytes(self.dataset, self.dataset.height) <= LARGEST_IN_MEMORY
         place = "memory" if is_small else f"a temporary file in {tempfile.gettempdir()}"
         logger.warning(
-            "%s (%s) cannot be read by windows; it is decoded once into %s. "
-            "'gdal_translate -of COG' saves that",
+            "%s (%s) cannot be read by windows; decoding it once into %s. "
+            "'gdal_translate -of COG' avoids that",
             path,
             self.dataset.driver,
             place,
         )
         options = {"driver": "GTiff", "tiled": True, "bigtiff": "if_safer"}
         try:
-            # A mask in a file of its own would be left behind.
+            # A mask in a separate file would be left behind.
             with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
                 if is_small:
                     self.memory = rasterio.MemoryFile(ext=".tif")
                     rasterio.shutil.copy(self.dataset, self.memory.name, **options)
                     return rasterio.open(self.memory.name)
-                # Its name goes at once; its bytes go with the last process that has it open.
+                # The name is removed at once, the data with the last open handle.
                 with tempfile.TemporaryDirectory(prefix="cadformer_scene_") as folder:
                     copy = Path(folder) / "scene.tif"
                     rasterio.shutil.copy(self.dataset, copy, **options)
@@ -98,34 +97,34 @@ class RasterSource:
             ) from error
 
 
-def refuse_remote(path: Path, source: str) -> None:
-    """Raise ValueError where a scene, or what it takes its pixels from, lies in the network."""
+def _refuse_remote(path: Path, source: str) -> None:
+    """Raise ValueError if a scene or a source of its pixels is on the network."""
     if REMOTE.match(source):
         raise ValueError(
-            f"{path} takes its pixels from the network ({source}); scenes are read from this "
-            "machine's disk only: fetch them first"
+            f"{path} reads pixels from the network ({source}); only local files are supported: "
+            "download it first"
         )
 
 
-def refuse_container(path: Path, dataset: rasterio.DatasetReader) -> None:
-    """Raise ValueError for a file of several rasters, or of none."""
+def _refuse_container(path: Path, dataset: rasterio.DatasetReader) -> None:
+    """Raise ValueError for a file with several rasters or none."""
     if dataset.count:
-        warn_of_others(path, dataset)
+        _warn_of_others(path, dataset)
         return
     if dataset.subdatasets:
         several = ", ".join(dataset.subdatasets[:3])
         raise ValueError(
-            f"{path} holds {len(dataset.subdatasets)} rasters; name one of them in its place, for "
+            f"{path} has {len(dataset.subdatasets)} rasters; choose one of them instead, for "
             f"example {several}"
         )
-    raise ValueError(f"{path} holds no band of pixels")
+    raise ValueError(f"{path} has no band of pixels")
 
 
-def warn_of_others(path: Path, dataset: rasterio.DatasetReader) -> None:
-    """What a container shows first may not be what was meant."""
+def _warn_of_others(path: Path, dataset: rasterio.DatasetReader) -> None:
+    """Warn that a container has other rasters or bands that are not colours."""
     if len(dataset.subdatasets) > 1:
         logger.warning(
-            "%s holds %d rasters and its first is read; another is named as %s",
+            "%s has %d rasters and the first one is read; to read another, pass for example %s",
             path,
             len(dataset.subdatasets),
             dataset.subdatasets[1],
@@ -134,9 +133,9 @@ def warn_of_others(path: Path, dataset: rasterio.DatasetReader) -> None:
         logger.warning("%s has bands that are steps along %s, not colours", path, steps)
 
 
-def cannot_be_entered(dataset: rasterio.DatasetReader) -> bool:
-    """Whether a window in the middle costs about as much as all that lies before or beside it."""
-    if num_bytes(dataset, dataset.height) <= CACHED:
+def _needs_tiled_copy(dataset: rasterio.DatasetReader) -> bool:
+    """Whether reading a window requires decoding everything before or beside it."""
+    if _num_bytes(dataset, dataset.height) <= CACHED:
         return False
     if dataset.driver in SEQUENTIAL_DRIVERS:
         return True
@@ -144,14 +143,14 @@ def cannot_be_entered(dataset: rasterio.DatasetReader) -> bool:
     if dataset.driver != "GTiff" or width < dataset.width:
         return False
     is_compressed = dataset.compression is not None
-    return num_bytes(dataset, height) > LARGEST_BLOCK or (
-        is_compressed and num_bytes(dataset, TILE_ROWS) > CACHED
+    return _num_bytes(dataset, height) > LARGEST_BLOCK or (
+        is_compressed and _num_bytes(dataset, TILE_ROWS) > CACHED
     )
 
 
-def num_bytes(dataset: rasterio.DatasetReader, rows: int) -> int:
-    """Bytes of that many rows of whole width, all bands."""
+def _num_bytes(dataset: rasterio.DatasetReader, rows: int) -> int:
+    """Bytes of that many full rows, all bands."""
     name = dataset.dtypes[0]
-    # Of which numpy has no counterpart.
+    # numpy has no complex_int16.
     pixel = np.dtype("complex64" if name == "complex_int16" else name)
     return rows * dataset.width * dataset.count * pixel.itemsize

@@ -1,4 +1,4 @@
-"""The arithmetic of cutting a large scene into overlapping tiles and joining what they say."""
+"""The arithmetic of overlapping tiles and of blending their probabilities."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Window:
     width: int
 
     def overlap(self, other: Window) -> Window | None:
-        """The common part in the raster's pixels; None if there is none."""
+        """The common part of two windows; None if there is none."""
         row, column = max(self.row, other.row), max(self.column, other.column)
         height = min(self.row + self.height, other.row + other.height) - row
         width = min(self.column + self.width, other.column + other.width) - column
         return Window(row, column, height, width) if height > 0 and width > 0 else None
 
     def within(self, outer: Window) -> tuple[slice, slice]:
-        """Where this window lies in an array that holds ``outer``."""
+        """Slices of this window in an array of ``outer``."""
         row, column = self.row - outer.row, self.column - outer.column
         return slice(row, row + self.height), slice(column, column + self.width)
 
@@ -40,16 +40,16 @@ def window_starts(length: int, window: int, overlap: int) -> list[int]:
 
     Args:
         length: of the axis, pixels.
-        window: length of a window; one window is enough where it is ``length`` or more.
-        overlap: of neighbours, at least; less than ``window``.
+        window: length of a window; if it is at least ``length``, there is one window.
+        overlap: minimum overlap of neighbours; less than ``window``.
 
     Raises:
-        ValueError: an overlap that leaves no step, or an empty axis.
+        ValueError: the overlap leaves no step, or the axis is empty.
     """
     if length < 1 or window < 1:
-        raise ValueError(f"a window of {window} pixels on an axis of {length}: nothing to cut")
+        raise ValueError(f"window {window} and axis length {length} must be at least 1 pixel")
     if not 0 <= overlap < window:
-        raise ValueError(f"overlap {overlap} must be 0 or more and less than the window, {window}")
+        raise ValueError(f"overlap {overlap} must be at least 0 and less than the window, {window}")
     if window >= length:
         return [0]
     starts = list(range(0, length - window, window - overlap))
@@ -71,8 +71,8 @@ class TileGrid:
         """
         Args:
             size: (height, width) of the raster.
-            tile: (height, width) of a tile; smaller where the raster is.
-            overlap: of neighbours along the two axes, at least.
+            tile: (height, width) of a tile; limited to the size of the raster.
+            overlap: minimum overlap of neighbours along the two axes.
         """
         rows, columns = map(window_starts, size, tile, overlap)
         return cls(tuple(rows), tuple(columns), (min(tile[0], size[0]), min(tile[1], size[1])))
@@ -85,17 +85,17 @@ class TileGrid:
         return Window(self.rows[row], self.columns[column], *self.tile)
 
     def touching(self, block: Window) -> Iterator[int]:
-        """Numbers of the tiles that have a pixel in a block."""
-        rows = starts_between(self.rows, block.row - self.tile[0], block.row + block.height)
-        columns = starts_between(
+        """Numbers of the tiles that overlap a block."""
+        rows = _starts_between(self.rows, block.row - self.tile[0], block.row + block.height)
+        columns = _starts_between(
             self.columns, block.column - self.tile[1], block.column + block.width
         )
         for row in rows:
             yield from (row * len(self.columns) + column for column in columns)
 
 
-def starts_between(starts: tuple[int, ...], above: int, below: int) -> range:
-    """Positions of the ascending ``starts`` that lie strictly between two numbers."""
+def _starts_between(starts: tuple[int, ...], above: int, below: int) -> range:
+    """Positions of the ascending ``starts`` strictly between two numbers."""
     return range(bisect_right(starts, above), bisect_left(starts, below))
 
 
@@ -107,11 +107,11 @@ def block_windows(size: tuple[int, int], side: int) -> Iterator[Window]:
 
 
 def blending_weight(window: Window, part: Window) -> np.ndarray:
-    """How much a tile is believed at the pixels of a part of it: less towards the tile's border.
+    """Blending weight of a tile at the pixels of a part of it, decreasing towards its border.
 
     Returns:
-        (part.height, part.width) float32 in (0, 1], of a pyramid over the tile: a network sees
-        least of the surroundings of what lies at a border.
+        (part.height, part.width) float32 in (0, 1], a pyramid over the tile, because the network
+        sees least context at the border.
     """
     ramps = []
     for length, inside in zip((window.height, window.width), part.within(window), strict=True):
@@ -122,15 +122,15 @@ def blending_weight(window: Window, part: Window) -> np.ndarray:
 
 
 def blend(block: Window, tiles: Iterable[tuple[Window, np.ndarray]]) -> np.ndarray:
-    """Probabilities of a block, the weighted mean of all tiles that touch it.
+    """Blend the probabilities of all tiles that overlap a block, by a weighted mean.
 
-    The result does not depend on the order of the tiles beyond rounding.
+    Up to rounding, the result does not depend on the order of the tiles.
 
     Args:
         tiles: windows and their probabilities in [0, 1], at any resolution.
 
     Returns:
-        (height, width) float32; 0 where no tile lies.
+        (height, width) float32; 0 where there is no tile.
     """
     total = np.zeros((block.height, block.width), np.float32)
     weight = np.zeros_like(total)
@@ -138,14 +138,14 @@ def blend(block: Window, tiles: Iterable[tuple[Window, np.ndarray]]) -> np.ndarr
         common = window.overlap(block)
         if common is None:
             continue
-        believed = blending_weight(window, common)
-        total[common.within(block)] += believed * part_of(probability, window, common)
-        weight[common.within(block)] += believed
+        tile_weight = blending_weight(window, common)
+        total[common.within(block)] += tile_weight * resample_part(probability, window, common)
+        weight[common.within(block)] += tile_weight
     return np.divide(total, weight, out=total, where=weight > 0)
 
 
-def part_of(probability: np.ndarray, window: Window, part: Window) -> np.ndarray:
-    """A part of a tile at the raster's resolution, by bilinear reading.
+def resample_part(probability: np.ndarray, window: Window, part: Window) -> np.ndarray:
+    """Resample a part of a tile to the raster's resolution, bilinearly.
 
     Args:
         probability: (h, w) of the whole tile, at the network's resolution.

@@ -20,11 +20,11 @@ from ..data.image_file import encode_image, read_image_size
 from ..inference import ReferredMask, RefSegPredictor
 
 try:
-    from ..inference.pieces import mask_polygons
+    from ..inference.connected_components import trace_polygons
 
     FILES_LABEL = "Mask and polygons"
 except ImportError:
-    mask_polygons = None  # type: ignore[assignment]
+    trace_polygons = None  # type: ignore[assignment]
     FILES_LABEL = "Mask (polygons need the extra geo)"
 
 LARGEST_SIDE = 6000  # pixels; larger scenes are for segment-raster
@@ -136,11 +136,11 @@ def downloads(answers: list[ReferredMask], threshold: float, folder: Path) -> li
     for number, found in enumerate(answers, start=1):
         mask = found.probability >= threshold
         contents[f"mask{number}.png"] = encode_image(mask.astype(np.uint8) * 255, ".png")
-        if mask_polygons is None:
+        if trace_polygons is None:
             continue
         features = [
             {"type": "Feature", "geometry": shape, "properties": {"sentence": found.expression}}
-            for shape in mask_polygons(mask)
+            for shape in trace_polygons(mask)
         ]
         collection = {"type": "FeatureCollection", "features": features}
         contents[f"polygons{number}.geojson"] = json.dumps(collection).encode()

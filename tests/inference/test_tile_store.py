@@ -55,9 +55,9 @@ def test_a_tile_that_was_damaged_counts_as_missing(tmp_path):
 
 def test_an_unfinished_run_is_not_overwritten_and_not_mixed_with_another(tmp_path):
     store(tmp_path).put(0, tile(0))
-    with pytest.raises(ValueError, match="holds an unfinished run; go on with --resume"):
+    with pytest.raises(ValueError, match="has an unfinished run; continue with --resume"):
         store(tmp_path)
-    with pytest.raises(ValueError, match="holds tiles of another job"):
+    with pytest.raises(ValueError, match="has tiles of another job"):
         store(tmp_path, resume=True, job={"scene": "b"})
 
 

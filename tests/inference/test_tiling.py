@@ -8,7 +8,7 @@ from cadformer_d2.inference.tiling import (
     blend,
     blending_weight,
     block_windows,
-    part_of,
+    resample_part,
     window_starts,
 )
 
@@ -26,7 +26,7 @@ def test_windows_cover_the_axis_overlap_enough_and_end_at_its_end(length, window
 
 
 def test_an_overlap_that_leaves_no_step_is_refused():
-    with pytest.raises(ValueError, match="overlap 96 must be 0 or more and less than the window"):
+    with pytest.raises(ValueError, match="overlap 96 must be at least 0 and less than the window"):
         window_starts(500, 96, 96)
 
 
@@ -97,5 +97,5 @@ def test_a_part_of_a_coarse_tile_is_the_same_part_of_the_enlarged_tile():
     window, part = Window(100, 200, 96, 120), Window(130, 210, 40, 50)
     enlarged = cv2.resize(coarse, (120, 96), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_allclose(
-        part_of(coarse, window, part), enlarged[part.within(window)], atol=1e-4
+        resample_part(coarse, window, part), enlarged[part.within(window)], atol=1e-4
     )

@@ -12,7 +12,7 @@ import shapely
 from rasterio.transform import Affine
 from scene_files import HEIGHT, TRANSFORM, UTM, WIDTH, truth
 
-from cadformer_d2.inference.pieces import block_pieces, whole_pieces
+from cadformer_d2.inference.connected_components import find_components, merge_components
 from cadformer_d2.inference.placement import Placement
 from cadformer_d2.inference.tiling import Window, block_windows
 from cadformer_d2.inference.vector import write_vector
@@ -32,8 +32,8 @@ def pieces_of(mask, *, side):
     """Pieces of a mask that is seen block by block."""
     whole = Window(0, 0, *mask.shape)
     probability = np.linspace(0.5, 1, mask.size, dtype=np.float32).reshape(mask.shape)
-    return whole_pieces(
-        (block, block_pieces(block, mask[block.within(whole)], probability[block.within(whole)]))
+    return merge_components(
+        (block, find_components(block, mask[block.within(whole)], probability[block.within(whole)]))
         for block in block_windows(mask.shape, side)
     )
 
@@ -43,10 +43,14 @@ def blobs(seed, size=(150, 190)):
     return cv2.GaussianBlur(noise, (0, 0), 3) > 0.5
 
 
-def described(pieces):
+def described(components):
     return sorted(
-        (piece.num_pixels, round(piece.probability_sum, 2), piece.polygon.normalize().wkt)
-        for piece in pieces
+        (
+            component.num_pixels,
+            round(component.probability_sum, 2),
+            component.polygon.normalize().wkt,
+        )
+        for component in components
     )
 
 
@@ -68,9 +72,9 @@ def test_a_piece_is_handed_on_before_later_blocks_are_looked_at():
         for block in block_windows(mask.shape, 20):
             seen.append(block)
             part = mask[block.within(Window(0, 0, 400, 20))]
-            yield block, block_pieces(block, part, part.astype(np.float32))
+            yield block, find_components(block, part, part.astype(np.float32))
 
-    next(whole_pieces(blocks()))
+    next(merge_components(blocks()))
     assert len(seen) == 1
 
 
@@ -239,5 +243,5 @@ def test_a_scene_that_is_nowhere_on_earth_keeps_its_crs_and_has_no_square_metres
     write_vector(pieces_of(truth(), side=64), path, placement=place, properties={})
     crs, polygons, table = read_table(path)
     assert len(polygons) == 2 and np.isnan(table["area_m2"]).all() and crs
-    with pytest.raises(ValueError, match="GeoJSON is in longitude and latitude"):
+    with pytest.raises(ValueError, match="GeoJSON needs longitude and latitude"):
         write_vector([], tmp_path / "out.geojson", placement=place, properties={})

@@ -97,7 +97,7 @@ MISTAKES = {
     "nothing": ((), "nothing to write"),
     "format": (("--vector", "out.shp"), "vectors are written as .geojson or .gpkg"),
     "mask format": (("--mask", "out.png"), "masks are written as .tif"),
-    "scene": (("--mask", "scene.tif"), "scene.tif is read by this command"),
+    "scene": (("--mask", "scene.tif"), "scene.tif is an input of this command"),
     "folder": (("--mask", "folder.tif"), "folder.tif is a folder"),
     "place": (("--mask", "model.pth/m.tif"), "model.pth"),
     "bands": (("--mask", "m.tif", "--bands", "1", "2", "9"), "three numbers from 1 to 4"),
@@ -172,8 +172,8 @@ def write_layer(path, name):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.tif", b"not a mask", "is no file that this command writes"),
-        ("a.geojson", b'{"type": "Feature"}', "is no file that this command writes"),
+        ("a.tif", b"not a mask", "is not a file that this command writes"),
+        ("a.geojson", b'{"type": "Feature"}', "is not a file that this command writes"),
         ("a.gpkg", b"SQLite format 3\0", "is open in another program"),
     ],
 )

@@ -6,15 +6,15 @@ import rasterio
 from rasterio.transform import Affine
 from scene_files import HEIGHT, WIDTH, bright, truth, write_scene
 
-from cadformer_d2.inference.mapping import (
-    TilePlan,
-    mapped_pieces,
-    place_words,
-    segment_tiles,
-    tile_job,
-)
 from cadformer_d2.inference.mask_file import MaskFile
-from cadformer_d2.inference.raster import Scene
+from cadformer_d2.inference.raster import RasterScene
+from cadformer_d2.inference.raster_segmentation import (
+    TilePlan,
+    assemble_components,
+    describe_job,
+    find_place_words,
+    segment_tiles,
+)
 from cadformer_d2.inference.tile_store import TileStore
 
 PLAN = TilePlan(tile=(96, 96), overlap=(24, 24))
@@ -22,12 +22,12 @@ NUM_TILES = len(PLAN.grid((HEIGHT, WIDTH)))
 
 
 def run(path, folder, *, plan=PLAN, segment=bright, resume=False, batch_size=1, **scene_options):
-    """Mask (height, width) as written, and the pieces."""
-    scene = Scene(path, **scene_options)
+    """Mask (height, width) as written, and the components."""
+    scene = RasterScene(path, **scene_options)
     grid = plan.grid(scene.size)
     store = TileStore(
         folder / "tiles",
-        job=tile_job(scene, plan),
+        job=describe_job(scene, plan),
         num_tiles=len(grid),
         shape=(96, 96) if plan.mode == "tiles" else (100, 433),
         resume=resume,
@@ -38,62 +38,62 @@ def run(path, folder, *, plan=PLAN, segment=bright, resume=False, batch_size=1, 
     )
     assert num_done + sum(asked) == len(grid)
     mask_file = MaskFile(scene, store.folder)
-    pieces = list(mapped_pieces(scene, grid, store, mask_file))
+    components = list(assemble_components(scene, grid, store, mask_file))
     mask_file.finish(folder / "mask.tif")
     with rasterio.open(folder / "mask.tif") as result:
         mask = result.read(1)
     store.remove()
-    return mask, pieces
+    return mask, components
 
 
 @pytest.mark.parametrize("tile", [(96, 96), (128, 200), (300, 700)])
 def test_the_map_does_not_depend_on_how_the_scene_was_cut(tmp_path, tile):
     plan = TilePlan(tile=tile, overlap=(30, 30))
-    mask, pieces = run(write_scene(tmp_path / "s.tif"), tmp_path, plan=plan)
+    mask, components = run(write_scene(tmp_path / "s.tif"), tmp_path, plan=plan)
     # Tiles other than the network's are resampled, which moves edges by less than two pixels.
     wrong = (mask == 1) != truth()
     assert wrong.sum() == 0 if tile == (96, 96) else wrong.mean() < 0.004
-    assert len(pieces) == 2
+    assert len(components) == 2
 
 
 def test_a_piece_across_the_seam_of_blocks_is_one_polygon_with_its_own_numbers(tmp_path):
-    _, pieces = run(write_scene(tmp_path / "s.tif"), tmp_path)
-    sizes = sorted((piece.num_pixels, piece.polygon.area) for piece in pieces)
+    _, components = run(write_scene(tmp_path / "s.tif"), tmp_path)
+    sizes = sorted((component.num_pixels, component.polygon.area) for component in components)
     assert sizes == [(30 * 40, 30 * 40), (60 * 100, 60 * 100)]
-    for piece in pieces:
-        assert piece.probability_sum / piece.num_pixels == pytest.approx(0.9, abs=0.01)
-        assert len(piece.polygon.exterior.coords) == 5  # a rectangle, without marks of the seam
+    for component in components:
+        assert component.probability_sum / component.num_pixels == pytest.approx(0.9, abs=0.01)
+        assert len(component.polygon.exterior.coords) == 5  # a rectangle, without marks of the seam
 
 
 def test_pixels_without_data_are_neither_asked_nor_answered(tmp_path):
     hole = (0, 0, 300, 250)  # the whole left end, with the smaller target
     path = write_scene(tmp_path / "s.tif", nodata=255, hole=hole)
     asked = []
-    mask, pieces = run(path, tmp_path, segment=lambda pixels: asked.append(1) or bright(pixels))
+    mask, components = run(path, tmp_path, segment=lambda pixels: asked.append(1) or bright(pixels))
     assert (mask[:, :250] == 255).all() and (mask[:, 250:] != 255).all()
-    assert len(pieces) == 1
+    assert len(components) == 1
     assert len(asked) < NUM_TILES
 
 
 def test_what_is_no_number_is_neither_target_nor_ground(tmp_path):
     path = write_scene(tmp_path / "s.tif", dtype="float32", nodata=np.nan, hole=(0, 0, 300, 250))
-    mask, pieces = run(path, tmp_path)
+    mask, components = run(path, tmp_path)
     assert (mask[:, :250] == 255).all() and (mask[:, 250:] != 255).all()
-    assert len(pieces) == 1
+    assert len(components) == 1
 
 
 def test_a_scene_without_data_gives_an_empty_map(tmp_path):
     path = write_scene(tmp_path / "s.tif", nodata=0, hole=(0, 0, HEIGHT, WIDTH))
-    mask, pieces = run(path, tmp_path)
-    assert (mask == 255).all() and pieces == []
+    mask, components = run(path, tmp_path)
+    assert (mask == 255).all() and components == []
 
 
 def test_a_polygon_ends_where_the_data_end(tmp_path):
     path = write_scene(tmp_path / "s.tif", nodata=255, hole=(0, 1030, 300, 200))
     yes = np.full((96, 96), 0.9, np.float32)
-    mask, pieces = run(path, tmp_path, segment=lambda pixels: yes)
+    mask, components = run(path, tmp_path, segment=lambda pixels: yes)
     assert (mask[:, 1030:1230] == 255).all() and (np.delete(mask, range(1030, 1230), 1) == 1).all()
-    assert sorted(piece.num_pixels for piece in pieces) == [300 * 70, 300 * 1030]
+    assert sorted(component.num_pixels for component in components) == [300 * 70, 300 * 1030]
 
 
 @pytest.mark.parametrize("stop_after", [0, 7, 50])
@@ -109,7 +109,7 @@ def test_an_interrupted_run_goes_on_with_the_tiles_that_are_left(tmp_path, stop_
 
     with pytest.raises(KeyboardInterrupt):
         run(path, tmp_path, segment=interrupted)
-    with pytest.raises(ValueError, match="holds an unfinished run; go on with --resume"):
+    with pytest.raises(ValueError, match="has an unfinished run; continue with --resume"):
         run(path, tmp_path)
     again = []
     mask, _ = run(
@@ -150,7 +150,7 @@ def test_a_truncated_scene_is_named_and_leaves_no_map(tmp_path):
 
 MISTAKES = {
     "mode": ({"mode": "strips"}, "known: tiles, whole"),
-    "no tile": ({"tile": (0, 0), "overlap": (0, 0)}, "a tile of 0 x 0 pixels is none"),
+    "no tile": ({"tile": (0, 0), "overlap": (0, 0)}, "tile is 0 x 0 pixels; it is empty"),
     "overlap": ({"tile": (96, 96), "overlap": (24, 96)}, "overlap of 96 pixels does not fit tiles"),
     "below 0": ({"overlap": (-1, 0)}, "an overlap of -1 pixels"),
 }
@@ -164,9 +164,9 @@ def test_a_plan_that_cannot_be_is_refused(mistake):
 
 
 def test_words_for_places_are_found():
-    assert place_words("the tank in the upper left corner") == ["upper", "left", "corner"]
-    assert place_words("the leftmost tank") == ["leftmost"]
-    assert place_words("the largest tank") == []
+    assert find_place_words("the tank in the upper left corner") == ["upper", "left", "corner"]
+    assert find_place_words("the leftmost tank") == ["leftmost"]
+    assert find_place_words("the largest tank") == []
 
 
 def upper_half(pixels):

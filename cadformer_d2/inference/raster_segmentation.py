@@ -1,7 +1,7 @@
-"""From a scene of any size and a sentence to a map: tile by tile, then block by block.
+"""Segmentation of a raster of any size: tile by tile, then block by block.
 
-Memory does not grow with the scene: what the network says of a tile waits on disk, the map is put
-together block by block, and a polygon is handed on as soon as it is complete.
+Memory does not grow with the scene: the network's tiles are kept on disk, the map is assembled
+block by block, and a polygon is passed on as soon as it is complete.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..data.expression_roles import PLACES
+from .connected_components import ConnectedComponent, find_components, merge_components
 from .mask_file import MaskFile
-from .pieces import Piece, block_pieces, whole_pieces
-from .raster import BLOCK_SIDE, Scene
+from .raster import BLOCK_SIDE, RasterScene
 from .tile_store import TileStore
 from .tiling import TileGrid, Window, blend, block_windows
 
@@ -30,13 +30,13 @@ Segmenter = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How a scene is cut.
+    """How a scene is divided into tiles.
 
     Raises:
-        ValueError: an unknown mode, or sizes that cannot be.
+        ValueError: an unknown mode, an empty tile, or an overlap that does not fit the tile.
     """
 
-    mode: str = "tiles"  # each tile is asked, or the whole scene, shrunk to the network's input
+    mode: str = "tiles"  # segment "tiles", or the "whole" scene at the network's input size
     tile: tuple[int, int] = (480, 480)  # (height, width) in pixels of the scene
     overlap: tuple[int, int] = (120, 120)  # of neighbouring tiles along the two axes, pixels
 
@@ -44,61 +44,61 @@ class TilePlan:
         if self.mode not in MODES:
             raise ValueError(f"mode is {self.mode!r}; known: {', '.join(MODES)}")
         if min(self.tile) < 1:
-            raise ValueError(f"a tile of {self.tile[0]} x {self.tile[1]} pixels is none")
+            raise ValueError(f"the tile is {self.tile[0]} x {self.tile[1]} pixels; it is empty")
         for tile, overlap in zip(self.tile, self.overlap, strict=True):
             if not 0 <= overlap < tile:
                 raise ValueError(
-                    f"an overlap of {overlap} pixels does not fit tiles of {tile}: 0 or more and "
-                    "less than a tile is needed"
+                    f"an overlap of {overlap} pixels does not fit tiles of {tile} pixels; it must "
+                    "be at least 0 and less than a tile"
                 )
 
     def grid(self, size: tuple[int, int]) -> TileGrid:
-        """Tiles of a scene of (height, width) pixels."""
+        """The tiles of a scene of (height, width) pixels."""
         if self.mode == "whole":
             return TileGrid.covering(size, size, (0, 0))
         return TileGrid.covering(size, self.tile, self.overlap)
 
 
 def segment_tiles(
-    scene: Scene, grid: TileGrid, store: TileStore, segment: Segmenter, *, batch_size: int = 1
+    scene: RasterScene, grid: TileGrid, store: TileStore, segment: Segmenter, *, batch_size: int = 1
 ) -> Iterator[int]:
-    """Ask every tile that is not in the store; yields how many have come in, time and again.
+    """Segment every tile that is not in the store yet; yields the number of tiles of each batch.
 
-    Tiles without a valid pixel are not asked; they hold nothing.
+    Tiles without a valid pixel are stored as empty without running the network.
 
     Args:
         segment: from RGB pixels of tiles, resampled to the store's shape, to their probabilities.
-        batch_size: tiles asked at once, and the most that an interruption loses.
+        batch_size: tiles segmented at once, and the most that an interruption loses.
     """
     missing = store.missing()
     while batch := list(islice(missing, batch_size)):
         tiles = [scene.read(grid[index], store.shape) for index in batch]
-        asked = [scene.upright(pixels) for pixels, is_valid in tiles if is_valid.any()]
-        answers = iter(segment(asked) if asked else [])
+        images = [scene.turn_upright(pixels) for pixels, is_valid in tiles if is_valid.any()]
+        answers = iter(segment(images) if images else [])
         for index, (_, is_valid) in zip(batch, tiles, strict=True):
-            nothing = np.zeros(store.shape, np.float32)
-            store.put(index, scene.upright(next(answers)) if is_valid.any() else nothing)
+            empty = np.zeros(store.shape, np.float32)
+            store.put(index, scene.turn_upright(next(answers)) if is_valid.any() else empty)
         yield len(batch)
 
 
-def mapped_pieces(
-    scene: Scene, grid: TileGrid, store: TileStore, mask_file: MaskFile | None = None
-) -> Iterator[Piece]:
-    """Put the tiles together: the pieces of the mask, which is written to its file on the way.
+def assemble_components(
+    scene: RasterScene, grid: TileGrid, store: TileStore, mask_file: MaskFile | None = None
+) -> Iterator[ConnectedComponent]:
+    """Assemble the tiles, write the mask to its file, and yield its connected components.
 
     Raises:
         OSError: the mask could not be written.
     """
-    return whole_pieces(
-        (block, block_pieces(block, mask, probability))
-        for block, mask, probability in mapped_blocks(scene, grid, store, mask_file)
+    return merge_components(
+        (block, find_components(block, mask, probability))
+        for block, mask, probability in _assemble_blocks(scene, grid, store, mask_file)
     )
 
 
-def mapped_blocks(
-    scene: Scene, grid: TileGrid, store: TileStore, mask_file: MaskFile | None
+def _assemble_blocks(
+    scene: RasterScene, grid: TileGrid, store: TileStore, mask_file: MaskFile | None
 ) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
-    """Blocks of the scene with their mask and probability."""
+    """Assemble blocks of the scene, each with its mask and probability; write the mask."""
     for block in block_windows(scene.size, BLOCK_SIDE):
         tiles = ((grid[index], store.get(index)) for index in grid.touching(block))
         probability = blend(block, tiles)
@@ -109,9 +109,9 @@ def mapped_blocks(
         yield block, mask, probability
 
 
-def tile_job(scene: Scene, plan: TilePlan, **identity: str) -> dict[str, Any]:
-    """What the tiles of a run depend on, as JSON can hold it."""
-    # Of a VRT or a raster inside a container, the files that hold the pixels too.
+def describe_job(scene: RasterScene, plan: TilePlan, **identity: str) -> dict[str, Any]:
+    """Describe everything that the tiles of a run depend on, for JSON."""
+    # Includes the files with the pixels of a VRT or of a raster inside a container.
     files = [file.stat() for file in scene.source.files if file.exists()]
     plan_fields = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(plan).items()}
     return {
@@ -126,6 +126,6 @@ def tile_job(scene: Scene, plan: TilePlan, **identity: str) -> dict[str, Any]:
     }
 
 
-def place_words(expression: str) -> list[str]:
-    """Words of a sentence for a place in the picture, such as "upper left" or "leftmost"."""
+def find_place_words(expression: str) -> list[str]:
+    """Find words for a place in the image, such as "upper left" or "leftmost"."""
     return re.findall(rf"\b(?:{PLACES})(?:most)?\b", expression, re.IGNORECASE)
