@@ -1,6 +1,6 @@
-"""Pictures of targets and predictions, as in the papers' figures.
+"""Drawings of targets and predictions, as in the papers' figures.
 
-matplotlib is imported where a figure is made: it takes half a second, and an overlay needs none.
+matplotlib takes half a second to import, so only the functions that make figures import it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 TRUTH_COLOUR = (0.10, 0.85, 0.25)
 PREDICTION_COLOUR = (0.95, 0.15, 0.25)
 # Small images are enlarged until their shorter side has this many pixels, so that outlines stay
-# thin beside them, but never past LONGEST_SIDE: a strip of 5000 x 1 would take gigabytes.
+# thin, but never past LONGEST_SIDE: a strip of 5000 x 1 would take gigabytes.
 SMALLEST_SIDE, LONGEST_SIDE = 384, 2048
-SHOWN_SIDE = 1024  # pixels; a figure keeps no more of each picture, and shows fewer
-STEEPEST = 4  # sides of a picture's place in a sheet, the longer to the shorter at most
-CAPTION_WIDTH = 62  # characters of a caption's line under three pictures
+SHOWN_SIDE = 1024  # pixels; larger images are reduced for a figure
+STEEPEST = 4  # largest aspect ratio of an image's place in a sheet
+CAPTION_WIDTH = 62  # characters of a caption's line under three images
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one model answered."""
+    """The prediction of one model."""
 
     mask: np.ndarray  # (H, W) bool
     iou: float  # in [0, 1]
@@ -57,7 +57,7 @@ class Comparison:
 def draw_mask(
     image: np.ndarray, mask: np.ndarray, *, colour: tuple[float, float, float], alpha: float = 0.45
 ) -> np.ndarray:
-    """The image with a tinted mask, outlined along its inner edge.
+    """Draw a tinted mask on an image, outlined along its inner edge.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -66,72 +66,72 @@ def draw_mask(
         alpha: opacity of the tint, in [0, 1].
 
     Returns:
-        (H', W', 3) uint8 RGB, enlarged where the image is small.
+        (H', W', 3) uint8 RGB, enlarged if the image is small.
 
     Raises:
         ValueError: image and mask have different sizes.
     """
     if image.shape[:2] != mask.shape:
         raise ValueError(f"image is {image.shape[:2]}, mask {mask.shape} (height, width)")
-    image, mask = enlarged(image), enlarged(mask)
+    image, mask = enlarge(image), enlarge(mask)
     solid = 255 * np.array(colour)
-    # By a table of the 256 levels: an image of 36 megapixels as floats is half a gigabyte.
+    # Uses a table of the 256 levels: 36 megapixels as floats would take half a gigabyte.
     tint = (1 - alpha) * np.arange(256)[:, None] + alpha * solid
     drawn = np.where(mask[..., None], cv2.LUT(image, tint.round().astype(np.uint8)[None]), image)
-    drawn[inner_edge(mask)] = solid.round()
+    drawn[_inner_edge(mask)] = solid.round()
     return drawn
 
 
-def inner_edge(mask: np.ndarray) -> np.ndarray:
-    """The outermost pixels of a mask (H, W) bool, some thousandths of the picture wide."""
+def _inner_edge(mask: np.ndarray) -> np.ndarray:
+    """The outermost pixels of a mask (H, W) bool, a few thousandths of the image wide."""
     width = max(1, round(max(mask.shape) / 500))
     kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
     return mask & (cv2.erode(mask.astype(np.uint8), kernel) == 0)
 
 
-def enlarged(array: np.ndarray) -> np.ndarray:
-    """A small picture or mask (H, W, ...) with every pixel repeated; a large one as it is."""
+def enlarge(array: np.ndarray) -> np.ndarray:
+    """Enlarge a small image or mask (H, W, ...) by repeating pixels."""
     shorter, longer = sorted(array.shape[:2])
     factor = max(1, min(round(SMALLEST_SIDE / shorter), LONGEST_SIDE // longer))
     return array.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def read_comparison(entries: Mapping[str, dict[str, Any]]) -> Comparison:
-    """Image, masks and sentence of one sample, at the resolution of scoring.
+    """Read image, masks and expression of one sample, at the resolution of scoring.
 
     Args:
         entries: by title, the sample's entry in the predictions file of each model.
 
     Raises:
         FileNotFoundError: the image is missing.
-        ValueError: the image cannot be read, or a mask does not fill its size.
+        ValueError: the image cannot be read, or the runs of a mask do not match its size.
     """
     sample = next(iter(entries.values()))
-    truth = decoded(sample["target"])
+    truth = _decode_mask(sample["target"])
     image = resize_image(read_image(sample["file_name"], "RGB"), truth.shape)
     predictions = {
-        title: Prediction(decoded(entry["prediction"]), entry["iou"])
+        title: Prediction(_decode_mask(entry["prediction"]), entry["iou"])
         for title, entry in entries.items()
     }
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     return Comparison(pixels, truth, sample["expression"], predictions)
 
 
-def decoded(mask: RunLengthMask) -> np.ndarray:
-    """A mask of a predictions file as (H, W) bool.
+def _decode_mask(mask: RunLengthMask) -> np.ndarray:
+    """Decode a mask of a predictions file to (H, W) bool.
 
     Raises:
-        ValueError: it does not fill its size.
+        ValueError: its runs do not match its size.
     """
     height, width = mask["size"]
     return coco_mask.decode(merge_segmentation(mask, height=height, width=width)).astype(bool)
 
 
-def comparison_sheet(comparisons: Sequence[Comparison], *, columns: int = 2) -> Figure:
-    """Blocks of image | ground truth | predictions with their IoU, and the sentence under each.
+def draw_comparison_sheet(comparisons: Sequence[Comparison], *, columns: int = 2) -> Figure:
+    """Draw blocks of image | ground truth | predictions with IoU, each with its expression below.
 
     Args:
-        comparisons: one or more, with the same predictions' titles.
+        comparisons: at least one; all with the same prediction titles.
         columns: blocks side by side.
 
     Returns:
@@ -140,18 +140,18 @@ def comparison_sheet(comparisons: Sequence[Comparison], *, columns: int = 2) -> 
     from matplotlib.figure import Figure
 
     rows = -(-len(comparisons) // columns)
-    captions = [caption(comparison) for comparison in comparisons]
+    captions = [wrap_caption(comparison) for comparison in comparisons]
     deepest = max(text.count("\n") + 1 for text in captions)
-    pictures = 2 + len(comparisons[0].predictions)
-    figure = Figure(figsize=(2.2 * pictures * columns, rows * (2.25 + 0.17 * deepest)))
+    images = 2 + len(comparisons[0].predictions)
+    figure = Figure(figsize=(2.2 * images * columns, rows * (2.25 + 0.17 * deepest)))
     blocks = figure.subfigures(rows, columns, squeeze=False).flatten()
     for block, comparison, text in zip(blocks, comparisons, captions, strict=False):
-        draw_block(block, comparison, text, caption_lines=deepest)
+        _draw_block(block, comparison, text, caption_lines=deepest)
     return figure
 
 
-def answer_sheet(image: np.ndarray, masks: Sequence[tuple[str, np.ndarray]]) -> Figure:
-    """One picture a sentence, side by side in rows of three.
+def draw_answer_sheet(image: np.ndarray, masks: Sequence[tuple[str, np.ndarray]]) -> Figure:
+    """Draw one image per expression, side by side in rows of three.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -170,14 +170,14 @@ def answer_sheet(image: np.ndarray, masks: Sequence[tuple[str, np.ndarray]]) -> 
     for axis in axes.flat:
         axis.axis("off")
     for axis, (text, mask) in zip(axes.flat, masks, strict=False):
-        axis.imshow(shrunk(draw_mask(image, mask, colour=PREDICTION_COLOUR)))
+        axis.imshow(_shrink(draw_mask(image, mask, colour=PREDICTION_COLOUR)))
         title = "\n".join(textwrap.wrap(text, CAPTION_WIDTH * 2 // 3))
         axis.set_title(title, fontsize=9, parse_math=False)
     return figure
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int, **options: Any) -> None:
-    """Write a figure whole or not at all, in the format that the name's ending says.
+    """Write a figure atomically, in the format given by the file's ending.
 
     Args:
         dpi: pixels an inch.
@@ -185,46 +185,46 @@ def save_figure(figure: Figure, path: Path, *, dpi: int, **options: Any) -> None
 
     Raises:
         OSError: the file could not be written.
-        ValueError: an unknown ending, or a picture with more pixels than matplotlib draws.
+        ValueError: an unknown ending, or more pixels than matplotlib can draw.
     """
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:].lower(), dpi=dpi, **options)
     write_atomically(path, content.getvalue())
 
 
-def draw_block(block: Figure, comparison: Comparison, text: str, *, caption_lines: int) -> None:
-    """The pictures of one comparison and their caption."""
+def _draw_block(block: Figure, comparison: Comparison, text: str, *, caption_lines: int) -> None:
+    """Draw the images of one comparison and their caption."""
     image, truth = comparison.image, comparison.truth
-    pictures = {
+    images = {
         "image": draw_mask(image, np.zeros_like(truth), colour=TRUTH_COLOUR),
         "ground truth": draw_mask(image, truth, colour=TRUTH_COLOUR),
     }
     for title, prediction in comparison.predictions.items():
-        pictures[title] = draw_mask(image, prediction.mask, colour=PREDICTION_COLOUR)
+        images[title] = draw_mask(image, prediction.mask, colour=PREDICTION_COLOUR)
     caption_share = 0.17 * caption_lines / (2.25 + 0.17 * caption_lines)
-    axes = block.subplots(1, len(pictures))
+    axes = block.subplots(1, len(images))
     block.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=caption_share, wspace=0.03)
-    for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
-        axis.imshow(shrunk(picture))
+    for axis, (title, drawn) in zip(axes, images.items(), strict=True):
+        axis.imshow(_shrink(drawn))
         axis.set_title(title, fontsize=8, parse_math=False)
         axis.axis("off")
         if title in comparison.predictions:
-            draw_corner(axis, f"IoU {comparison.predictions[title].iou:.2f}")
-    # parse_math off: a dollar sign in a sentence is a dollar sign.
+            _draw_corner_text(axis, f"IoU {comparison.predictions[title].iou:.2f}")
+    # parse_math off: a dollar sign in an expression is not mathematics.
     block.text(0.5, caption_share - 0.02, text, ha="center", va="top", fontsize=9, parse_math=False)
 
 
-def shrunk(picture: np.ndarray) -> np.ndarray:
-    """A large picture (H, W, 3) uint8 as a figure keeps it; a small one as it is."""
-    scale = SHOWN_SIDE / max(picture.shape[:2])
+def _shrink(image: np.ndarray) -> np.ndarray:
+    """Reduce a large image (H, W, 3) uint8 for a figure."""
+    scale = SHOWN_SIDE / max(image.shape[:2])
     if scale >= 1:
-        return picture
-    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        return image
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def draw_corner(axis: Axes, text: str) -> None:
-    """Write into the lower right corner of a picture."""
+def _draw_corner_text(axis: Axes, text: str) -> None:
+    """Write into the lower right corner of an image."""
     background = {"facecolor": "black", "alpha": 0.65, "edgecolor": "none", "pad": 1.5}
     axis.text(
         *(0.98, 0.03, text),
@@ -237,7 +237,7 @@ def draw_corner(axis: Axes, text: str) -> None:
     )
 
 
-def caption(comparison: Comparison) -> str:
-    """The sentence, wrapped to the width of the pictures."""
+def wrap_caption(comparison: Comparison) -> str:
+    """Wrap the expression to the width of the images."""
     width = CAPTION_WIDTH * (2 + len(comparison.predictions)) // 3
     return "\n".join(textwrap.wrap(comparison.expression, width))

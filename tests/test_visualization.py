@@ -9,13 +9,13 @@ from pycocotools import mask as coco_mask
 from cadformer_d2.visualization import (
     Comparison,
     Prediction,
-    answer_sheet,
-    caption,
-    comparison_sheet,
+    draw_answer_sheet,
+    draw_comparison_sheet,
     draw_mask,
-    enlarged,
+    enlarge,
     read_comparison,
     save_figure,
+    wrap_caption,
 )
 
 GREEN = (0.0, 1.0, 0.0)
@@ -51,7 +51,7 @@ def test_a_mask_of_another_size_is_refused():
 
 @pytest.mark.parametrize("size", [(1, 6000), (5000, 1), (1, 1), (3, 400), (384, 384), (2, 100_000)])
 def test_what_is_drawn_is_bounded_by_its_longer_side(size):
-    height, width = enlarged(np.zeros(size, bool)).shape
+    height, width = enlarge(np.zeros(size, bool)).shape
     assert max(height, width) <= max(2048, *size)
     assert height % size[0] == 0 and height // size[0] == width // size[1]
 
@@ -59,7 +59,7 @@ def test_what_is_drawn_is_bounded_by_its_longer_side(size):
 def test_a_sheet_of_strips_has_a_bounded_size():
     for size in ((1, 6000), (6000, 1)):
         image, mask = np.zeros((*size, 3), np.uint8), np.ones(size, bool)
-        figure = answer_sheet(image, [("the road", mask), ("the road", mask)])
+        figure = draw_answer_sheet(image, [("the road", mask), ("the road", mask)])
         assert max(figure.get_size_inches()) <= 20
         assert len([axis for axis in figure.axes if axis.images]) == 2  # one sentence asked twice
 
@@ -70,7 +70,7 @@ def test_a_figure_keeps_large_images_small():
     comparison = Comparison(
         np.zeros((side, side, 3), np.uint8), empty, "the tank", {"ours": Prediction(empty, 0.5)}
     )
-    figure = comparison_sheet([comparison])
+    figure = draw_comparison_sheet([comparison])
     shown = [axis.images[0].get_array().shape for axis in figure.subfigs[0].axes]
     assert shown == [(1024, 1024, 3)] * 3
 
@@ -115,8 +115,8 @@ def test_long_and_foreign_sentences_are_drawn_whole():
     sentence = "the réservoir costs $5 and $6 " * 8
     empty = np.zeros((40, 60), bool)
     comparison = Comparison(grey(), empty, sentence, {"$x_ours": Prediction(empty, 0.5)})
-    assert "".join(caption(comparison).split()) == "".join(sentence.split())
-    figure = comparison_sheet([comparison] * 3)
+    assert "".join(wrap_caption(comparison).split()) == "".join(sentence.split())
+    figure = draw_comparison_sheet([comparison] * 3)
     figure.canvas.draw()
 
 
@@ -124,7 +124,7 @@ def test_several_predictions_stand_side_by_side_with_their_ious_in_the_corner():
     empty = np.zeros((40, 60), bool)
     predictions = {"lavt": Prediction(empty, 0.25), "ours": Prediction(empty, 0.75)}
     comparison = Comparison(grey(), empty, "the tank", predictions)
-    figure = comparison_sheet([comparison], columns=1)
+    figure = draw_comparison_sheet([comparison], columns=1)
     titles = [axis.get_title() for axis in figure.subfigs[0].axes]
     corners = [[text.get_text() for text in axis.texts] for axis in figure.subfigs[0].axes]
     assert titles == ["image", "ground truth", "lavt", "ours"]

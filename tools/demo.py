@@ -33,7 +33,7 @@ def answer(image: Path, sentences: list[str]) -> None:
     start = time.perf_counter()
     predictor = RefSegPredictor.from_pretrained()
     loaded = time.perf_counter()
-    pixels = predictor.read(image, "RGB")
+    pixels = predictor.read_image(image, "RGB")
     answers = predictor(pixels, sentences, channel_order="RGB")
     asked = time.perf_counter()
     predict.write_answers(np.ascontiguousarray(pixels), answers, OUTPUT / image.stem)

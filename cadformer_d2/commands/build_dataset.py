@@ -8,8 +8,8 @@
     cadformer dataset build agree --work work
     cadformer dataset build write mydata --work work --root datasets
 
-Each step keeps its results in the folder --work and can be run again; a stopped `masks` goes on
-where it was. datasets/README.md walks through an example.
+Each step keeps its results in the folder --work and can be repeated; an interrupted `masks`
+resumes. datasets/README.md has an example.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from ..dataset_building.readers import FORMATS
 from ..dataset_building.review import TOOLS
 
 
-def parse_arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="step", required=True)
-    add_read(commands.add_parser("read", help="boxes and sentences, with a report of defects"))
-    add_masks(commands.add_parser("masks", help="a mask for each box"))
+    _add_read(commands.add_parser("read", help="boxes and sentences, with a report of defects"))
+    _add_masks(commands.add_parser("masks", help="a mask for each box"))
     judge = commands.add_parser("judge", help="measure the masks and list the doubtful")
     judge.set_defaults(run=steps.judge_masks)
-    add_export(commands.add_parser("export", help="doubtful masks to an annotation tool"))
-    add_import(commands.add_parser("import", help="an annotator's answers"))
+    _add_export(commands.add_parser("export", help="doubtful masks to an annotation tool"))
+    _add_import(commands.add_parser("import", help="an annotator's answers"))
     agree = commands.add_parser("agree", help="agreement of the annotators, and disputes")
     agree.set_defaults(run=steps.compare_annotators)
-    add_write(commands.add_parser("write", help="the dataset in RefCOCO format"))
+    _add_write(commands.add_parser("write", help="the dataset in RefCOCO format"))
     for command in commands.choices.values():
         command.add_argument("--work", type=Path, required=True, help="folder of the results")
     for name in ("judge", "export", "agree", "write"):
@@ -49,13 +49,13 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def add_read(command: argparse.ArgumentParser) -> None:
+def _add_read(command: argparse.ArgumentParser) -> None:
     command.add_argument("source_format", metavar="format", choices=FORMATS)
     command.add_argument(
         "--split",
         action="append",
         default=[],
-        type=split_file,
+        type=_parse_split,
         metavar="NAME=FILE",
         help=f"file of a split ({', '.join(SPLITS)}); once for each",
     )
@@ -66,30 +66,30 @@ def add_read(command: argparse.ArgumentParser) -> None:
     images.add_argument("--images", type=Path, help="folder of the images")
     images.add_argument(
         "--image-size",
-        type=positive,
+        type=_parse_positive,
         nargs=2,
         metavar=("HEIGHT", "WIDTH"),
-        help="of every image, to report on a source whose images are not at hand",
+        help="of every image, to report on a source without its images",
     )
     command.set_defaults(run=steps.read_source)
 
 
-def split_file(text: str) -> tuple[str, Path]:
-    """NAME=FILE of the command line."""
+def _parse_split(text: str) -> tuple[str, Path]:
+    """Parse NAME=FILE."""
     name, _, file = text.partition("=")
     if name not in SPLITS or not file:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE with NAME in {SPLITS}")
     return name, Path(file)
 
 
-def positive(text: str) -> int:
-    """A whole number above 0 of the command line."""
+def _parse_positive(text: str) -> int:
+    """Parse a whole number above 0."""
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
-def add_masks(command: argparse.ArgumentParser) -> None:
+def _add_masks(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--segmenter",
         required=True,
@@ -97,12 +97,12 @@ def add_masks(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     command.add_argument(
-        "--boxes-per-pass", type=positive, default=32, help="more need more memory"
+        "--boxes-per-pass", type=_parse_positive, default=32, help="more need more memory"
     )
     command.set_defaults(run=steps.make_masks)
 
 
-def add_export(command: argparse.ArgumentParser) -> None:
+def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tool", choices=sorted(TOOLS), required=True)
     command.add_argument("--output", type=Path, required=True, help="a new folder")
     which = command.add_mutually_exclusive_group()
@@ -115,17 +115,17 @@ def add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--undecided-by", metavar="NAME", help="leave out what this annotator has decided already"
     )
-    command.add_argument("--most", type=positive, help="at most so many, the worst")
+    command.add_argument("--most", type=_parse_positive, help="at most so many, the worst")
     command.set_defaults(run=steps.export_masks)
 
 
-def add_import(command: argparse.ArgumentParser) -> None:
+def _add_import(command: argparse.ArgumentParser) -> None:
     command.add_argument("review", type=Path, help="folder that 'export' made")
     command.add_argument("--annotator", required=True, help="a name; 'final' ends disputes")
     command.set_defaults(run=steps.import_answers)
 
 
-def add_write(command: argparse.ArgumentParser) -> None:
+def _add_write(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", help="of the dataset")
     command.add_argument("--root", type=Path, default=dataset_root())
     command.add_argument(
@@ -147,7 +147,7 @@ def add_write(command: argparse.ArgumentParser) -> None:
 
 
 def main() -> None:
-    options = vars(parse_arguments())
+    options = vars(_parse_arguments())
     run = options.pop("run")
     del options["step"]
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

@@ -3,9 +3,9 @@
     cadformer dataset check rrsisd
     cadformer dataset check rrsisd --root some/sample --subset
 
-Checks that the files are there, that the counts are the published ones, that every image opens and
-has the size its annotation says, and that every mask is non-empty and of that size; tells which
-share of the sentences a token limit cuts. Exits with 1 if anything is wrong.
+Checks that the files exist, that the counts are the published ones, that every image opens and has
+the size that its annotation says, and that every mask is non-empty and of that size. Reports the
+share of the expressions that a token limit truncates. Exits with 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..data.truncation import TOKEN_LIMITS, compute_truncated_shares
 from ..structures import ReferRecord
 
 
-def parse_arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,8 +38,8 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load_split(info: DatasetInfo, root: str | None, split: str, subset: bool) -> tuple:
-    """Usable records of a split, and what is wrong with it."""
+def _load_split(info: DatasetInfo, root: str | None, split: str, subset: bool) -> tuple:
+    """Load the usable records of a split, and its defects."""
     try:
         records = info.load(dataset_root(root), split, True)
     except EmptySplitError as error:
@@ -48,12 +48,12 @@ def load_split(info: DatasetInfo, root: str | None, split: str, subset: bool) ->
         return [], [str(error)]
     published = info.published_counts.get(split)
     if not subset and published not in (None, len(records)):
-        return records, [f"{split}: {len(records)} usable refs, published are {published}"]
+        return records, [f"{split}: {len(records)} usable refs instead of {published} published"]
     return records, []
 
 
-def image_defects(records: list[ReferRecord], split: str) -> list[str]:
-    """Images that do not open or have another size than their annotation says."""
+def _find_image_defects(records: list[ReferRecord], split: str) -> list[str]:
+    """Find images that do not open or do not have the size of their annotation."""
     defects = []
     by_file = {record["file_name"]: record for record in records}
     for record in tqdm(by_file.values(), desc=f"{split} images", unit="image"):
@@ -64,8 +64,8 @@ def image_defects(records: list[ReferRecord], split: str) -> list[str]:
     return defects
 
 
-def share_texts(expressions: list[str], vocabulary: str) -> list[str]:
-    """Share of the sentences that each of ``TOKEN_LIMITS`` cuts; "-" without a vocabulary."""
+def _format_shares(expressions: list[str], vocabulary: str) -> list[str]:
+    """Format the share that each token limit truncates; "-" without a vocabulary."""
     if not vocabulary:
         return ["-"] * len(TOKEN_LIMITS)
     try:
@@ -75,8 +75,8 @@ def share_texts(expressions: list[str], vocabulary: str) -> list[str]:
     return [f"{share:.1%}" for share in shares.values()]
 
 
-class SkippedRecords(logging.Handler):
-    """Collects, as a context, the reader's reports of records it could not use."""
+class _SkippedRecords(logging.Handler):
+    """Context that collects the reader's warnings about unusable records."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -85,7 +85,7 @@ class SkippedRecords(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.messages.append(record.getMessage())
 
-    def __enter__(self) -> SkippedRecords:
+    def __enter__(self) -> _SkippedRecords:
         logging.getLogger("cadformer_d2").addHandler(self)
         return self
 
@@ -94,19 +94,19 @@ class SkippedRecords(logging.Handler):
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = _parse_arguments()
     info = find_dataset(arguments.name, arguments.root)
     defects: list[str] = []
     rows = []
-    with SkippedRecords() as skipped:
+    with _SkippedRecords() as skipped:
         for split in SPLITS:
-            records, found = load_split(info, arguments.root, split, arguments.subset)
-            defects += found + image_defects(records, split)
+            records, found = _load_split(info, arguments.root, split, arguments.subset)
+            defects += found + _find_image_defects(records, split)
             if records:
-                rows.append([split, *split_counts(records, arguments.tokenizer)])
+                rows.append([split, *_count_split(records, arguments.tokenizer)])
     defects += skipped.messages
     header = ["split", "refs", "sentences", "images"]
-    print(tabulate(rows, [*header, *(f"cut at {limit} tokens" for limit in TOKEN_LIMITS)]))
+    print(tabulate(rows, [*header, *(f"truncated at {limit} tokens" for limit in TOKEN_LIMITS)]))
     for defect in defects:
         print(f"DEFECT  {defect}")
     if defects or not rows:
@@ -114,8 +114,8 @@ def main() -> None:
     print(f"{arguments.name}: no defects")
 
 
-def split_counts(records: list[ReferRecord], vocabulary: str) -> list[int | str]:
-    """Refs, sentences and images of a split, and the shares that token limits cut."""
+def _count_split(records: list[ReferRecord], vocabulary: str) -> list[int | str]:
+    """Count refs, expressions and images of a split, and the shares that token limits truncate."""
     sentences = [text for record in records for text in record["expressions"]]
     images = len({record["file_name"] for record in records})
-    return [len(records), len(sentences), images, *share_texts(sentences, vocabulary)]
+    return [len(records), len(sentences), images, *_format_shares(sentences, vocabulary)]

@@ -42,7 +42,7 @@ from ..evaluation.comparison_table import (
     render_table,
 )
 from ..model_cost import count_flops, count_parameters, random_sample
-from ..visualization import comparison_sheet, read_comparison, save_figure
+from ..visualization import draw_comparison_sheet, read_comparison, save_figure
 from . import runs
 
 matplotlib.use("Agg")
@@ -314,7 +314,7 @@ def _draw_disputed(
     comparisons = [
         read_comparison({method: entries[key] for method, entries in first.items()}) for key in keys
     ]
-    save_figure(comparison_sheet(comparisons, columns=1), path, dpi=80)
+    save_figure(draw_comparison_sheet(comparisons, columns=1), path, dpi=80)
 
 
 def main() -> None:

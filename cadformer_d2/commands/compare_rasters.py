@@ -1,10 +1,10 @@
-"""How far does a mask agree with another one, or with the truth?
+"""Measure the agreement of a mask with another one or with the truth.
 
     cadformer compare-rasters mask.tif other.tif
     cadformer compare-rasters mask.tif truth.tif --value 6
     cadformer compare-rasters mosaic/tanks.tif mosaic/truth.tif --category "storage tank"
 
-Compared is where both have pixels, by their place on the map. A mask's targets are 1; pixels that
+Compares the pixels that both have, by their place on the map. A mask's targets are 1; pixels that
 are nodata in either file are left out. Needs the extra ``geo``.
 """
 
@@ -22,12 +22,12 @@ from ..data.class_names import RRSISHR_CLASSES
 from ..inference.tiling import Window, block_windows
 
 BLOCK_SIDE = 1024  # pixels compared at once
-LARGEST_SHIFT = 0.01  # of a pixel, between grids that are taken for the same
+LARGEST_SHIFT = 0.01  # of a pixel, between grids that count as the same
 
 
 @dataclass
 class Agreement:
-    """Pixels that were compared."""
+    """Counts of the compared pixels."""
 
     num_pixels: int = 0
     intersection: int = 0
@@ -40,7 +40,7 @@ class Agreement:
 
     @property
     def iou(self) -> float:
-        """In [0, 1]; 1 where neither has a target."""
+        """In [0, 1]; 1 if neither has a target."""
         return self.intersection / self.union if self.union else 1.0
 
     @property
@@ -48,13 +48,13 @@ class Agreement:
         return (self.union - self.intersection) / self.num_pixels if self.num_pixels else 0.0
 
 
-def common_windows(
+def _find_common_windows(
     mask: rasterio.DatasetReader, other: rasterio.DatasetReader
 ) -> tuple[Window, Window]:
-    """What both cover, in pixels of each.
+    """Find the area that both cover, in pixels of each.
 
     Raises:
-        ValueError: different CRS or grids, or nothing in common.
+        ValueError: different CRS or grids, or no overlap.
     """
     if mask.crs != other.crs:
         raise ValueError(f"{mask.name} is in {mask.crs}, {other.name} in {other.crs}")
@@ -72,29 +72,29 @@ def common_windows(
     return common, Window(rows.start, columns.start, common.height, common.width)
 
 
-def compare(mask_path: Path, other_path: Path, *, value: int = 1) -> Agreement:
-    """Agreement of a mask's targets with the pixels of another raster that have a value.
+def compare_rasters(mask_path: Path, other_path: Path, *, value: int = 1) -> Agreement:
+    """Compare a mask's targets with the pixels of another raster that have a value.
 
     Raises:
-        ValueError: not on one grid.
+        ValueError: they are not on the same grid.
         OSError: a file cannot be read.
     """
     agreement = Agreement()
     with rasterio.open(mask_path) as mask, rasterio.open(other_path) as other:
-        in_mask, in_other = common_windows(mask, other)
+        in_mask, in_other = _find_common_windows(mask, other)
         for block in block_windows((in_mask.height, in_mask.width), BLOCK_SIDE):
             (first, first_valid), (second, second_valid) = (
-                read_block(dataset, block, whole)
+                _read_block(dataset, block, whole)
                 for dataset, whole in ((mask, in_mask), (other, in_other))
             )
             agreement.add(first == 1, second == value, first_valid & second_valid)
     return agreement
 
 
-def read_block(
+def _read_block(
     dataset: rasterio.DatasetReader, block: Window, whole: Window
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values and validity of a block that is counted from the corner of ``whole``."""
+    """Read values and validity of a block relative to the corner of ``whole``."""
     window = RasterWindow(
         whole.column + block.column, whole.row + block.row, block.width, block.height
     )
@@ -114,7 +114,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     value = RRSISHR_CLASSES.index(arguments.category) + 1 if arguments.category else arguments.value
-    agreement = compare(arguments.mask, arguments.other, value=value)
+    agreement = compare_rasters(arguments.mask, arguments.other, value=value)
     print(
         f"{agreement.num_pixels} pixels, IoU {agreement.iou:.4f}, "
         f"{agreement.share_differing:.4%} differ"

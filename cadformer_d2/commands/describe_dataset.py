@@ -1,10 +1,10 @@
-"""Say what a dataset holds: categories by split, sentence lengths, target sizes.
+"""Describe a dataset: categories by split, expression lengths, target sizes.
 
     cadformer dataset describe rrsishr --output describe
     cadformer dataset describe --work work --tokenizer ''
 
-Prints Markdown; --output also writes it with a CSV file and a figure. --work describes boxes and
-sentences that `dataset build read` took in, without masks.
+Prints Markdown; --output also writes it with a CSV file and a figure. --work describes the boxes
+and sentences that `dataset build read` has read, without masks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..dataset_building.description_report import format_markdown, write_descrip
 from ..dataset_building.workspace import Workspace
 
 
-def parse_arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,8 +44,8 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def described(arguments: argparse.Namespace) -> list[DescribedExpression]:
-    """Every sentence of a registered dataset or of a workspace."""
+def _describe(arguments: argparse.Namespace) -> list[DescribedExpression]:
+    """Describe every expression of a registered dataset or of a workspace."""
     if arguments.work is not None:
         return describe_triplets(Workspace(arguments.work).read_triplets())
     info = find_dataset(arguments.name, arguments.root)
@@ -60,8 +60,8 @@ def described(arguments: argparse.Namespace) -> list[DescribedExpression]:
 
 def main() -> None:
     matplotlib.use("Agg")
-    arguments = parse_arguments()
-    sentences = described(arguments)
+    arguments = _parse_arguments()
+    sentences = _describe(arguments)
     truncated = {}
     if arguments.tokenizer:
         texts = [entry.sentence for entry in sentences]

@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ..atomic_files import write_atomically
 from ..checkpoint import trained_config
 from ..evaluation.comparison import SampleIous, find_most_disputed
-from ..visualization import comparison_sheet, read_comparison, save_figure
+from ..visualization import draw_comparison_sheet, read_comparison, save_figure
 from . import runs
 
 matplotlib.use("Agg")
@@ -230,7 +230,7 @@ def _draw_figure(arguments: argparse.Namespace) -> int:
             if Path(entry["file_name"]).resolve() == output.resolve():
                 raise ValueError(f"--output {output} is an image of the dataset; name another file")
     comparisons = [read_comparison(entries) for entries in chosen]
-    sheet = comparison_sheet(comparisons, columns=arguments.columns)
+    sheet = draw_comparison_sheet(comparisons, columns=arguments.columns)
     save_figure(sheet, output, dpi=arguments.dpi)
     return len(keys)
 

@@ -9,7 +9,7 @@ or, in Detectron2's manner, several images at once:
         --opts MODEL.WEIGHTS model_best.pth
 
 Without weights, the model that comes with the project answers. For one expression:
-<image>_overlay.png and <image>_mask.png. For several: <image>_sheet.png with one picture each, and
+<image>_overlay.png and <image>_mask.png. For several: <image>_sheet.png with one image each, and
 <image>_mask1.png, <image>_mask2.png, ... The network is the checkpoint's.
 """
 
@@ -28,10 +28,10 @@ from ..atomic_files import write_atomically
 from ..data.image_file import encode_image
 from ..inference import ReferredMask, RefSegPredictor
 from ..inference.ready_model import find_ready_model
-from ..visualization import PREDICTION_COLOUR, answer_sheet, draw_mask, save_figure
+from ..visualization import PREDICTION_COLOUR, draw_answer_sheet, draw_mask, save_figure
 
 
-def parse_arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -62,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def build_predictor(arguments: argparse.Namespace) -> RefSegPredictor:
+def _build_predictor(arguments: argparse.Namespace) -> RefSegPredictor:
     """The predictor of --weights or MODEL.WEIGHTS, else of the ready model."""
     if not (arguments.config_file or arguments.opts):
         return RefSegPredictor.from_pretrained(arguments.weights or "", device=arguments.device)
@@ -84,7 +84,7 @@ def build_predictor(arguments: argparse.Namespace) -> RefSegPredictor:
     return RefSegPredictor.from_config(cfg)
 
 
-def input_files(patterns: list[str]) -> list[Path]:
+def _find_input_files(patterns: list[str]) -> list[Path]:
     """Files that the arguments name, globs opened.
 
     Raises:
@@ -106,20 +106,20 @@ def input_files(patterns: list[str]) -> list[Path]:
     return list(files.values())
 
 
-def output_files(base: Path, num_sentences: int) -> tuple[list[Path], Path]:
-    """Files of the masks, one a sentence, and of the picture that shows them."""
+def _name_output_files(base: Path, num_sentences: int) -> tuple[list[Path], Path]:
+    """Files of the masks, one a sentence, and of the figure that shows them."""
     if num_sentences == 1:
         return [Path(f"{base}_mask.png")], Path(f"{base}_overlay.png")
     masks = [Path(f"{base}_mask{number}.png") for number in range(1, num_sentences + 1)]
     return masks, Path(f"{base}_sheet.png")
 
 
-def refuse_replacing(inputs: list[Path], output: Path, num_sentences: int) -> None:
+def _refuse_replacing(inputs: list[Path], output: Path, num_sentences: int) -> None:
     """Raise ValueError where the answer to one input would take the place of another."""
     taken = {path.resolve() for path in inputs}
     for path in inputs:
-        masks, picture = output_files(output / path.stem, num_sentences)
-        for answer in (*masks, picture):
+        masks, figure = _name_output_files(output / path.stem, num_sentences)
+        for answer in (*masks, figure):
             if answer.resolve() in taken:
                 raise ValueError(
                     f"{answer} is an input, and the answer to {path} would replace it; choose "
@@ -128,20 +128,20 @@ def refuse_replacing(inputs: list[Path], output: Path, num_sentences: int) -> No
 
 
 def write_answers(image: np.ndarray, answers: list[ReferredMask], base: Path) -> None:
-    """Write the masks as black and white PNG, and a picture that shows them.
+    """Write the masks as black and white PNG, and a figure that shows them.
 
     Raises:
         OSError: a file could not be written.
     """
-    mask_files, picture = output_files(base, len(answers))
+    mask_files, figure = _name_output_files(base, len(answers))
     for file, answer in zip(mask_files, answers, strict=True):
         write_atomically(file, encode_image(answer.mask.astype(np.uint8) * 255, ".png"))
     if len(answers) == 1:
         overlay = draw_mask(image, answers[0].mask, colour=PREDICTION_COLOUR)
-        write_atomically(picture, encode_image(overlay, ".png"))
+        write_atomically(figure, encode_image(overlay, ".png"))
         return
     captioned = [(f"{answer.expression} ({answer.score:.2f})", answer.mask) for answer in answers]
-    save_figure(answer_sheet(image, captioned), picture, dpi=100, bbox_inches="tight")
+    save_figure(draw_answer_sheet(image, captioned), figure, dpi=100, bbox_inches="tight")
 
 
 def say(answer: ReferredMask) -> str:
@@ -153,13 +153,13 @@ def say(answer: ReferredMask) -> str:
 
 
 def main() -> None:
-    arguments = parse_arguments()
-    files = input_files(arguments.input)
-    refuse_replacing(files, arguments.output, len(arguments.expression))
-    predictor = build_predictor(arguments)
+    arguments = _parse_arguments()
+    files = _find_input_files(arguments.input)
+    _refuse_replacing(files, arguments.output, len(arguments.expression))
+    predictor = _build_predictor(arguments)
     arguments.output.mkdir(parents=True, exist_ok=True)
     for file in tqdm(files, unit="image", disable=len(files) == 1):
-        image = predictor.read(file, "RGB")
+        image = predictor.read_image(file, "RGB")
         answers = predictor(image, arguments.expression, channel_order=predictor.image_format)
         shown = image if predictor.image_format == "RGB" else image[..., ::-1]
         write_answers(np.ascontiguousarray(shown), answers, arguments.output / file.stem)

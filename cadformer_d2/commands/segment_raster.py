@@ -1,12 +1,12 @@
-"""Point at a thing in a large georeferenced raster with a sentence; get a map of it.
+"""Map what an expression refers to in a large georeferenced raster.
 
     cadformer segment-raster SCENE.tif "the storage tank" --mask mask.tif --vector tanks.geojson \
         --weights model_best.pth
 
 The mask is a Cloud-Optimized GeoTIFF with the scene's CRS, transform and size. Polygons are GeoJSON
-(longitude, latitude) or a GeoPackage in the scene's CRS. An interrupted run goes on with --resume
-and loses one batch of tiles at most. Files that are there are replaced with --overwrite only; the
-other layers of a GeoPackage stay.
+(longitude, latitude) or a GeoPackage in the scene's CRS. --resume continues an interrupted run,
+which loses one batch of tiles at most. --overwrite replaces existing files; the other layers of a
+GeoPackage stay.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ except ImportError as error:
     raise SystemExit(f"error: {error}") from error
 
 DEFAULT_OVERLAP = 0.25  # of a tile
-SMALLEST_TILE = 8  # pixels of the scene; below, the network sees nothing but one colour
-LARGEST_ROTATION = 20  # degrees, from which "topmost" is no longer the north
+SMALLEST_TILE = 8  # pixels of the scene; a smaller tile has hardly more than one colour
+LARGEST_ROTATION = 20  # degrees; beyond it, "topmost" no longer means north
 
 
-def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """An argument's type that admits numbers above 0 only."""
+def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """An argument type for numbers above 0."""
 
     def parse(text: str) -> float:
         if not 0 < (number := kind(text)) < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+            raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
         return number
 
     return parse
 
 
-def parse_arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,10 +80,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mode", default="tiles", choices=MODES)
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
-        "--tile", type=positive(int), help="side in pixels of the scene; default: network's input"
+        "--tile", type=_positive(int), help="side in pixels of the scene; default: network's input"
     )
     size.add_argument(
-        "--gsd", type=positive(float), help="metres on the ground a pixel that the network sees"
+        "--gsd", type=_positive(float), help="metres on the ground a pixel that the network sees"
     )
     parser.add_argument(
         "--overlap", type=int, help="of tiles, pixels of the scene; default: a quarter of a tile"
@@ -93,7 +93,7 @@ def parse_arguments() -> argparse.Namespace:
         "--stretch", nargs=2, type=float, metavar=("LOW", "HIGH"), help="percentiles to stretch"
     )
     parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
-    parser.add_argument("--batch-size", type=positive(int), default=1, help="tiles asked at once")
+    parser.add_argument("--batch-size", type=_positive(int), default=1, help="tiles asked at once")
     parser.add_argument("--dtype", default="float32", choices=list(DTYPES), help="of products")
     parser.add_argument(
         "--compile",
@@ -107,17 +107,17 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def plan_for(
+def _plan_tiles(
     arguments: argparse.Namespace, scene: RasterScene, network_size: tuple[int, int]
 ) -> TilePlan:
-    """How the scene is cut.
+    """Plan the tiles of the scene.
 
     Raises:
-        ValueError: options that cannot take effect, or do not fit each other.
+        ValueError: options have no effect or contradict each other.
     """
     if arguments.mode == "whole":
         if arguments.tile or arguments.gsd or arguments.overlap is not None:
-            raise ValueError("--mode whole has no tiles: --tile, --gsd and --overlap do not apply")
+            raise ValueError("--mode whole has no tiles; remove --tile, --gsd and --overlap")
         return TilePlan(mode="whole")
     height, width = network_size
     if arguments.tile:
@@ -126,8 +126,8 @@ def plan_for(
         metres = scene.placement.pixel_metres
         if metres is None:
             raise ValueError(
-                f"{scene.path} has no CRS that leads to metres on the ground, so --gsd cannot be "
-                "used; --tile can"
+                f"{scene.path} has no CRS that gives metres on the ground, which --gsd needs; use "
+                "--tile"
             )
         height, width = (
             round(length * arguments.gsd / of_a_pixel)
@@ -135,8 +135,8 @@ def plan_for(
         )
         if min(height, width) < SMALLEST_TILE:
             raise ValueError(
-                f"--gsd {arguments.gsd} makes tiles of {height} x {width} pixels of the scene, "
-                f"which are {metres[0]:.3g} x {metres[1]:.3g} m; {SMALLEST_TILE} are the least"
+                f"--gsd {arguments.gsd} gives tiles of {height} x {width} pixels of "
+                f"{metres[0]:.3g} x {metres[1]:.3g} m; at least {SMALLEST_TILE} are needed"
             )
     if arguments.overlap is None:
         overlap = (int(height * DEFAULT_OVERLAP), int(width * DEFAULT_OVERLAP))
@@ -145,42 +145,42 @@ def plan_for(
     return TilePlan(tile=(height, width), overlap=overlap)
 
 
-def warn_of_places(expression: str, scene: RasterScene, num_tiles: int) -> None:
+def _warn_of_places(expression: str, scene: RasterScene, num_tiles: int) -> None:
     words = find_place_words(expression)
     if num_tiles > 1 and words:
-        warn(
-            f"{', '.join(words)!r} will be understood within each of {num_tiles} tiles, not within "
-            "the scene; --mode whole asks the scene at once"
+        _warn(
+            f"{', '.join(words)!r} will refer to each of {num_tiles} tiles, not to the scene; "
+            "--mode whole segments the whole scene at once"
         )
     rotation = scene.placement.rotation
     if words and rotation > LARGEST_ROTATION:
-        warn(
-            f"{scene.path} is turned by {rotation:.0f} degrees; {', '.join(words)!r} will be "
-            "understood in the file's own rows and columns, not on the map"
+        _warn(
+            f"{scene.path} is turned by {rotation:.0f} degrees; {', '.join(words)!r} will refer to "
+            "the file's rows and columns, not to the map"
         )
 
 
-def warn_of_pixels(scene: RasterScene) -> None:
+def _warn_of_pixels(scene: RasterScene) -> None:
     placement = scene.placement
     if placement.gcps:
-        warn(f"{scene.path} is placed by its {len(placement.gcps)} ground control points")
+        _warn(f"{scene.path} is georeferenced by {len(placement.gcps)} ground control points")
     elif placement.crs is None and scene.dataset.rpcs is not None:
-        warn(
-            f"{scene.path} is placed by RPCs, which need heights: polygons will be in pixels, and "
-            "the mask keeps the RPCs; gdalwarp -rpc makes a scene that lies on the map"
+        _warn(
+            f"{scene.path} is georeferenced by RPCs, which need heights: polygons will be in "
+            "pixels, and the mask keeps the RPCs; gdalwarp -rpc makes a georeferenced raster"
         )
     elif placement.crs is None:
-        warn(f"{scene.path} has no CRS; polygons will be in pixels, x right and y down")
+        _warn(f"{scene.path} has no CRS; polygons will be in pixels, x right and y down")
     elif not placement.is_on_earth:
-        warn(f"{scene.path} has a CRS without longitudes and latitudes; areas will be missing")
+        _warn(f"{scene.path} has a CRS without longitudes and latitudes; areas will be missing")
 
 
-def warn(message: str) -> None:
+def _warn(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
-def output_files(arguments: argparse.Namespace) -> list[Path]:
-    """Files to write, which can be written.
+def _check_output_files(arguments: argparse.Namespace) -> list[Path]:
+    """Return the files to write after checking that they can be written.
 
     Raises:
         ValueError: none, another format, or files that must not be replaced.
@@ -196,19 +196,19 @@ def output_files(arguments: argparse.Namespace) -> list[Path]:
     return outputs
 
 
-def segmenter(predictor: RefSegPredictor, expression: str) -> Segmenter:
-    """From RGB pixels of tiles to the probability of what the sentence points at."""
+def _make_segmenter(predictor: RefSegPredictor, expression: str) -> Segmenter:
+    """A function from RGB pixels of tiles to the probability of the expression's target."""
 
-    def ask(tiles: list[np.ndarray]) -> list[np.ndarray]:
-        return [answer.probability for answer in predictor.predict_images(tiles, expression)]
+    def segment(tiles: list[np.ndarray]) -> list[np.ndarray]:
+        return [result.probability for result in predictor.predict_images(tiles, expression)]
 
-    return ask
+    return segment
 
 
-def segment(arguments: argparse.Namespace) -> None:
+def _segment(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
     arguments.weights = arguments.weights or find_ready_model()
-    outputs = output_files(arguments)
+    outputs = _check_output_files(arguments)
     scene = RasterScene(
         arguments.scene,
         bands=tuple(arguments.bands) if arguments.bands else None,
@@ -222,11 +222,11 @@ def segment(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         dtype=arguments.dtype,
     )
-    predictor.sentence(arguments.expression)  # an empty one is refused before any work
-    plan = plan_for(arguments, scene, predictor.input_size)
+    predictor.prepare_expression(arguments.expression)  # an empty one is refused before any work
+    plan = _plan_tiles(arguments, scene, predictor.input_size)
     grid = plan.grid(scene.size)
-    warn_of_places(arguments.expression, scene, len(grid))
-    warn_of_pixels(scene)
+    _warn_of_places(arguments.expression, scene, len(grid))
+    _warn_of_pixels(scene)
     identity = {
         "sentence": arguments.expression,
         "checkpoint": weights_hash(arguments.weights),
@@ -240,7 +240,7 @@ def segment(arguments: argparse.Namespace) -> None:
     )
     if arguments.compile and not store.is_done.all():
         predictor.compile()
-    ask = segmenter(predictor, arguments.expression)
+    ask = _make_segmenter(predictor, arguments.expression)
     with tqdm(total=len(grid), initial=int(store.is_done.sum()), unit="tile") as progress:
         for count in segment_tiles(scene, grid, store, ask, batch_size=arguments.batch_size):
             progress.update(count)
@@ -264,12 +264,12 @@ def segment(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = _parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
-    warnings.filterwarnings("ignore", "Dataset has no geotransform")  # warn_of_pixels says it
+    warnings.filterwarnings("ignore", "Dataset has no geotransform")  # _warn_of_pixels says it
     try:
         with limit_cache():
-            segment(arguments)
+            _segment(arguments)
     except KeyboardInterrupt:
-        print("what has been asked is kept; go on with --resume", file=sys.stderr)
+        print("finished tiles are kept; continue with --resume", file=sys.stderr)
         raise

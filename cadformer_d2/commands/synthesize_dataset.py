@@ -1,4 +1,4 @@
-"""Generate the synthrs dataset, or say that it is there.
+"""Generate the synthrs dataset unless it exists.
 
     cadformer dataset synthesize
     cadformer dataset synthesize --root big --image-size 480 --style long --train 20000
@@ -17,7 +17,7 @@ from ..data.catalog import dataset_root
 from ..data.synthetic import SynthrsParameters, generate_synthrs
 
 
-def parse_arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     default = SynthrsParameters()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -32,8 +32,8 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def describe(root: Path) -> str:
-    """Counts of a generated dataset: targets, sentences and their kinds by split."""
+def _describe(root: Path) -> str:
+    """Count targets, expressions and their kinds by split."""
     files = read_annotation_files(root / "synthrs")
     lines = [f"{root / 'synthrs'}: {len(files.images)} images"]
     for split in ("train", "val", "test"):
@@ -49,8 +49,8 @@ def describe(root: Path) -> str:
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = _parse_arguments()
     names = ("train", "val", "test", "image_size", "seed", "style")
     parameters = SynthrsParameters(**{name: getattr(arguments, name) for name in names})
     written = generate_synthrs(arguments.root, parameters, overwrite=arguments.overwrite)
-    print(describe(arguments.root) + ("" if written else "\n  (was there already)"))
+    print(_describe(arguments.root) + ("" if written else "\n  (already exists)"))

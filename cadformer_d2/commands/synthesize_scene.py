@@ -1,12 +1,12 @@
-"""Draw a large georeferenced scene whose every object is known, to try segment-raster on.
+"""Draw a large georeferenced scene with known objects, to try segment-raster.
 
     cadformer dataset synthesize-scene --side 3000 --output mosaic
     cadformer segment-raster mosaic/scene.tif "the storage tank" --weights model_best.pth \
         --mask mosaic/tanks.tif
     cadformer compare-rasters mosaic/tanks.tif mosaic/truth.tif --category "storage tank"
 
-scene.tif holds synthrs scenes side by side, truth.tif a category a pixel, as numbers from 1 with 0
-for ground. Both say that they lie in a UTM zone, half a metre a pixel; that is made up.
+scene.tif has synthrs scenes side by side; truth.tif has a category per pixel, as numbers from 1
+with 0 for ground. Their UTM zone and pixel size of half a metre are made up.
 Needs the extra ``geo``.
 """
 
@@ -29,7 +29,7 @@ CRS, PIXEL_METRES = "EPSG:32632", 0.5
 UPPER_LEFT = (500_000, 5_300_000)
 
 
-def write_mosaic(folder: Path, *, side: int, scene_size: int, seed: int) -> None:
+def _write_mosaic(folder: Path, *, side: int, scene_size: int, seed: int) -> None:
     """Write scene.tif and truth.tif.
 
     Raises:
@@ -65,7 +65,7 @@ def write_mosaic(folder: Path, *, side: int, scene_size: int, seed: int) -> None
                 counts["scene.tif"] += np.bincount(pixels.ravel(), minlength=256)
                 counts["truth.tif"] += np.bincount(category_ids.ravel(), minlength=256)
                 row += len(pixels)
-        # On a disk that gets full at the very end GDAL reports success.
+        # GDAL reports success if the disk becomes full at the very end.
         for name, path in (("scene.tif", scene_path), ("truth.tif", truth_path)):
             if not np.array_equal(count_values(path), counts[name]):
                 raise OSError(f"{name} does not read back as it was written; is the disk full?")
@@ -81,4 +81,4 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     options = {name: getattr(arguments, name) for name in ("side", "scene_size", "seed")}
-    write_mosaic(arguments.output, **options)
+    _write_mosaic(arguments.output, **options)

@@ -1,11 +1,11 @@
-"""An image and a sentence in, a mask out."""
+"""Predicts the mask of an expression in an image."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -40,7 +40,7 @@ CHANNEL_ORDERS = ("RGB", "BGR")
 
 @dataclass(frozen=True)
 class ReferredMask:
-    """What a sentence points at in an image."""
+    """The predicted mask of an expression in an image."""
 
     expression: str
     probability: np.ndarray  # (height, width) float32 in [0, 1], at the image's own size
@@ -69,7 +69,7 @@ class RefSegPredictor:
         predictor = RefSegPredictor.from_checkpoint("model_best.pth")  # one of your own
         result = predictor("scene.jpg", "the pool on the left")
 
-    Several sentences about one image are answered together; the image is read and resized once.
+    Several expressions about one image run as a batch; the image is read and resized once.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class RefSegPredictor:
         Args:
             cfg: with the INPUT section the model was trained with; it computes in TEST.DTYPE.
             model: a CADFormer; it is put into evaluation mode.
-            batch_size: sentences in one forward pass.
+            batch_size: expressions in one forward pass.
             text_package: "package:NAME/folder" that the text encoder was first loaded from; "":
                 none. Where it still has those weights, ``save_pretrained`` does not store them.
 
         Raises:
-            ValueError: a batch of none.
+            ValueError: ``batch_size`` is below 1.
         """
         if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; one sentence a pass is the least")
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         self.cfg = cfg
         self.text_package = text_package
         self.network_input = NetworkInput(cfg)
@@ -95,7 +95,7 @@ class RefSegPredictor:
         self.model: Any = model.eval()
         self.dtype = cfg.TEST.DTYPE
         self.batch_size = batch_size
-        self.reported: set[int] = set()  # hashes of sentences that were warned of
+        self.reported: set[int] = set()  # hashes of expressions that were warned of
 
     @classmethod
     def from_checkpoint(
@@ -112,12 +112,12 @@ class RefSegPredictor:
             path: a checkpoint of this project, which carries its config, or what
                 ``from_pretrained`` takes.
             device: "cuda", "cpu", ...; None: a GPU where there is one.
-            batch_size: sentences in one forward pass.
+            batch_size: expressions in one forward pass.
             dtype: of matrix products: "float32", "bfloat16" or, on a GPU, "float16".
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a checkpoint of this project, or a device or dtype that cannot be.
+            ValueError: not a checkpoint of this project, or an unusable device or dtype.
         """
         cfg = trained_config(path)
         cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -179,7 +179,7 @@ class RefSegPredictor:
             tokenizer=self.network_input.tokenizer.to_json(),
             card=card or model_card(cfg, self.model, name=folder.name),
             text_package=self.text_package,
-            text_prefix=text_prefix(self.model.text_encoder),
+            text_prefix=_text_prefix(self.model.text_encoder),
         )
 
     def portable_config(self) -> CfgNode:
@@ -196,9 +196,9 @@ class RefSegPredictor:
     def compile(self) -> bool:
         """Compile the network's repeated parts for the input's size and batches of one.
 
-        It takes minutes on a CPU and needs a C++ compiler there. Other batch sizes, and sentences
-        of more than 32 tokens, compile again when they first occur. Where it fails, the predictor
-        says so in the log and goes on as it was.
+        It takes minutes on a CPU and needs a C++ compiler there. Other batch sizes, and expressions
+        of more than 32 tokens, compile again when they first occur. If compilation fails, the
+        predictor logs a warning and continues without it.
 
         Returns:
             whether the network is compiled now.
@@ -208,7 +208,7 @@ class RefSegPredictor:
         try:
             self(np.zeros((*self.input_size, 3), np.uint8), "compiling")
         except RuntimeError as error:  # what torch.compile's errors derive from
-            self.model.apply(leave_uncompiled)
+            self.model.apply(_leave_uncompiled)
             self.model.is_compiled = False
             reason = " ".join(str(error).split("\n")[:2])  # the second line names the cause
             logger.warning("torch.compile failed, going on without it: %s", reason)
@@ -236,39 +236,42 @@ class RefSegPredictor:
     ) -> ReferredMask | list[ReferredMask]:
         """
         Args:
-            image: (height, width, 3) uint8, a Pillow image, or the path of an image file. Of the
-                last two the mask is turned as their EXIF data say, as in training.
-            expressions: one sentence, or several about the same image.
+            image: (height, width, 3) uint8, a Pillow image, or the path of an image file. The last
+                two are turned as their EXIF data say, as in training, and so are their masks.
+            expressions: one expression, or several about the same image.
             channel_order: of an array, "RGB" or "BGR" (as OpenCV reads).
 
         Returns:
-            one result for one sentence, a list for several.
+            one result for one expression, a list for several.
 
         Raises:
-            ValueError: a sentence that is empty or no text, or not an image; the message says
-                which.
+            ValueError: an expression is empty or not a text, or the image is unusable; the message
+                says which.
             FileNotFoundError: no such file.
         """
-        asked = [expressions] if isinstance(expressions, str) else expressions
-        picture = self.picture(image, channel_order)
-        results = self.answer(sample_of(picture, self.sentence(text)) for text in asked)
+        texts = [expressions] if isinstance(expressions, str) else expressions
+        fields = self.prepare_image(image, channel_order)
+        results = self._predict(
+            cast(ModelInput, {**fields, **self.prepare_expression(text)}) for text in texts
+        )
         return results[0] if isinstance(expressions, str) else results
 
     def predict_images(
         self, images: Iterable[ImageLike], expression: str, *, channel_order: str = "RGB"
     ) -> list[ReferredMask]:
-        """One sentence about several images, which may have different sizes.
+        """Query several images, which may have different sizes, with one expression.
 
         The images are read one batch at a time.
         """
-        sentence = self.sentence(expression)
-        return self.answer(
-            sample_of(self.picture(image, channel_order), sentence) for image in images
+        fields = self.prepare_expression(expression)
+        return self._predict(
+            cast(ModelInput, {**self.prepare_image(image, channel_order), **fields})
+            for image in images
         )
 
     @torch.no_grad()
-    def answer(self, samples: Iterable[ModelInput]) -> list[ReferredMask]:
-        """The results of samples as ``picture`` and ``sentence`` make them, in batches."""
+    def _predict(self, samples: Iterable[ModelInput]) -> list[ReferredMask]:
+        """Predict samples of ``prepare_image`` and ``prepare_expression`` in batches."""
         results = []
         waiting = iter(samples)
         while batch := list(islice(waiting, self.batch_size)):
@@ -279,17 +282,16 @@ class RefSegPredictor:
                 results.append(ReferredMask(sample["expression"], target, target > background))
         return results
 
-    def picture(self, image: ImageLike, channel_order: str = "RGB") -> dict[str, Any]:
-        """The image's fields of a ModelInput, to be answered at the image's own size."""
-        pixels = self.read(image, channel_order)
+    def prepare_image(self, image: ImageLike, channel_order: str = "RGB") -> dict[str, Any]:
+        """The image's fields of a ModelInput, for a prediction at the image's own size."""
+        pixels = self.read_image(image, channel_order)
         height, width = pixels.shape[:2]
         return {"image": self.network_input.prepare_image(pixels), "height": height, "width": width}
 
-    def sentence(self, expression: str) -> dict[str, Any]:
-        """The sentence's fields of a ModelInput.
+    def prepare_expression(self, expression: str) -> dict[str, Any]:
+        """The expression's fields of a ModelInput.
 
-        It is logged once where a long one loses its end, and where the vocabulary has none of its
-        words, so that nothing can be found.
+        Warns once if the expression is truncated or has no word in the vocabulary.
         """
         fields = self.network_input.prepare_expression(expression)
         tokenizer = self.network_input.tokenizer
@@ -310,8 +312,8 @@ class RefSegPredictor:
             )
         return fields
 
-    def read(self, image: ImageLike, channel_order: str) -> np.ndarray:
-        """The image (height, width, 3) uint8 in the network's channel order."""
+    def read_image(self, image: ImageLike, channel_order: str) -> np.ndarray:
+        """Read an image as (height, width, 3) uint8 in the network's channel order."""
         if channel_order not in CHANNEL_ORDERS:
             raise ValueError(f"channel_order is {channel_order!r}; known: RGB, BGR")
         if isinstance(image, str | os.PathLike):
@@ -328,17 +330,12 @@ class RefSegPredictor:
         return image if channel_order == self.image_format else image[..., ::-1]
 
 
-def sample_of(picture: Mapping[str, Any], sentence: Mapping[str, Any]) -> ModelInput:
-    """A sample as the test mapper makes it."""
-    return cast(ModelInput, {**picture, **sentence})
-
-
-def text_prefix(text_encoder: Any) -> str:
-    """What stands before the names of the tensors of a published text encoder in a model's."""
+def _text_prefix(text_encoder: Any) -> str:
+    """Prefix of a published text encoder's tensors in a model's state."""
     name = getattr(text_encoder, "network_name", "")
     return f"text_encoder.{name}." if name else "text_encoder."
 
 
-def leave_uncompiled(module: nn.Module) -> None:
-    """Take back what ``module.compile()`` did."""
+def _leave_uncompiled(module: nn.Module) -> None:
+    """Undo ``module.compile()``."""
     module._compiled_call_impl = None

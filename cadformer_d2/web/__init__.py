@@ -1,1 +1,1 @@
-"""The page in the browser: what it shows, what it may be asked, what it keeps."""
+"""The web page: its content, the requests it accepts, and the answers it keeps."""

@@ -1,6 +1,6 @@
-"""From what a person gave the page to what it shows: checked, answered, put into words and files.
+"""From the page's input to its output: checks, answers, texts and files.
 
-What the person can mend is a gradio.Error, whose text the page shows.
+Mistakes of the user raise a gradio.Error, whose text the page shows.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ except ImportError:
     FILES_LABEL = "Mask (polygons need the extra geo)"
 
 LARGEST_SIDE = 6000  # pixels; larger scenes are for segment-raster
-LONGEST_SENTENCE = 500  # characters; the network reads some 300 of them
+LONGEST_SENTENCE = 500  # characters; the network reads about 300 of them
 
 
 @dataclass(frozen=True)
-class Answered:
-    """An image and what was said about it."""
+class ImageAnswers:
+    """An image and the answers about it."""
 
     image: np.ndarray  # (height, width, 3) uint8 RGB
     answers: list[ReferredMask]
@@ -46,27 +46,27 @@ class Answered:
 
 
 def refusal(message: str) -> gradio.Error:
-    """What the page shows; it is the user's to mend, so the server's log has nothing of it."""
+    """An error that the page shows; the server does not log it, as the user made the mistake."""
     return gradio.Error(message, print_exception=False)
 
 
-def uploaded_file(payload: Any) -> str | None:
-    """The path of what was uploaded, whatever it is."""
+def get_uploaded_file(payload: Any) -> str | None:
+    """The path of the uploaded file, whatever it contains."""
     return None if payload is None else payload.path
 
 
-def share(value: Any) -> float:
-    """The value of a slider between 0 and 1."""
+def parse_share(value: Any) -> float:
+    """Parse the value of a slider between 0 and 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise refusal("Threshold and opacity are numbers between 0 and 1.")
     return float(value)
 
 
-def readable_sentences(predictor: RefSegPredictor, sentences: list[str]) -> list[str]:
-    """Those of the sentences that say something, without characters that nobody sees.
+def _check_expressions(predictor: RefSegPredictor, sentences: list[str]) -> list[str]:
+    """Return the sentences that are not empty, without invisible characters.
 
     Raises:
-        gradio.Error: none of them, or one that is too long or has no word in it.
+        gradio.Error: all are empty, or one is too long or has no word.
     """
     visible = [
         "".join(c for c in " ".join((sentence or "").split()) if c.isprintable())
@@ -82,16 +82,16 @@ def readable_sentences(predictor: RefSegPredictor, sentences: list[str]) -> list
     return asked
 
 
-def readable_image(predictor: RefSegPredictor, path: str) -> np.ndarray:
-    """The image (height, width, 3) uint8 in the network's channel order.
+def _read_image(predictor: RefSegPredictor, path: str) -> np.ndarray:
+    """Read the image (height, width, 3) uint8 in the network's channel order.
 
     Raises:
         gradio.Error: it cannot be read, or is too large.
     """
     try:
-        # From the header, before the pixels take memory.
+        # From the header, before loading the pixels.
         if max(read_image_size(path)) <= LARGEST_SIDE:
-            return predictor.read(path, "RGB")
+            return predictor.read_image(path, "RGB")
     except (ValueError, OSError) as error:
         raise refusal(
             "This file cannot be read as an image. Try a JPEG, or a PNG of 8 bits a channel."
@@ -102,23 +102,25 @@ def readable_image(predictor: RefSegPredictor, path: str) -> np.ndarray:
     )
 
 
-def answer(predictor: RefSegPredictor, path: str | None, sentences: list[str]) -> Answered:
-    """What each sentence points at in the image.
+def answer_query(
+    predictor: RefSegPredictor, path: str | None, sentences: list[str]
+) -> ImageAnswers:
+    """Segment what each sentence refers to in the image.
 
     Raises:
-        gradio.Error: no usable image or sentence; its text is shown on the page.
+        gradio.Error: no usable image or sentence; the page shows its text.
     """
     if not path:
         raise refusal("There is no image yet: drop one, or pick an example.")
-    asked = readable_sentences(predictor, sentences)
-    image = readable_image(predictor, path)
+    asked = _check_expressions(predictor, sentences)
+    image = _read_image(predictor, path)
     answers = predictor(image, asked, channel_order=predictor.image_format)
     shown = image if predictor.image_format == "RGB" else image[..., ::-1]
-    return Answered(np.ascontiguousarray(shown), answers)
+    return ImageAnswers(np.ascontiguousarray(shown), answers)
 
 
-def verdict(predictor: RefSegPredictor, found: ReferredMask) -> str:
-    """A line of HTML: how sure the network is, in words a person reads."""
+def format_answer(predictor: RefSegPredictor, found: ReferredMask) -> str:
+    """A line of HTML with the expression and the score."""
     sure = f"score {found.score:.2f}" if found.mask.any() else "nothing found"
     tokenizer = predictor.network_input.tokenizer
     if tokenizer.is_truncated(found.expression):
@@ -126,8 +128,8 @@ def verdict(predictor: RefSegPredictor, found: ReferredMask) -> str:
     return f"<b>{html.escape(found.expression)}</b>: {sure}"
 
 
-def downloads(answers: list[ReferredMask], threshold: float, folder: Path) -> list[str]:
-    """A PNG mask and, with the extra ``geo``, pixel polygons of each answer.
+def write_downloads(answers: list[ReferredMask], threshold: float, folder: Path) -> list[str]:
+    """Write a PNG mask and, with the extra ``geo``, pixel polygons of each answer.
 
     Raises:
         gradio.Error: they cannot be written.

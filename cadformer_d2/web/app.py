@@ -1,4 +1,4 @@
-"""A web page to point at things in an aerial image. Needs the extra ``web``.
+"""A web page to find objects in an aerial image by expressions. Needs the extra ``web``.
 
     cadformer app
     cadformer app --weights model_best.pth
@@ -34,13 +34,13 @@ try:
     from .answers import (
         FILES_LABEL,
         LONGEST_SENTENCE,
-        Answered,
-        answer,
-        downloads,
+        ImageAnswers,
+        answer_query,
+        format_answer,
+        get_uploaded_file,
+        parse_share,
         refusal,
-        share,
-        uploaded_file,
-        verdict,
+        write_downloads,
     )
     from .guard import MEGABYTE, PageGuard
     from .recent_answers import RecentAnswers
@@ -50,7 +50,7 @@ except ModuleNotFoundError as error:
 UPLOAD_LIMIT = 30 * MEGABYTE
 KEPT_LIMIT = 512 * MEGABYTE  # of images and answers; the largest image takes 470
 NUM_SESSIONS = 100  # whose settings gradio keeps
-NUM_WAITING = 100  # questions in the queue
+NUM_WAITING = 100  # queries in the queue
 HOUR = 3600  # seconds; uploads and answers are deleted after one
 NUM_EXAMPLES, EXAMPLE_SEED = 3, 2025
 ABOUT = """# Point with a sentence
@@ -61,18 +61,18 @@ Drop an aerial image or pick an example, say what you mean (*"the pool on the le
 def build_page(
     predictor: RefSegPredictor, examples: list[tuple[str, str]], folder: Path
 ) -> gradio.Blocks:
-    """The page.
+    """Build the page.
 
     Args:
         examples: (path of an image, sentence) each.
-        folder: exists; for what is uploaded and for what can be downloaded.
+        folder: exists; for uploads and downloads.
     """
     uploads = folder.resolve() / "uploads"
     uploads.mkdir(exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # gradio has no other way to say it
     recent = RecentAnswers(max_bytes=KEPT_LIMIT, max_age=HOUR)
 
-    def draw(answered: Answered, threshold: float, opacity: float) -> tuple:
+    def draw(answered: ImageAnswers, threshold: float, opacity: float) -> tuple:
         drawn = [
             draw_mask(
                 answered.image,
@@ -83,7 +83,7 @@ def build_page(
             for found in answered.answers
         ]
         second = gradio.update(value=drawn[1] if len(drawn) > 1 else None, visible=len(drawn) > 1)
-        return drawn[0], second, downloads(answered.answers, threshold, uploads)
+        return drawn[0], second, write_downloads(answered.answers, threshold, uploads)
 
     def find(
         path: str | None,
@@ -93,9 +93,9 @@ def build_page(
         opacity: float,
         request: gradio.Request,
     ) -> tuple:
-        answered = answer(predictor, path, [first, second])
+        answered = answer_query(predictor, path, [first, second])
         recent.put(request.session_hash, answered)
-        said = "<br>".join(verdict(predictor, found) for found in answered.answers)
+        said = "<br>".join(format_answer(predictor, found) for found in answered.answers)
         return True, said, *draw(answered, threshold, opacity)
 
     def redraw(
@@ -111,9 +111,9 @@ def build_page(
     def forget(request: gradio.Request) -> None:
         recent.drop(request.session_hash)
 
-    # Not a name of the page's API, which has one for each question; gradio types no False.
+    # Leaves these events out of the page's API; gradio's types do not allow False.
     unnamed: dict[str, Any] = {"api_name": False}
-    # Without gradio's button to publish a picture.
+    # Without gradio's button to publish an image.
     shown_only: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"]}
     with gradio.Blocks(
         title="Point with a sentence", analytics_enabled=False, delete_cache=(HOUR, HOUR)
@@ -125,9 +125,9 @@ def build_page(
                 path = gradio.Image(
                     label="Image", type="filepath", sources=["upload", "clipboard"], height=300
                 )
-                # gradio would open the file itself and show a bare "Error" for a broken one; what
-                # is wrong with it is for answer() to say.
-                path.preprocess = uploaded_file  # type: ignore[method-assign]
+                # gradio would open the file itself and show a bare "Error" for a broken one;
+                # answer_query() says what is wrong.
+                path.preprocess = get_uploaded_file  # type: ignore[method-assign]
                 first = gradio.Textbox(
                     label="Sentence",
                     placeholder="the storage tank on the left",
@@ -140,7 +140,7 @@ def build_page(
                 threshold = gradio.Slider(0.05, 0.95, 0.5, step=0.05, label="Threshold")
                 opacity = gradio.Slider(0.0, 1.0, 0.45, step=0.05, label="Opacity")
                 for slider in (threshold, opacity):
-                    slider.preprocess = share  # type: ignore[method-assign, assignment]
+                    slider.preprocess = parse_share  # type: ignore[method-assign, assignment]
             with gradio.Column():
                 with gradio.Row():
                     left = gradio.Image(label="Answer", **shown_only)
@@ -148,7 +148,7 @@ def build_page(
                 said = gradio.HTML()
                 files = gradio.Files(label=FILES_LABEL)
         if examples:
-            # Pictures that are buttons; gradio.Examples makes rows that the keyboard cannot reach.
+            # Images that are buttons; gradio.Examples makes rows that the keyboard cannot reach.
             picked = gradio.Dataset(
                 components=["image"],
                 samples=[[example_path] for example_path, _ in examples],
@@ -161,7 +161,7 @@ def build_page(
         asking: dict[str, Any] = {
             "inputs": [path, first, second, *sliders],
             "outputs": [is_answered, said, *results],
-            # One image at a time is in memory, whichever way it was asked about.
+            # Only one image at a time is in memory, whichever event started the query.
             "concurrency_id": "network",
             "concurrency_limit": 1,
         }
@@ -169,8 +169,8 @@ def build_page(
         first.submit(find, **asking, **unnamed)
         second.submit(find, **asking, **unnamed)
         for slider in sliders:
-            # Only drawn anew: the network is not asked again. Arrow keys move a slider, too, and
-            # "release" is the mouse's alone.
+            # Redraws without running the network. Not "release", which only the mouse triggers:
+            # arrow keys move a slider too.
             slider.change(
                 redraw,
                 [is_answered, *sliders],
@@ -183,9 +183,9 @@ def build_page(
 
 
 def serve(page: gradio.Blocks, **options: Any) -> str:
-    """Launch the page on this machine alone; returns its address."""
+    """Launch the page for this machine only; returns its address."""
     guard = Middleware(PageGuard, uploads=Path(page.GRADIO_CACHE), upload_limit=UPLOAD_LIMIT)
-    # The browser's own fonts: gradio's usual ones would be fetched from the internet.
+    # The browser's own fonts: gradio's default ones would be downloaded.
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     _, address, _ = page.launch(
         server_name="127.0.0.1",
@@ -200,8 +200,8 @@ def serve(page: gradio.Blocks, **options: Any) -> str:
     return address
 
 
-def drawn_examples(folder: Path) -> list[tuple[str, str]]:
-    """Scenes of the generated dataset that nobody trained on, with a sentence each."""
+def _draw_examples(folder: Path) -> list[tuple[str, str]]:
+    """Draw synthrs scenes that no model was trained on, with an expression each."""
     parameters = SynthrsParameters(train=1, val=1, test=NUM_EXAMPLES, seed=EXAMPLE_SEED)
     generate_synthrs(folder, parameters, processes=1)
     records = load_refer_records(
@@ -211,28 +211,28 @@ def drawn_examples(folder: Path) -> list[tuple[str, str]]:
     return list(by_image.items())
 
 
-def ready_model_examples(folder: Path) -> list[tuple[str, str]]:
-    """The demo's drawn scene, with an expression that the ready model answers."""
+def _draw_ready_model_examples(folder: Path) -> list[tuple[str, str]]:
+    """Draw the demo's scene, with an expression that the ready model answers."""
     path = folder / "scene.png"
     path.write_bytes(encode_image(draw_example_scene(), ".png"))
     return [(str(path), "the ground track field")]
 
 
-def example(text: str) -> tuple[str, str]:
-    """IMAGE=SENTENCE as a pair."""
+def _parse_example(text: str) -> tuple[str, str]:
+    """Parse IMAGE=SENTENCE."""
     path, _, sentence = text.partition("=")
     if not (Path(path).is_file() and sentence):
         raise argparse.ArgumentTypeError(f"{text}: expected an image file, =, and a sentence")
     return path, sentence
 
 
-def port_number(text: str) -> int:
+def _parse_port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
         raise argparse.ArgumentTypeError(f"{text}: expected a number from 1 to 65535")
     return int(text)
 
 
-def parse_arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -242,26 +242,26 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--examples",
         nargs="+",
-        type=example,
+        type=_parse_example,
         metavar="IMAGE=SENTENCE",
         help="to pick from; default: drawn scenes where the model knows such",
     )
     parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
-    parser.add_argument("--port", type=port_number, default=7860)
+    parser.add_argument("--port", type=_parse_port, default=7860)
     return parser.parse_args()
 
 
-def stop(number: int, _: Any) -> NoReturn:
-    """End as a shell tells it, but by an exception, so that what is temporary gets removed."""
+def _stop(number: int, _: Any) -> NoReturn:
+    """Exit on a signal by an exception, so that temporary files are removed."""
     raise SystemExit(128 + number)
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = _parse_arguments()
     for name in ("SIGTERM", "SIGHUP"):  # Windows has but the first; nohup ignores the second
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, stop)
+            signal.signal(number, _stop)
     weights = arguments.weights or find_ready_model()
     predictor = RefSegPredictor.from_checkpoint(weights, device=arguments.device)
     with TemporaryDirectory(prefix="cadformer_", ignore_cleanup_errors=True) as name:
@@ -269,11 +269,11 @@ def main() -> None:
         if arguments.examples:
             examples = arguments.examples
         elif "synthrs_train" in trained_config(weights).DATASETS.TRAIN:
-            examples = drawn_examples(folder)
+            examples = _draw_examples(folder)
         elif arguments.weights:
             examples = []
         else:
-            examples = ready_model_examples(folder)
+            examples = _draw_ready_model_examples(folder)
         page = build_page(predictor, examples, folder)
         try:
             serve(page, server_port=arguments.port, prevent_thread_lock=True)

@@ -1,4 +1,4 @@
-"""What the page keeps of a session, so that a slider need not ask the network again."""
+"""Recent answers of each session, so that moving a slider does not run the network again."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from .answers import Answered
+from .answers import ImageAnswers
 
 
 class RecentAnswers:
-    """The last answers of each session, the most recent sessions of them; safe between threads."""
+    """The last answers of the most recent sessions; thread-safe."""
 
     def __init__(
         self, *, max_bytes: int, max_age: float, clock: Callable[[], float] = time.monotonic
     ):
         """
         Args:
-            max_bytes: of all sessions together; the newest is kept whatever it takes.
-            max_age: seconds after which answers that nobody looks at are dropped.
+            max_bytes: of all sessions together; the newest is always kept.
+            max_age: seconds after which unused answers are dropped.
             clock: seconds.
         """
         self.max_bytes, self.max_age, self.clock = max_bytes, max_age, clock
-        self.kept: OrderedDict[str | None, tuple[float, Answered]] = (
+        self.kept: OrderedDict[str | None, tuple[float, ImageAnswers]] = (
             OrderedDict()
         )  # the newest last
         self.lock = threading.Lock()
 
-    def put(self, session: str | None, answered: Answered) -> None:
+    def put(self, session: str | None, answered: ImageAnswers) -> None:
         with self.lock:
             self._store(session, answered)
 
-    def get(self, session: str | None) -> Answered | None:
-        """A session's answers, which are the newest then; None where they were dropped."""
+    def get(self, session: str | None) -> ImageAnswers | None:
+        """A session's answers, which become the newest; None if they were dropped."""
         with self.lock:
             self._drop_old()
             if session not in self.kept:
@@ -46,7 +46,7 @@ class RecentAnswers:
         with self.lock:
             self.kept.pop(session, None)
 
-    def _store(self, session: str | None, answered: Answered) -> None:
+    def _store(self, session: str | None, answered: ImageAnswers) -> None:
         self.kept[session] = self.clock(), answered
         self.kept.move_to_end(session)
         self._drop_old()

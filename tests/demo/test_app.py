@@ -135,14 +135,14 @@ UNREADABLE = ("\0", "\x01\x02", "\u200b", "\ufffd", "\u0301", "\ud800")
 
 
 @pytest.mark.parametrize("sentence", UNREADABLE)
-def test_a_sentence_of_nothing_that_can_be_read_gets_a_sentence(app, image, predictor, sentence):
+def test_an_expression_without_words_is_explained(app, image, predictor, sentence):
     with pytest.raises(gradio.Error, match="is empty|has no word in it"):
-        app.answer(predictor, str(image), [sentence, ""])
+        app.answer_query(predictor, str(image), [sentence, ""])
 
 
 def test_a_long_sentence_is_neither_read_nor_logged(app, image, predictor, caplog):
     with pytest.raises(gradio.Error, match="more than 500 characters"):
-        app.answer(predictor, str(image), ["the pool " * 100_000, ""])
+        app.answer_query(predictor, str(image), ["the pool " * 100_000, ""])
     assert not caplog.records
 
 
@@ -159,13 +159,13 @@ def test_a_sentence_is_shown_as_text(client, image):
 @pytest.mark.parametrize("value", [None, "0.5", [], float("nan"), 1.5, True])
 def test_a_slider_has_a_number_of_its_range(app, value):
     with pytest.raises(gradio.Error, match="numbers between 0 and 1"):
-        app.share(value)
+        app.parse_share(value)
 
 
 def test_a_full_disk_is_said_on_the_page(app, predictor, image, tmp_path):
-    answered = app.answer(predictor, str(image), ["the pool"])
+    answered = app.answer_query(predictor, str(image), ["the pool"])
     with pytest.raises(gradio.Error, match="cannot be written: No such file or directory"):
-        app.downloads(answered.answers, 0.5, tmp_path / "gone")
+        app.write_downloads(answered.answers, 0.5, tmp_path / "gone")
 
 
 class Raw:
@@ -275,7 +275,7 @@ def test_what_is_temporary_is_removed_when_the_page_is_stopped(
 
 
 def test_the_ready_model_has_a_drawn_scene_as_example(app, tmp_path):
-    ((path, sentence),) = app.ready_model_examples(tmp_path)
+    ((path, sentence),) = app._draw_ready_model_examples(tmp_path)
     with Image.open(path) as scene:
         assert scene.size == (480, 480) and sentence
     first, second = app.draw_example_scene(), app.draw_example_scene()
@@ -283,7 +283,7 @@ def test_the_ready_model_has_a_drawn_scene_as_example(app, tmp_path):
 
 
 def test_scenes_nobody_trained_on_are_drawn_as_examples(app, tmp_path):
-    examples = app.drawn_examples(tmp_path)
+    examples = app._draw_examples(tmp_path)
     assert len(examples) == app.NUM_EXAMPLES
     for path, sentence in examples:
         assert cv2.imread(path).shape == (96, 96, 3) and sentence
@@ -291,4 +291,4 @@ def test_scenes_nobody_trained_on_are_drawn_as_examples(app, tmp_path):
 
 def test_an_example_that_is_not_there_is_named(app):
     with pytest.raises(Exception, match=r"gone\.png=the pool: expected an image file"):
-        app.example("gone.png=the pool")
+        app._parse_example("gone.png=the pool")

@@ -4,7 +4,7 @@ import pytest
 from cadformer_d2.inference import ReferredMask
 
 pytest.importorskip("gradio")
-from cadformer_d2.web.answers import Answered  # noqa: E402
+from cadformer_d2.web.answers import ImageAnswers  # noqa: E402
 from cadformer_d2.web.recent_answers import RecentAnswers  # noqa: E402
 
 SIZE = 10 * 10 * (3 + 4 + 1)  # bytes of one answer
@@ -12,7 +12,7 @@ SIZE = 10 * 10 * (3 + 4 + 1)  # bytes of one answer
 
 def answered():
     found = ReferredMask("the pool", np.zeros((10, 10), np.float32), np.zeros((10, 10), bool))
-    return Answered(np.zeros((10, 10, 3), np.uint8), [found])
+    return ImageAnswers(np.zeros((10, 10, 3), np.uint8), [found])
 
 
 class Clock:

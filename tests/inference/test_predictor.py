@@ -112,7 +112,9 @@ def test_more_sentences_than_a_batch_holds(trained, monkeypatch):
     small = RefSegPredictor.from_checkpoint(trained[1], device="cpu", batch_size=2)
     expressions = ["the pool", "the tank", "the court", "the field", "the road"]
     read = []
-    monkeypatch.setattr(small, "read", lambda *a: read.append(1) or RefSegPredictor.read(small, *a))
+    monkeypatch.setattr(
+        small, "read_image", lambda *a: read.append(1) or RefSegPredictor.read_image(small, *a)
+    )
     results = small(trained[2][0]["file_name"], expressions)
     assert len(read) == 1
     assert [result.expression for result in results] == expressions
@@ -189,7 +191,7 @@ MISTAKES = {
         lambda p, path: p(path, [None]),
         "the expression is None, it should be a valid",
     ),
-    "no picture": (lambda p, path: p(None, "the pool"), "the image is a NoneType"),
+    "nothing": (lambda p, path: p(None, "the pool"), "the image is a NoneType"),
     "no pixels": (lambda p, path: p(np.zeros((0, 9, 3), np.uint8), "the pool"), "of shape"),
     "an empty sentence": (lambda p, path: p(path, "  "), "is empty"),
     "a missing file": (lambda p, path: p("gone.jpg", "the pool"), "gone.jpg"),

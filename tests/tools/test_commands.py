@@ -60,7 +60,7 @@ def test_published_counts_are_compared_unless_it_is_a_subset(tmp_path, call):
     arguments = ("rrsishr", "--tokenizer", "synthrs")
     result = call("check_dataset", *arguments, root=tmp_path)
     assert result.returncode == 1
-    assert "train: 3 usable refs, published are 2118" in result.stdout
+    assert "train: 3 usable refs instead of 2118" in result.stdout
     assert call("check_dataset", *arguments, "--subset", root=tmp_path).returncode == 0
 
 
@@ -126,7 +126,7 @@ def test_generated_data_are_counted(tmp_path, call):
     options = ("--root", tmp_path, "--train", 2, "--val", 1, "--test", 1)
     result = call("synthesize_dataset", *options, root=tmp_path)
     assert result.returncode == 0 and "synthrs: 4 images" in result.stdout, result.stderr
-    assert "was there already" in call("synthesize_dataset", *options, root=tmp_path).stdout
+    assert "already exists" in call("synthesize_dataset", *options, root=tmp_path).stdout
 
 
 def test_data_that_are_not_there_are_one_clear_line(tmp_path, call):

@@ -26,9 +26,9 @@ def write(path, values, *, left=500_000, top=5_300_000, pixel=0.5, crs="EPSG:326
 
 
 def compare(*arguments, **options):
-    from cadformer_d2.commands.compare_rasters import compare
+    from cadformer_d2.commands.compare_rasters import compare_rasters
 
-    return compare(*arguments, **options)
+    return compare_rasters(*arguments, **options)
 
 
 def mask(size=(60, 80)):

@@ -86,7 +86,7 @@ def test_a_sentence_and_a_scene_give_a_mask_and_polygons(files, segment_raster):
 def test_words_for_places_in_tiles_are_warned_of(segment_raster):
     arguments = ("--mask", "warned.tif")
     tiles = segment_raster(*arguments, expression="the tank in the upper left")
-    assert "will be understood within each of 6 tiles" in tiles.stderr
+    assert "will refer to each of 6 tiles" in tiles.stderr
     whole = segment_raster(
         *arguments, "--mode", "whole", "--overwrite", expression="the tank in the upper left"
     )
@@ -103,7 +103,7 @@ MISTAKES = {
     "bands": (("--mask", "m.tif", "--bands", "1", "2", "9"), "three numbers from 1 to 4"),
     "overlap": (("--mask", "m.tif", "--overlap", "64"), "does not fit tiles of 64"),
     "stretch": (("--mask", "m.tif", "--stretch", "9", "3"), "0 <= low < high <= 100"),
-    "whole": (("--mask", "m.tif", "--mode", "whole", "--tile", "20"), "do not apply"),
+    "whole": (("--mask", "m.tif", "--mode", "whole", "--tile", "20"), "remove --tile"),
 }
 
 
@@ -122,11 +122,11 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(files, segment_raster, mi
 )
 def test_a_size_of_nothing_is_refused(segment_raster, option, value):
     result = segment_raster("--mask", "m.tif", option, value)
-    assert result.status == 2 and f"{option}: {value} is no number above 0" in result.stderr
+    assert result.status == 2 and f"{option}: {value} is not a number above 0" in result.stderr
 
 
 def test_tiles_of_a_pixel_or_two_are_refused(segment_raster):
-    assert "makes tiles of 3 x 3 pixels" in failure(
+    assert "gives tiles of 3 x 3 pixels" in failure(
         segment_raster("--mask", "m.tif", "--gsd", "0.1")
     )
 
@@ -202,7 +202,7 @@ def test_a_missing_checkpoint_and_an_empty_sentence_are_named(segment_raster):
 def test_metres_on_the_ground_choose_the_size_of_tiles(segment_raster):
     # The network sees 64 pixels; at 4 m they cover 128 of the scene's 2 m: 1 x 2 tiles.
     result = segment_raster("--mask", "gsd.tif", "--gsd", "4", expression="the top one")
-    assert "within each of 2 tiles" in result.stderr
+    assert "refer to each of 2 tiles" in result.stderr
     assert result.status == 0
 
 
@@ -232,7 +232,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_files(files, segment_raster, s
     assert 5 <= done < 126  # of 9 x 14 tiles
     assert not (files / f"{name}.tif").exists() and not (files / f"{name}.geojson").exists()
     if signal_number == signal.SIGINT:
-        assert "go on with --resume" in said and "interrupted" in said
+        assert "continue with --resume" in said and "interrupted" in said
         assert "Traceback" not in said
     resumed = segment_raster(*outputs, *tiles, "--resume")
     assert resumed.status == 0, resumed.stderr
