@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, finite, carrying their config and tokenizer."""
+"""Checkpoints: atomic, finite, self-contained with config and tokenizer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from .atomic_files import replace_atomically, write_atomically
 from .checkpoint_file import (
-    read_carried,
+    abbreviate,
     read_checkpoint,
+    read_metadata,
     refuse_missing_file,
     refuse_non_finite,
-    shortened,
 )
 from .config import add_cadformer_config
 from .config_file import merge_values
@@ -41,14 +41,14 @@ logger = logging.getLogger(__name__)
 
 CONFIG_KEY = "config"
 # What a checkpoint without the key was trained with, where that is not today's default.
-BEFORE_THE_KEY = {"MODEL.ALIGNMENT.DECODER_FEATURE": "fused", "MODEL.TIMM.STAGE_VIEWS": False}
+VALUES_BEFORE_KEY = {"MODEL.ALIGNMENT.DECODER_FEATURE": "fused", "MODEL.TIMM.STAGE_VIEWS": False}
 
 
 class RefSegCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer with atomic writes and strict reading.
 
-    Every file has the config and the tokenizer in it, so that the model can be built and used where
-    nothing else of what it was trained with lies.
+    Every file contains config and tokenizer, so that the model can be rebuilt without any other
+    file of its training.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class RefSegCheckpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, **kwargs)
         self.may_lack_tensors = False
         self.is_resumable = is_resumable
-        self.carried = {} if config is None else carried_texts(config, self.model)
+        self.carried = {} if config is None else _collect_carried_texts(config, self.model)
 
     def save(self, name: str, **state: Any) -> None:
         """Write ``<save_dir>/<name>.pth``; where resumable, point ``last_checkpoint`` to it.
 
-        Where it fails, checkpoints that were there before are as they were.
+        If it fails, earlier checkpoints stay as they were.
 
         Raises:
             OSError: the file could not be written, for example on a full disk.
@@ -94,7 +94,7 @@ class RefSegCheckpointer(DetectionCheckpointer):
         except ValueError as error:
             raise FloatingPointError(
                 f"{path} was not written: {error}. Earlier checkpoints are finite; lower "
-                "SOLVER.BASE_LR and go on from the last with --resume"
+                "SOLVER.BASE_LR and continue from the last with --resume"
             ) from error
         self.logger.info("Saving checkpoint to %s", path)
         _save_atomically(content, path)
@@ -136,21 +136,21 @@ class RefSegCheckpointer(DetectionCheckpointer):
         try:
             if not wanted.keys() & found.keys():
                 found = self._fit_weights(found)
-            refuse_other_network(wanted, found, is_own=CONFIG_KEY in content)
+            _refuse_other_network(wanted, found, is_own=CONFIG_KEY in content)
             if CONFIG_KEY in content and not self.may_lack_tensors:
-                refuse_missing_tensors(wanted, found)
+                _refuse_missing_tensors(wanted, found)
             if folder is not None and not self.may_lack_tensors:
-                refuse_foreign_tensors(wanted, found)
+                _refuse_foreign_tensors(wanted, found)
             refuse_non_finite({name: found[name] for name in wanted if name in found})
         except ValueError as error:
             raise ValueError(f"{filename} cannot be used: {error}") from error
         return {**content, "model": found}
 
     def _fit_weights(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Weights of others under the names that the model says they have there, if it knows them.
+        """Rename published weights to the model's names, if the model knows them.
 
         Raises:
-            ValueError: they are of a network like a part of the model but of other sizes.
+            ValueError: they belong to a network like a part of the model, but of other sizes.
         """
         fit = getattr(self.model, "fit_weights", None)
         fitted = None if fit is None else fit(state)
@@ -170,37 +170,37 @@ class RefSegCheckpointer(DetectionCheckpointer):
             num_found - len(unused),
             num_wanted,
             len(missing),
-            shortened(sorted(missing)),
+            abbreviate(sorted(missing)),
             len(unused),
-            shortened(sorted(unused)),
+            abbreviate(sorted(unused)),
         )
         return incompatible
 
 
 def _save_atomically(content: dict[str, Any], path: Path) -> None:
-    """torch.save, whole or not at all.
+    """Save atomically with torch.save.
 
     Raises:
-        OSError: with the file's name; nothing half-written is left.
+        OSError: the message names the file; no half-written file is left.
     """
     try:
         with replace_atomically(path) as temporary:
             torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:  # a failed write is a RuntimeError without a reason
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
         free = shutil.disk_usage(path.parent).free // 10**6
         reason = error if isinstance(error, OSError) else "torch gives no reason"
         raise OSError(
-            f"checkpoint {path} could not be written ({reason}; {free} MB are free there). Earlier "
+            f"checkpoint {path} could not be written ({reason}; {free} MB free there). Earlier "
             "checkpoints are untouched; free some space and continue with --resume"
         ) from error
 
 
-def carried_texts(cfg: CfgNode, model: nn.Module) -> dict[str, str]:
-    """What rebuilds a model and its input without any other file, by its key in a checkpoint.
+def _collect_carried_texts(cfg: CfgNode, model: nn.Module) -> dict[str, str]:
+    """Collect what rebuilds a model and its input without any other file, by checkpoint key.
 
     Args:
-        model: a part of it may have ``carried_values``: config values that say what a file which
-            the config names says today.
+        model: its parts may have ``carried_values``: config values that replace files which the
+            config names.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -210,23 +210,22 @@ def carried_texts(cfg: CfgNode, model: nn.Module) -> dict[str, str]:
     return {CONFIG_KEY: cfg.dump(), TOKENIZER_KEY: build_tokenizer(cfg).to_json()}
 
 
-def trained_config(filename: str | os.PathLike) -> CfgNode:
+def read_trained_config(filename: str | os.PathLike) -> CfgNode:
     """The config a model was trained with, set to use what comes with it and nothing else.
 
-    A checkpoint from before tokenizers were carried still needs the one that its config names. Keys
-    that are younger than the checkpoint have their defaults, or what was computed before the key
-    existed.
+    Checkpoints older than carried tokenizers still need the one that their config names. Keys newer
+    than the checkpoint get their defaults, or the behaviour from before the key.
 
     Args:
         filename: a checkpoint of this project, or what ``find_pretrained_folder`` finds.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint of this project, or of a version that knows more keys.
+        ValueError: not a checkpoint of this project, or from a newer version.
     """
     cfg = get_cfg()
     add_cadformer_config(cfg)
-    for key, value in BEFORE_THE_KEY.items():
+    for key, value in VALUES_BEFORE_KEY.items():
         cfg.merge_from_list([key, value])
     values, source, tokenizer = _carried_config(filename)
     try:
@@ -246,7 +245,7 @@ def trained_config(filename: str | os.PathLike) -> CfgNode:
 def text_encoder_package(filename: str | os.PathLike) -> str:
     """The "package:NAME/folder" that a model's text encoder was first loaded from; "": none.
 
-    Raises: as trained_config.
+    Raises: as read_trained_config.
     """
     values, _, _ = _carried_config(filename)
     weights = values
@@ -261,11 +260,11 @@ def _carried_config(filename: str | os.PathLike) -> tuple[Any, str, str | os.Pat
     if folder is not None:
         return read_description(folder).config, f"{folder}", folder / TOKENIZER_FILE
     source = f"the config that {filename} carries"
-    content = read_carried(filename)
+    content = read_metadata(filename)
     if CONFIG_KEY not in content:
         raise ValueError(f"{filename} carries no config: it was not written by this project")
     if not isinstance(content[CONFIG_KEY], str):
-        raise ValueError(f"{source} is no text; it is damaged")
+        raise ValueError(f"{source} is not text; the file is damaged")
     try:
         values = parse_yaml(content[CONFIG_KEY], source=source)
     except ValueError as error:
@@ -275,24 +274,24 @@ def _carried_config(filename: str | os.PathLike) -> tuple[Any, str, str | os.Pat
     return values, source, filename if TOKENIZER_KEY in content else None
 
 
-def refuse_other_network(
+def _refuse_other_network(
     wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, is_own: bool
 ) -> None:
-    """Raise ValueError where weights are of another network, naming the first few.
+    """Raise ValueError if weights belong to another network, naming the first few.
 
     Args:
         wanted: the model's state.
         found: the file's.
-        is_own: whether this project wrote the file. Most of what others wrote has to belong to the
-            model: a few equal names are chance.
+        is_own: whether this project wrote the file. Most tensors of other files have to belong
+            to the model: a few equal names are chance.
     """
     common = [name for name in found if name in wanted]
     if not common or (not is_own and 2 * len(common) < len(found)):
         few = f"only {len(common)} of its {len(found)} tensors belong" if common else ""
         raise ValueError(
             f"{few or 'no tensor of the checkpoint belongs'} to this model; it has, for example, "
-            f"{shortened(sorted(set(found) - set(wanted)))}; the model has "
-            f"{shortened(sorted(wanted))}"
+            f"{abbreviate(sorted(set(found) - set(wanted)))}; the model has "
+            f"{abbreviate(sorted(wanted))}"
         )
     differing = [
         f"{name}: {tuple(found[name].shape)}, the model has {tuple(wanted[name].shape)}"
@@ -301,18 +300,20 @@ def refuse_other_network(
     ]
     if differing:
         raise ValueError(
-            f"the checkpoint is of another architecture; {len(differing)} tensors have other "
-            f"shapes: {shortened(differing)}. Use the config it was trained with"
+            f"the checkpoint has another architecture; {len(differing)} tensors have other "
+            f"shapes: {abbreviate(differing)}. Use the config it was trained with"
         )
 
 
-def refuse_missing_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Raise ValueError where the model would keep random weights."""
+def _refuse_missing_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise ValueError if the model would keep random weights."""
     if missing := sorted(wanted.keys() - found.keys()):
-        raise ValueError(f"{len(missing)} tensors of the model are missing: {shortened(missing)}")
+        raise ValueError(f"{len(missing)} tensors of the model are missing: {abbreviate(missing)}")
 
 
-def refuse_foreign_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Raise ValueError where the model has no place for a tensor."""
+def _refuse_foreign_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise ValueError if the model has no place for a tensor."""
     if foreign := sorted(found.keys() - wanted.keys()):
-        raise ValueError(f"{len(foreign)} tensors have no place in the model: {shortened(foreign)}")
+        raise ValueError(
+            f"{len(foreign)} tensors have no place in the model: {abbreviate(foreign)}"
+        )

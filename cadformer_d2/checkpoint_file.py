@@ -1,4 +1,4 @@
-"""Reading files of tensors: undamaged, of a size that fits them, and without running code."""
+"""Read files of tensors safely: verify them, bound their size, and run no code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from torch import Tensor
 from .library_errors import first_line
 
 SHOWN_NAMES = 5  # of a long list in a message
-WRAPPERS = ("model", "state_dict")  # keys under which a model's tensors are kept
-WRAPPED = "module."  # before every name of a model that was saved in its DistributedDataParallel
-ARCHIVE = b"PK"  # how files of torch.save begin
-# What the readers raise on bytes that make no sense.
+WRAPPERS = ("model", "state_dict")  # keys of a model's tensors
+WRAPPED = "module."  # prefix of names saved from inside DistributedDataParallel
+ARCHIVE = b"PK"  # first bytes of torch.save files
+# Exceptions of the readers on malformed bytes.
 DAMAGED = (
     *(pickle.UnpicklingError, safetensors.SafetensorError, zipfile.BadZipFile, struct.error),
     *(RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError),
@@ -30,17 +30,17 @@ DAMAGED = (
 
 
 def read_checkpoint(filename: str | os.PathLike) -> dict[str, Any]:
-    """Read a file of tensors and plain values; code in it does not run.
+    """Read a file of tensors and plain values without running code in it.
 
     Args:
-        filename: a file of torch.save or of safetensors, whatever its ending.
+        filename: a file of torch.save or of safetensors, whatever its extension.
 
     Returns:
-        what was saved; its tensors are under "model", without the prefix of a wrapped model.
+        its content; the tensors are under "model", without the prefix of a wrapped model.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint, damaged, larger than it looks, or holding more than tensors
+        ValueError: not a checkpoint, damaged, a decompression bomb, or holding more than tensors
             and plain values.
     """
     path = Path(filename)
@@ -50,11 +50,11 @@ def read_checkpoint(filename: str | os.PathLike) -> dict[str, Any]:
     return {**whole, "model": _without_wrapper(_tensors(whole["model"], path))}
 
 
-def read_carried(filename: str | os.PathLike) -> dict[str, Any]:
-    """What a checkpoint carries beside its tensors: its config and its tokenizer, for example.
+def read_metadata(filename: str | os.PathLike) -> dict[str, Any]:
+    """Read what a checkpoint carries besides tensors, such as its config and its tokenizer.
 
-    Tensors are left on the disk, so it takes milliseconds where ``read_checkpoint`` takes seconds;
-    whether they are undamaged is not looked at.
+    Tensors stay on disk, unverified, so it takes milliseconds where ``read_checkpoint`` takes
+    seconds.
 
     Raises: as read_checkpoint.
     """
@@ -63,18 +63,18 @@ def read_carried(filename: str | os.PathLike) -> dict[str, Any]:
 
 
 def refuse_non_finite(state: Mapping[str, Tensor]) -> None:
-    """Raise ValueError, naming the first few, where weights are infinite or not a number."""
+    """Raise ValueError, naming the first few, if weights are infinite or NaN."""
     bad = [
         name
         for name, value in state.items()
         if value.is_floating_point() and not torch.isfinite(value).all()
     ]
     if bad:
-        raise ValueError(f"{len(bad)} of {len(state)} tensors are not finite: {shortened(bad)}")
+        raise ValueError(f"{len(bad)} of {len(state)} tensors are not finite: {abbreviate(bad)}")
 
 
-def shortened(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
+def abbreviate(names: Sequence[str]) -> str:
+    """Join the first few names, and count the rest."""
     more = len(names) - SHOWN_NAMES
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "") or "none"
 
@@ -104,7 +104,7 @@ def _read_dict(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Any:
-    """What a file holds, by its first bytes: an archive of torch, safetensors, or torch's old."""
+    """Read a zip archive of torch, safetensors, or torch's legacy format, by its first bytes."""
     start = _start(path)
     if start[8:] == b"{":
         return safetensors.torch.load_file(path)
@@ -114,14 +114,14 @@ def _read(path: Path) -> Any:
 
 
 def _read_lazily(path: Path) -> Any:
-    """As ``_read``; of an archive of torch with tensors that are read when they are looked at."""
+    """As ``_read``, but map the tensors of a torch archive lazily."""
     if not _start(path).startswith(ARCHIVE):
         return _read(path)
     with zipfile.ZipFile(path) as archive:
         _refuse_overlapping_records(archive, path)
         for name in archive.namelist():
-            if name.endswith("/data.pkl"):  # all but the tensors' numbers
-                archive.read(name)  # which compares it with its checksum
+            if name.endswith("/data.pkl"):  # everything but the tensors' data
+                archive.read(name)  # verifies its checksum
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
@@ -131,7 +131,7 @@ def _start(path: Path) -> bytes:
 
 
 def _refuse_damaged_archive(path: Path) -> None:
-    """Compare what torch does not: each record with its checksum, all records with the file."""
+    """Verify what torch does not: the checksum of each record, and their total size."""
     with zipfile.ZipFile(path) as archive:
         _refuse_overlapping_records(archive, path)
         damaged = archive.testzip()
@@ -140,10 +140,10 @@ def _refuse_damaged_archive(path: Path) -> None:
 
 
 def _refuse_overlapping_records(archive: zipfile.ZipFile, path: Path) -> None:
-    """Raise ValueError where records need more room than their file.
+    """Raise ValueError if records take more bytes than their file.
 
-    torch.save compresses nothing, so such records are compressed or lie over each other, and could
-    take any amount of memory.
+    torch.save does not compress, so such records are compressed or overlap, and could take any
+    amount of memory.
     """
     size = sum(record.file_size for record in archive.infolist())
     if size > path.stat().st_size:
@@ -151,10 +151,10 @@ def _refuse_overlapping_records(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def _tensors(state: Any, path: Path) -> dict[str, Tensor]:
-    """A model's state, made sure of.
+    """Validate a model's state.
 
     Raises:
-        ValueError: an entry is no tensor, or one that spreads few numbers over a huge shape.
+        ValueError: an entry is not a tensor, or expands few numbers to a huge shape.
     """
     if not isinstance(state, Mapping) or not state:
         raise ValueError(f"{path} holds a {type(state).__name__} as model, expected tensors")
@@ -164,7 +164,7 @@ def _tensors(state: Any, path: Path) -> dict[str, Tensor]:
                 f"{path} holds a {type(value).__name__} under {name!r}, expected tensors by name"
             )
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
-            raise ValueError(f"{path}: {name} is no plain tensor")
+            raise ValueError(f"{path}: {name} is not a dense tensor")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise ValueError(f"{path}: {name} of shape {tuple(value.shape)} has too few numbers")
     return dict(state)

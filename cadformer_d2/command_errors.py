@@ -39,20 +39,20 @@ def run_command(main: Callable[..., None], *arguments: Any) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if not is_users(error):
+        if not _is_user_error(error):
             raise
         logger.debug("stopped by", exc_info=True)
-        sys.exit(f"error: {one_line(error)}")
+        sys.exit(f"error: {_format_one_line(error)}")
 
 
-def is_users(error: Exception) -> bool:
+def _is_user_error(error: Exception) -> bool:
     """Whether the user can help: it is no error of this project's own making."""
     if isinstance(error, RuntimeError):
         return USERS_RUNTIME_ERRORS.search(str(error)) is not None
     return isinstance(error, USER_ERRORS)
 
 
-def one_line(error: BaseException) -> str:
+def _format_one_line(error: BaseException) -> str:
     """What an error says, without line breaks; its type where it says nothing."""
     # A KeyError shows its argument with quotes around it.
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)

@@ -18,44 +18,44 @@ def add_cadformer_config(cfg: CfgNode) -> None:
 
 
 def _retire_keys(cfg: CfgNode) -> None:
-    """Let configs and checkpoints of before load: these keys are passed over, with a warning."""
+    """Let older configs and checkpoints load: these keys are ignored with a warning."""
     # Whether words are told apart follows from MODEL.ALIGNMENT.NAME.
     cfg.register_deprecated_key("INPUT.TOKEN_ROLES")
 
 
 def drop_pretrained_weights(cfg: CfgNode) -> None:
-    """Leave out pre-trained weights, in place: for measuring what the network costs."""
+    """Clear the keys of pre-trained weights, in place: enough for measuring a network's cost."""
     text = cfg.MODEL.TEXT_ENCODER
     text.CONFIG = text.CONFIG or text.WEIGHTS
     cfg.MODEL.WEIGHTS = text.WEIGHTS = cfg.MODEL.BACKBONE.WEIGHTS = ""
 
 
 def _add_data_keys(cfg: CfgNode) -> None:
-    # Datasets scored during training; the best checkpoint is the one with the highest oIoU there.
-    # TRAIN and TEST are Detectron2's own; TEST is scored by --eval-only.
+    # Datasets evaluated during training; the best checkpoint has the highest oIoU there.
+    # TRAIN and TEST are Detectron2's own; --eval-only evaluates TEST.
     cfg.DATASETS.VAL = ()
-    # False: a record that cannot be used is an error. True: it is skipped, counted and logged.
+    # False: an unusable record is an error. True: it is skipped, counted and logged.
     cfg.DATASETS.LENIENT = False
 
     # Channel order of the pixels the network sees; MODEL.PIXEL_MEAN and PIXEL_STD follow it.
     cfg.INPUT.FORMAT = "RGB"
-    # (height, width) in pixels to which every image is resized; aspect ratio is not kept. (): what
-    # the backbone's weights were trained with, where they have a record (timm's).
+    # (height, width) in pixels to which every image is resized; aspect ratio is not kept. (): the
+    # size with which the backbone's weights were trained, if they have a record (timm's).
     cfg.INPUT.SIZE = (480, 480)
     # Longest expression in tokens, special ones ([CLS], [SEP]) included; the rest is cut. The
-    # authors' released code cuts at 20, which loses words in 65 % of RSVG-HR's sentences.
+    # authors' released code cuts at 20, which loses words in 65 % of RSVG-HR's expressions.
     cfg.INPUT.MAX_TOKENS = 64
     # Whether every expression is padded to MAX_TOKENS, as in the authors' released code, instead of
-    # to the longest of its batch. Only components with that code's defects (SMGAMAsReleased,
-    # TCMDAsReleased) can tell.
+    # to the longest of its batch. It affects only components with that code's defects
+    # (SMGAMAsReleased, TCMDAsReleased).
     cfg.INPUT.PAD_TO_MAX_TOKENS = False
-    # What cuts an expression into tokens. "": the text encoder's own, from where its WEIGHTS or
-    # CONFIG lie. Else a Hugging Face name in the local cache, a folder, "package:NAME/folder", a
-    # tokenizer.json, a vocab.txt of BERT's, a checkpoint of this project, or "synthrs" (the
-    # small vocabulary shipped with the generator).
+    # The tokenizer. "": the text encoder's own, from the place of its WEIGHTS or CONFIG. Else a
+    # Hugging Face name in the local cache, a folder, "package:NAME/folder", a tokenizer.json, a
+    # vocab.txt of BERT's, a checkpoint of this project, or "synthrs" (the small vocabulary shipped
+    # with the generator).
     cfg.INPUT.TOKENIZER = ""
-    # Words are told apart as naming the object or its place; FIANet's alignment reads it. Names for
-    # objects that are known beside those of the project's datasets, for your own classes:
+    # FIANet's alignment distinguishes words for the object from words for its place. Object names
+    # beyond those of the project's datasets, for your own classes:
     cfg.INPUT.OBJECT_NAMES = ()
     # Whether [CLS] and [SEP] count as words of both roles. Off: FIANet as published, whose branch
     # for the object is exactly zero where a single token names it.
@@ -63,11 +63,12 @@ def _add_data_keys(cfg: CfgNode) -> None:
     # Augmentations of the training image, in order: [name, argument, ...] each, where the name is
     # one of Detectron2's (RandomBrightness, RandomFlip, RandomApply, ...) or of those that
     # docs/extending.md lists, and a mapping at the end holds arguments by keyword. The mask and the
-    # words for directions follow; what would make the expression false is left out. (): the paper.
+    # words for directions follow; augmentations that would falsify the expression are skipped. ():
+    # the paper.
     cfg.INPUT.AUGMENTATIONS = ()
     # Short for a first line ["RandomOrientation", ORIENTATIONS]: "horizontal_flip",
-    # "vertical_flip", "quarter_turns". Empty: off, the paper. An expression that cannot be changed
-    # safely keeps its image as it is.
+    # "vertical_flip", "quarter_turns". Empty: off, the paper. The image of an expression that
+    # cannot be changed safely stays as it is.
     cfg.INPUT.ORIENTATIONS = ()
     # Short for a line ["ReleasedBoxes", fewest, most] before all others: black 32 x 32 boxes on the
     # image of one fifth of the training refs, in image pixels. (0, 0): off, the paper. The authors'
@@ -77,9 +78,9 @@ def _add_data_keys(cfg: CfgNode) -> None:
 
 def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.META_ARCHITECTURE = "CADFormer"
-    # Statistics of 0-255 pixels in INPUT.FORMAT order. []: those that the backbone's weights were
-    # trained with (ImageNet's for Swin, the record of timm for its networks); a checkpoint carries
-    # the numbers.
+    # Statistics of 0-255 pixels in INPUT.FORMAT order. []: those with which the backbone's weights
+    # were trained (ImageNet's for Swin, timm's record for its networks); a checkpoint carries the
+    # numbers.
     cfg.MODEL.PIXEL_MEAN = []
     cfg.MODEL.PIXEL_STD = []
     # "" (random start), a checkpoint of this project, a folder that `cadformer export` made or its
@@ -87,8 +88,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # as Microsoft's Swin release.
     cfg.MODEL.WEIGHTS = ""
 
-    # Components whose activations are not kept for the backward pass but computed again, for less
-    # memory and a longer step: any of "text_encoder", "backbone", "alignment", "neck", "decoder".
+    # Components that recompute their activations in the backward pass, for less memory and a longer
+    # step: any of "text_encoder", "backbone", "alignment", "neck", "decoder".
     # docs/performance.md says what each saves.
     cfg.MODEL.CHECKPOINT_ACTIVATIONS = ()
 
@@ -101,13 +102,13 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # "BertTextEncoder", whose sizes are the keys below, or "HuggingFaceTextEncoder": any encoder of
     # the transformers library, with the sizes of its config.json.
     text.NAME = "BertTextEncoder"
-    # Pre-trained weights that are loaded: a Hugging Face name in the local cache, a folder with
+    # Pre-trained weights: a Hugging Face name in the local cache, a folder with
     # config.json and the weights, or "package:NAME/folder". "": random start. A BertTextEncoder's
     # sizes must be those below.
     text.WEIGHTS = "bert-base-uncased"
-    # Architecture of a HuggingFaceTextEncoder, where it is not that of WEIGHTS: the same kinds of
-    # places, or "json:" and the content of a config.json. With WEIGHTS "" it starts at random.
-    # Checkpoints carry it, so that they need no other file.
+    # Architecture of a HuggingFaceTextEncoder, if it differs from that of WEIGHTS: the same kinds
+    # of places, or "json:" and the content of a config.json. With WEIGHTS "" it starts at random.
+    # Checkpoints carry it, so they need no other file.
     text.CONFIG = ""
     # Encoder layers that run: -1 all (12 of BERT-base), n the first n, 0 the embedding table only
     # (the authors' released code).
@@ -120,8 +121,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # On hidden states and attention weights.
     text.DROPOUT = 0.1
     # Parts of the encoder that do not train, such as "embeddings" or "encoder.layer.11"; ("all",):
-    # none does, and it runs without dropout. (): all train, as in the papers;
-    # configs/released_optimizer.yaml has what the releases leave out.
+    # nothing trains, and it runs without dropout. (): all train, as in the papers;
+    # configs/released_optimizer.yaml lists what the releases do not train.
     text.FROZEN = ()
 
     swin = cfg.MODEL.SWIN = CfgNode()
@@ -138,11 +139,12 @@ def _add_model_keys(cfg: CfgNode) -> None:
 
     timm = cfg.MODEL.TIMM = CfgNode()
     # TextAwareTimm's network, as in timm.list_models(): convnext_tiny, resnet50, ... A tag behind a
-    # dot (convnext_tiny.dinov3_lvd1689m) chooses whose weights MODEL.PIXEL_MEAN [] follows.
+    # dot (convnext_tiny.dinov3_lvd1689m) selects the weights whose record MODEL.PIXEL_MEAN []
+    # follows.
     timm.NAME = ""
-    # Strides of the network's levels that become stages, finest first; 2 to 4 of them.
+    # Strides of the levels that become stages, finest first; 2 to 4 of them.
     timm.STRIDES = (4, 8, 16, 32)
-    # Stochastic depth, as the network itself spreads it over its blocks.
+    # Stochastic depth, distributed over the blocks as the network does it.
     timm.DROP_PATH_RATE = 0.0
     # Whether alignments are given LayerNorm(V_i) + position_i, at one scale, and the network goes
     # on from V_i as it is. False: they are given V_i, and a position signal is added to V_1.
@@ -153,13 +155,14 @@ def _add_model_keys(cfg: CfgNode) -> None:
     backbone.NAME = "TextAwareSwin"
     # Pre-trained weights of the backbone's network alone: a .pth or .safetensors file,
     # "package:NAME/path" for one that an installed package carries, or a Hugging Face name
-    # ("timm/convnext_tiny.in12k") that is in the cache. "": none. MODEL.WEIGHTS is loaded later.
+    # ("timm/convnext_tiny.in12k") that is in the cache. "": none. MODEL.WEIGHTS is loaded after
+    # them.
     backbone.WEIGHTS = ""
-    # The first stages of the network, with what is before them, that do not train; the alignments
-    # do. Detectron2's FREEZE_AT is not read: its default, 2, stands in every config ever written.
+    # Number of first stages, with the stem, that do not train; their alignments do. Detectron2's
+    # FREEZE_AT is not read, because its default, 2, is in every config ever written.
     backbone.FROZEN_STAGES = 0
-    # Whether the network's batch norms stay as its weights have them, statistics included, as
-    # Detectron2's FrozenBN: for pre-trained networks and small batches.
+    # Whether to freeze the network's batch norms, statistics included, like Detectron2's FrozenBN:
+    # for pre-trained networks and small batches.
     backbone.FREEZE_BATCH_NORM = False
 
     position = cfg.MODEL.POSITION = CfgNode()
@@ -173,8 +176,9 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # Attention heads of the alignment at each stage (1 in the release; the paper
     # says multi-head attention and names no number).
     alignment.NUM_HEADS = (1, 1, 1, 1)
-    # What neck and decoder read of a stage: "gated", gate(F_i) * F_i (the paper: "a language gate
-    # to produce the refined visual features"), or "fused", F_i itself (every released code).
+    # The feature of a stage that neck and decoder read: "gated", gate(F_i) * F_i (the paper: "a
+    # language gate to produce the refined visual features"), or "fused", F_i itself (every released
+    # code).
     alignment.DECODER_FEATURE = "gated"
     # Dropout after each projection of LGVLA and VGLVA (0 in every published recipe).
     alignment.DROPOUT = 0.0
@@ -235,7 +239,8 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     solver.WARMUP_ITERS = 0
     # With SOLVER.AMP.ENABLED: "bfloat16" or "float16" (the latter needs CUDA).
     solver.AMP.DTYPE = "bfloat16"
-    # Compile what repeats in the network with torch.compile: minutes at the start for faster steps.
+    # Compile the network's repeated blocks with torch.compile: minutes at the start, then faster
+    # steps.
     solver.COMPILE = False
 
     cfg.SEED = 42
@@ -245,10 +250,10 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Samples per forward pass in evaluation.
     cfg.TEST.BATCH_SIZE = 1
     cfg.TEST.EVAL_PERIOD = -1
-    # Number format of matrix products in evaluation and prediction: "float32", "bfloat16", or
+    # Dtype of matrix products in evaluation and prediction: "float32", "bfloat16", or
     # "float16" (the latter needs CUDA).
     cfg.TEST.DTYPE = "float32"
-    # "input": masks are compared at INPUT.SIZE, as the papers do; "native": at the image's size.
+    # "input": compare masks at INPUT.SIZE, as the papers do; "native": at the image's size.
     cfg.TEST.EVAL_RESOLUTION = "input"
     # IoU of a sample whose mask and prediction are both empty: 0 (LAVT's line) or 1 (GRES).
     cfg.TEST.EMPTY_IOU = 0.0

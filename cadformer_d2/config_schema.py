@@ -1,4 +1,4 @@
-"""Which values a config may hold, beyond the types that yacs knows."""
+"""Valid values of a config, beyond the types that yacs checks."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ Stages = tuple[Count, Count, Count, Count]
 
 
 def _all_or_none(number: int) -> AfterValidator:
-    """Accepts that many values, or none of them: then the weights' record has them."""
+    """Accept that many values, or none: then the weights' record has them."""
 
     def check(values: tuple[float, ...]) -> tuple[float, ...]:
         if len(values) not in (0, number):
-            raise ValueError(f"expected {number} numbers, or none: those of the weights' record")
+            raise ValueError(
+                f"expected {number} numbers, or none to take those of the weights' record"
+            )
         return values
 
     return AfterValidator(check)
 
 
 class Section(BaseModel):
-    """A section of the config; keys that are not listed may hold anything of their type."""
+    """A section of the config; keys that are not listed may have any value of their type."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -152,7 +154,7 @@ class Config(Section):
 
 
 def refuse_impossible_values(cfg: CfgNode) -> None:
-    """Raise ValueError where a value is outside what its key can mean, naming key and value."""
+    """Raise ValueError for a value outside its key's range, naming key and value."""
     try:
         Config.model_validate(cfg)
     except ValidationError as error:
@@ -160,11 +162,11 @@ def refuse_impossible_values(cfg: CfgNode) -> None:
         key = ".".join(map(str, first["loc"]))
         raise ValueError(f"{key} is {first['input']!r}: {first['msg']}") from error
     text, swin = cfg.MODEL.TEXT_ENCODER, cfg.MODEL.SWIN
-    refuse_uneven("MODEL.TEXT_ENCODER", text.HIDDEN_SIZE, text.NUM_HEADS)
+    _refuse_uneven("MODEL.TEXT_ENCODER", text.HIDDEN_SIZE, text.NUM_HEADS)
     for stage, heads in enumerate(swin.NUM_HEADS):
-        refuse_uneven(f"MODEL.SWIN, stage {stage + 1}", swin.EMBED_DIM * 2**stage, heads)
+        _refuse_uneven(f"MODEL.SWIN, stage {stage + 1}", swin.EMBED_DIM * 2**stage, heads)
 
 
-def refuse_uneven(part: str, width: int, heads: int) -> None:
+def _refuse_uneven(part: str, width: int, heads: int) -> None:
     if width % heads:
-        raise ValueError(f"{part}: {width} channels cannot be shared evenly by {heads} heads")
+        raise ValueError(f"{part}: {width} channels are not divisible by {heads} heads")

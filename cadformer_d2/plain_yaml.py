@@ -1,4 +1,4 @@
-"""Reading YAML as data: no tag runs code, and a file can exhaust neither memory nor time."""
+"""Read YAML as data: tags run no code, and no file can exhaust memory or time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 MAX_BYTES = 2**20
-# Values of a document after its aliases are written out; nine lines of aliases make 10^9.
+# Values of a document after its aliases are expanded; nine lines of aliases make 10^9.
 MAX_VALUES = 10_000
 # What values raise that are none of the type they have or name: 2001-99-99, !!bool what.
 VALUE_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError)
@@ -20,34 +20,34 @@ class PlainLoader(yaml.SafeLoader):
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
         if node is not None:
-            count_values(node, {})
+            _count_values(node, {})
         return node
 
 
-def count_values(node: yaml.Node, counted: dict[int, int]) -> int:
-    """Values below a node, with aliases written out.
+def _count_values(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Count the values below a node, with aliases expanded.
 
     Args:
         counted: values by the id of each node, filled here; 0 while a node is being counted.
 
     Raises:
-        yaml.MarkedYAMLError: there are too many, a node holds itself, or a key stands twice.
+        yaml.MarkedYAMLError: too many values, a node that contains itself, or a duplicate key.
     """
     if counted.setdefault(id(node), -1) == 0:
-        raise yaml.MarkedYAMLError(problem="it holds itself", problem_mark=node.start_mark)
+        raise yaml.MarkedYAMLError(problem="it contains itself", problem_mark=node.start_mark)
     if counted[id(node)] > 0:
         return counted[id(node)]
     counted[id(node)], total = 0, 1
     keys = set()
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            total += count_values(key, counted) + count_values(value, counted)
+            total += _count_values(key, counted) + _count_values(value, counted)
             if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                problem = f"the key {key.value!r} stands twice"
+                problem = f"the key {key.value!r} appears twice"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             keys.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
     elif isinstance(node, yaml.SequenceNode):
-        total += sum(count_values(value, counted) for value in node.value)
+        total += sum(_count_values(value, counted) for value in node.value)
     if total > MAX_VALUES:
         problem = f"more than {MAX_VALUES} values"
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
@@ -56,14 +56,14 @@ def count_values(node: yaml.Node, counted: dict[int, int]) -> int:
 
 
 def parse_yaml(text: str, *, source: object) -> Any:
-    """The plain values of a YAML document.
+    """Parse a YAML document of plain values.
 
     Args:
-        source: what error messages call it, such as its path.
+        source: its name in error messages, such as its path.
 
     Raises:
-        ValueError: no YAML, too large, or with a tag that plain values do not need; the message
-            names source, line and problem.
+        ValueError: not YAML, too large, or with tags beyond plain values; the message names source,
+            line and problem.
     """
     if len(text) > MAX_BYTES:
         raise ValueError(f"{source} is larger than {MAX_BYTES} bytes; is it the right file?")
@@ -89,7 +89,7 @@ def read_yaml(path: Path) -> Any:
         ValueError: see ``parse_yaml``.
     """
     if not path.is_file():  # a device or a pipe might never end
-        raise FileNotFoundError(f"{path} is missing, or no file")
+        raise FileNotFoundError(f"{path} is missing or not a file")
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     try:

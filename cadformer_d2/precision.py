@@ -1,4 +1,4 @@
-"""Devices and number formats by the names that configs and commands use."""
+"""Devices and dtypes by the names that configs and commands use."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import nn
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def usable_device(name: str) -> torch.device:
-    """The device of a name that this machine has and this project computes on.
+def resolve_device(name: str) -> torch.device:
+    """Return the device of a name, if this machine has it and the project supports it.
 
     Args:
         name: "cpu", "cuda", "cuda:1", ...
@@ -24,22 +24,22 @@ def usable_device(name: str) -> torch.device:
         return torch.device(name)
     if name.startswith("cuda") and not num_gpus:
         raise ValueError(f"{name!r} needs a CUDA GPU, and this machine has no usable one")
-    raise ValueError(f"{name!r} is no device here; known: {', '.join(usable)}")
+    raise ValueError(f"{name!r} is not a device of this machine; known: {', '.join(usable)}")
 
 
 def refuse_unusable_format(device: torch.device, name: str) -> None:
-    """Raise ValueError where a format is unknown, or is float16 on a CPU."""
+    """Raise ValueError if a dtype is unknown, or is float16 on a CPU."""
     if name not in DTYPES:
-        raise ValueError(f"the number format {name!r} is unknown; known: {', '.join(DTYPES)}")
+        raise ValueError(f"unknown dtype {name!r}; known: {', '.join(DTYPES)}")
     if name == "float16" and device.type == "cpu":
         raise ValueError("float16 needs a GPU; use bfloat16 on a CPU")
 
 
 def autocast(device: torch.device, name: str) -> torch.autocast:
-    """Mixed precision on a device: matrix products in the named format, norms and sums in float32.
+    """Mixed precision on a device: matrix products in the named dtype, norms and sums in float32.
 
     Args:
-        name: of DTYPES; "float32" is no mixed precision.
+        name: of DTYPES; "float32" disables mixed precision.
 
     Raises:
         ValueError: another name, or float16 on a CPU.
@@ -48,24 +48,24 @@ def autocast(device: torch.device, name: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=DTYPES[name], enabled=name != "float32")
 
 
-def hold_weights_of_products(model: nn.Module, name: str) -> None:
-    """Store in a number format, in place, the weights that autocast would round to it at every use.
+def cast_product_weights(model: nn.Module, name: str) -> None:
+    """Cast, in place, the weights that autocast would otherwise round at every use.
 
-    Results under autocast stay the same to the last bit; what is saved is a copy of each weight in
-    each forward pass. For a model that is not trained any more.
+    Results under autocast stay bit-identical; it saves a copy of each weight in each forward pass.
+    For inference only.
 
     Args:
         name: of DTYPES.
     """
     dtype = DTYPES[name]
     for module in model.modules():
-        # Another forward may compute with a weight before it multiplies; such are left alone.
+        # Leave modules with another forward alone: it may use a weight outside a product.
         if type(module).forward in (nn.Linear.forward, nn.Conv2d.forward):
-            held = (module.weight, module.bias)
+            weights = (module.weight, module.bias)
         elif type(module) is nn.MultiheadAttention:
-            held = (module.in_proj_weight, module.in_proj_bias)
+            weights = (module.in_proj_weight, module.in_proj_bias)
         else:
             continue
-        for parameter in held:
+        for parameter in weights:
             if isinstance(parameter, nn.Parameter) and parameter.dtype == torch.float32:
                 parameter.data = parameter.data.to(dtype)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NotRequired
 
 from torch import Tensor
-from typing_extensions import TypedDict  # the one of which pydantic makes schemas in Python 3.11
+from typing_extensions import TypedDict  # pydantic needs this one in Python 3.11
 
 
 class RunLengthMask(TypedDict):
@@ -20,8 +20,8 @@ class RunLengthMask(TypedDict):
     counts: bytes | str | list[int]
 
 
-def json_mask(mask: RunLengthMask) -> dict[str, Any]:
-    """The mask as JSON can hold it: its counts as a string, not as bytes."""
+def mask_to_json(mask: RunLengthMask) -> dict[str, Any]:
+    """Convert a mask for JSON: its counts as a string, not as bytes."""
     counts = mask["counts"]
     return {
         "size": list(mask["size"]),
@@ -40,10 +40,10 @@ class Annotation(TypedDict):
 
 
 class ReferRecord(TypedDict):
-    """A dataset dict: one target with its sentences.
+    """A dataset dict: one target with its expressions.
 
-    Training has one record per ref (the mapper draws one of its sentences), evaluation one record
-    per (ref, sentence), so that every sentence is asked once.
+    Training has one record per ref (the mapper draws one of its expressions), evaluation one
+    record per (ref, expression), so that each is evaluated once.
     """
 
     file_name: str
@@ -51,7 +51,7 @@ class ReferRecord(TypedDict):
     width: int
     image_id: int
     ref_id: int
-    sent_id: int | None  # the sentence asked, in evaluation; None in training
+    sent_id: int | None  # id of the expression, in evaluation; None in training
     sent_ids: list[int]  # one per expression
     expressions: list[str]
     sentence_kinds: NotRequired[list[str]]  # synthrs only: category, position or relation
@@ -85,14 +85,14 @@ class TextFeatures:
     """An encoded expression.
 
     Raises:
-        ValueError: the shapes of the two tensors do not belong together.
+        ValueError: the shapes of the two tensors do not match.
     """
 
     tokens: Tensor  # (B, T, C) float
     # (B, T) bool: True on a real token, special ones ([CLS]) included; False on padding.
     is_token: Tensor
-    # The same sentence read with the words for the object alone, and with those for the place
-    # alone, where the alignment reads them (FIANet). A sentence may have no such word.
+    # The same expression encoded with the words for the object alone, and with those for the place
+    # alone, if the alignment reads them (FIANet). An expression may have no such word.
     object_words: TextFeatures | None = None
     position_words: TextFeatures | None = None
 
@@ -107,14 +107,14 @@ class TextFeatures:
     def dim(self) -> int:
         return self.tokens.shape[2]
 
-    def repeated(self, index: Tensor) -> TextFeatures:
-        """Sentence ``index[i]`` in place i, roles included.
+    def select(self, index: Tensor) -> TextFeatures:
+        """Expression ``index[i]`` at position i, roles included.
 
         Args:
             index: (n,) int64 in [0, B).
         """
         object_words, position_words = (
-            None if words is None else words.repeated(index)
+            None if words is None else words.select(index)
             for words in (self.object_words, self.position_words)
         )
         return TextFeatures(self.tokens[index], self.is_token[index], object_words, position_words)
@@ -124,11 +124,11 @@ class TextFeatures:
 class StageInput:
     """What a backbone stage hands to its alignment (equations 1-12 of the paper)."""
 
-    visual: Tensor  # V_i (B, N_i, C_i), what the stage's blocks gave
+    visual: Tensor  # V_i (B, N_i, C_i), the output of the stage's blocks
     text: TextFeatures  # L_i
     map_size: tuple[int, int]  # (h_i, w_i), N_i = h_i * w_i
-    # X_{i-1} (B, N_i, C_i), what the stage's blocks were given; None in backbones whose stages
-    # change the map's size inside (AlignmentSpec.offers_entry).
+    # X_{i-1} (B, N_i, C_i), the input of the stage's blocks; None in backbones whose stages change
+    # the map's size (AlignmentSpec.offers_entry).
     entry: Tensor | None = None
 
 
@@ -137,5 +137,5 @@ class StageOutput:
     """What an alignment returns for one backbone stage (equations 1-12 of the paper)."""
 
     fused: Tensor  # (B, N_i, C_i), what the decoder reads of this stage: F_i or gate(F_i) * F_i
-    visual_update: Tensor | None  # added to V_i before patch merging; unread at the last stage
+    visual_update: Tensor | None  # added to V_i before patch merging; not used at the last stage
     text: TextFeatures  # L_{i+1}, for the next stage

@@ -11,7 +11,7 @@ from torch import nn
 
 from cadformer_d2.checkpoint import (
     RefSegCheckpointer,
-    trained_config,
+    read_trained_config,
 )
 from cadformer_d2.modeling.backbone.swin_release import rename_swin_weights, resize_position_table
 
@@ -41,7 +41,7 @@ def swin_release(model, *, window=4):
 
 def test_a_checkpoint_carries_its_config_and_loads_again(model, tiny_cfg, tmp_path):
     RefSegCheckpointer(model, str(tmp_path), config=tiny_cfg).save("model", iteration=3)
-    assert trained_config(tmp_path / "model.pth").MODEL.SWIN.WINDOW_SIZE == 4
+    assert read_trained_config(tmp_path / "model.pth").MODEL.SWIN.WINDOW_SIZE == 4
     other = build_model(tiny_cfg)
     rest = RefSegCheckpointer(other).load(str(tmp_path / "model.pth"))
     assert rest["iteration"] == 3
@@ -207,14 +207,14 @@ def test_what_a_checkpoint_carries_is_read_without_its_tensors(model, tiny_cfg, 
     flipped = bytearray(sound)
     flipped[records["data/0"].header_offset + 200] ^= 1
     path.write_bytes(flipped)
-    assert trained_config(path).INPUT.TOKENIZER == str(path)
+    assert read_trained_config(path).INPUT.TOKENIZER == str(path)
     with pytest.raises(ValueError, match="checksum of its record"):
         RefSegCheckpointer(model).load(str(path))
     flipped = bytearray(sound)
     flipped[records["data.pkl"].header_offset + 200] ^= 1
     path.write_bytes(flipped)
     with pytest.raises(ValueError, match=r"model\.pth is not a usable checkpoint: .*data\.pkl"):
-        trained_config(path)
+        read_trained_config(path)
 
 
 def test_a_checkpoint_that_grows_when_it_is_read_is_refused(model, tiny_cfg, tmp_path):
@@ -228,7 +228,7 @@ def test_a_checkpoint_that_grows_when_it_is_read_is_refused(model, tiny_cfg, tmp
     with pytest.raises(ValueError, match="its records take .* more than the file has"):
         RefSegCheckpointer(model).load(str(tmp_path / "small.pth"))
     with pytest.raises(ValueError, match="its records take .* more than the file has"):
-        trained_config(tmp_path / "small.pth")
+        read_trained_config(tmp_path / "small.pth")
 
 
 def few_numbers_over_a_huge_shape(state):
@@ -260,7 +260,7 @@ def mostly_anothers(state):
 
 UNUSABLE = {
     few_numbers_over_a_huge_shape: "classifier.weight of shape .* has too few numbers",
-    sparse: "classifier.weight is no plain tensor",
+    sparse: "classifier.weight is not a dense tensor",
     text: "holds a str under 'decoder.classifier.weight', expected tensors",
     not_finite: r"1 of \d+ tensors are not finite: decoder.classifier.weight",
     lacking: "1 tensors of the model are missing: decoder.classifier.weight",
@@ -331,7 +331,7 @@ def test_a_damaged_config_in_a_checkpoint_is_named(model, tiny_cfg, tmp_path, te
     content = torch.load(tmp_path / "model.pth", weights_only=True)
     torch.save({**content, "config": text}, tmp_path / "model.pth")
     with pytest.raises(ValueError, match=r"the config that .*model\.pth carries"):
-        trained_config(tmp_path / "model.pth")
+        read_trained_config(tmp_path / "model.pth")
 
 
 def test_a_damaged_or_missing_file_is_named(model, tiny_cfg, tmp_path):
@@ -349,9 +349,9 @@ def test_a_checkpoint_from_before_tokenizers_were_carried_uses_the_one_its_confi
 ):
     RefSegCheckpointer(model, str(tmp_path), config=tiny_cfg).save("model")
     path = tmp_path / "model.pth"
-    assert trained_config(path).INPUT.TOKENIZER == str(path)
+    assert read_trained_config(path).INPUT.TOKENIZER == str(path)
     content = torch.load(path)
     del content["tokenizer"]
     content["config"] = content["config"].replace("    CONFIG: ''\n", "")  # a younger key
     torch.save(content, path)
-    assert trained_config(path).INPUT.TOKENIZER == "synthrs"
+    assert read_trained_config(path).INPUT.TOKENIZER == "synthrs"

@@ -74,5 +74,5 @@ def test_a_misspelt_key_is_refused():
 
 def test_heads_that_cannot_share_the_decoders_channels_are_named(tiny_cfg):
     tiny_cfg.MODEL.DECODER.NUM_HEADS = 5
-    with pytest.raises(ValueError, match="HIDDEN_DIM 24 cannot be shared evenly .*NUM_HEADS 5"):
+    with pytest.raises(ValueError, match="HIDDEN_DIM 24 is not divisible by .*NUM_HEADS 5"):
         build_model(tiny_cfg)

@@ -25,12 +25,12 @@ HOSTILE = {
     "module": ("OUTPUT_DIR: !!python/module:this", "tag '!!python/module:this'"),
     "aliases": (LISTS, "more than 10000 values"),
     "aliases of sections": (SECTIONS, "more than 10000 values"),
-    "holds itself": ("MODEL: &m {TEXT_ENCODER: *m}", "it holds itself"),
+    "holds itself": ("MODEL: &m {TEXT_ENCODER: *m}", "it contains itself"),
     "deep": ("- " * 2000, "nested too deeply"),
     "cut": ("MODEL: {DEVICE: [", "line 1: expected the node content"),
     "no YAML": ("a: \0", "is not YAML"),
     "two documents": ("SEED: 1\n---\nSEED: 2", "another document"),
-    "twice": ("SEED: 1\nSEED: 2", "line 2: the key 'SEED' stands twice"),
+    "twice": ("SEED: 1\nSEED: 2", "line 2: the key 'SEED' appears twice"),
     "date": ("OUTPUT_DIR: 2001-99-99", "is not YAML: month"),
     "no bool": ("OUTPUT_DIR: !!bool what", "is not YAML: 'what'"),
     "list": ("- SEED", "holds a list, expected KEY: VALUE"),
@@ -42,8 +42,8 @@ HOSTILE = {
     "misspelt": ("MODEL: {DECODR: {NAME: x}}", r"MODEL\.DECODR\.NAME; known there: .*DECODER"),
     "base from the network": ("_BASE_: http://127.0.0.1:9/a.yaml", "local files only"),
     "base by a handler": ("_BASE_: detectron2://a.yaml", "local files only"),
-    "endless base": ("_BASE_: /dev/zero", "/dev/zero is missing, or no file"),
-    "base of itself": ("_BASE_: config.yaml", r"config\.yaml has itself in its _BASE_"),
+    "endless base": ("_BASE_: /dev/zero", "/dev/zero is missing or not a file"),
+    "base of itself": ("_BASE_: config.yaml", r"config\.yaml includes itself through _BASE_"),
     "base that is no path": ("_BASE_: {a: 1}", "expected a path or a list of paths"),
     "hostile base": ("_BASE_: [base.yaml]", r"base\.yaml, line 1: .*tag '!!python"),
 }
@@ -75,7 +75,7 @@ def test_bases_of_bases_have_an_end(copies, tmp_path, monkeypatch):
         base = ", ".join([f"{depth + 1}.yaml"] * copies)
         (tmp_path / f"{depth}.yaml").write_text(f"_BASE_: [{base}]" if depth < 5 else "SEED: 1")
     assert read_config_file(str(tmp_path / "5.yaml")) == {"SEED": 1}
-    with pytest.raises(ValueError, match=r"0\.yaml is made of more than 5 files"):
+    with pytest.raises(ValueError, match=r"0\.yaml includes more than 5 files"):
         read_config_file(str(tmp_path / "0.yaml"))
 
 

@@ -12,7 +12,7 @@ from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
 from cadformer_d2.modeling.decoder.build import DECODER_REGISTRY
 from cadformer_d2.modeling.neck.build import NECK_REGISTRY
 from cadformer_d2.modeling.registry import registered_names
-from cadformer_d2.precision import autocast, hold_weights_of_products
+from cadformer_d2.precision import autocast, cast_product_weights
 
 COMPONENTS = [
     *(("ALIGNMENT", name) for name in registered_names(ALIGNMENT_REGISTRY)),
@@ -43,7 +43,7 @@ def test_weights_held_in_the_format_of_products_change_no_bit_and_save_their_cas
     found, casts = [], []
     for held in (False, True):
         if held:
-            hold_weights_of_products(model, "bfloat16")
+            cast_product_weights(model, "bfloat16")
         with torch.no_grad(), autocast(model.device, "bfloat16"), Casts() as operators:
             found.append(model(batch)[0]["sem_seg"])
         casts.append(operators.counts["aten._to_copy.default"])
@@ -53,5 +53,5 @@ def test_weights_held_in_the_format_of_products_change_no_bit_and_save_their_cas
 
 def test_weights_stay_as_they_are_without_another_format(tiny_cfg):
     model = build_model(tiny_cfg)
-    hold_weights_of_products(model, "float32")
+    cast_product_weights(model, "float32")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

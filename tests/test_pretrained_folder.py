@@ -14,7 +14,7 @@ from conftest import make_sample, make_tiny_cfg
 from detectron2.modeling import build_model
 from transformers import BertConfig, BertModel
 
-from cadformer_d2.checkpoint import RefSegCheckpointer, text_encoder_package, trained_config
+from cadformer_d2.checkpoint import RefSegCheckpointer, read_trained_config, text_encoder_package
 from cadformer_d2.data.tokenization import load_tokenizer
 from cadformer_d2.inference import RefSegPredictor
 from cadformer_d2.inference import predictor as predictor_module
@@ -216,13 +216,13 @@ def test_a_damaged_file_is_named(copied, name):
 def test_a_folder_copied_in_part_says_so(copied):
     (copied / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors"):
-        trained_config(copied)
+        read_trained_config(copied)
 
 
 def test_a_config_of_a_newer_version_is_named(copied):
     change_description(copied, config={"MODEL": {"BRAND_NEW": 1}})
     with pytest.raises(ValueError, match=r"copy: Non-existent key: MODEL\.BRAND_NEW"):
-        trained_config(copied)
+        read_trained_config(copied)
 
 
 def test_a_hugging_face_name_is_looked_up_in_the_cache_only(saved, monkeypatch):
@@ -240,7 +240,7 @@ def test_the_weights_file_stands_for_its_folder(saved):
 
 
 def test_a_training_starts_from_a_folder(saved):
-    cfg = trained_config(saved)
+    cfg = read_trained_config(saved)
     cfg.MODEL.DEVICE = "cpu"
     model = build_model(cfg)
     RefSegCheckpointer(model).load(str(saved), checkpointables=[])
@@ -254,7 +254,7 @@ def test_a_folder_serves_as_tokenizer(saved):
 
 
 def test_building_for_weights_that_follow_draws_no_numbers(checkpoint):
-    cfg = trained_config(checkpoint)
+    cfg = read_trained_config(checkpoint)
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)

@@ -70,7 +70,7 @@ WHEEL_METADATA = (
 ZIP_DATE = (2020, 1, 1, 0, 0, 0)
 
 
-def detectron2_is_importable() -> bool:
+def is_detectron2_importable() -> bool:
     """Whether some detectron2 (upstream, compiled or repacked) is already installed."""
     return importlib.util.find_spec("detectron2") is not None
 
@@ -176,7 +176,7 @@ def main() -> None:
     if arguments.wheel_only:
         print(build_wheel(Path(arguments.wheel_only)))
         return
-    if detectron2_is_importable():
+    if is_detectron2_importable():
         print("detectron2 is already importable; it is used as it is.")
         return
     install(str(Path(__file__).resolve().parent.parent / "constraints.txt"))

@@ -1,4 +1,4 @@
-"""Small changes of a source file that a test should notice."""
+"""Small changes of a source file that tests should notice."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class _Site:
             getattr(self.parent, self.field)[self.index] = node
 
 
-def mutants_of(path: str, source: str) -> list[Mutant]:
+def make_mutants(path: str, source: str) -> list[Mutant]:
     """All changes of a file, in its order."""
     tree = ast.parse(source)
     found = []

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Change the model's code in small ways, one at a time, and see whether the tests notice.
+"""Mutation testing: change the model's code in small ways and see whether the tests notice.
 
     python tools/mutate.py --sample 500 --seed 0
     python tools/mutate.py cadformer_d2/modeling/neck/cim.py
 
 Each change is tried in a process of its own, forked from one that has imported everything but the
 project, and only with the tests that run the function that was changed; nothing is written to the
-source. Called again with the same --results it goes on where it was; delete that file after a
-change of code or tests. docs/mutation.md says what the last run found.
+source. Another call with the same --results resumes the run; delete that file after a change of
+code or tests. docs/mutation.md reports the last run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutants import Mutant, mutants_of
+from mutants import Mutant, make_mutants
 from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +46,7 @@ TESTS = (
     ),
     *("tests/test_resampling.py", "tests/test_reference.py", "tests/test_checkpoint.py"),
 )
-SLOWEST_TEST = 3.0  # seconds; what takes longer is not repeated for each change
+SLOWEST_TEST = 3.0  # seconds; slower tests do not run for each change
 # Processor seconds for the tests of one change: an endless loop is noticed by them, and a busy
 # machine is not taken for one.
 TIMEOUT = 60
@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace) -> None:
             importlib.import_module(name)
     # A test's process would find a module that is imported already, unchanged.
     assert "cadformer_d2" not in sys.modules, "a library imports the project"
-    mutants = list(all_mutants(arguments.files or MUTATED))
+    mutants = list(list_mutants(arguments.files or MUTATED))
     if arguments.sample:
         mutants = random.Random(arguments.seed).sample(mutants, min(arguments.sample, len(mutants)))
     lines = results_file.read_text().splitlines() if results_file.exists() else []
@@ -72,8 +72,8 @@ def main(arguments: argparse.Namespace) -> None:
     started = time.time()
     for number, mutant in enumerate(mutants, start=1):
         if mutant.key not in verdicts:
-            tests = tests_for(mutant, coverage["tests"])
-            verdicts[mutant.key] = tried(mutant, tests) if tests else "no test runs it"
+            tests = find_tests(mutant, coverage["tests"])
+            verdicts[mutant.key] = try_mutant(mutant, tests) if tests else "no test runs it"
             with results_file.open("a") as file:
                 file.write(json.dumps([mutant.key, verdicts[mutant.key]]) + "\n")
         print(
@@ -83,14 +83,14 @@ def main(arguments: argparse.Namespace) -> None:
     report(mutants, verdicts)
 
 
-def all_mutants(files: Iterable[str]) -> Iterator[Mutant]:
+def list_mutants(files: Iterable[str]) -> Iterator[Mutant]:
     for name in files:
         path = ROOT / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            yield from mutants_of(str(file.relative_to(ROOT)), file.read_text())
+            yield from make_mutants(str(file.relative_to(ROOT)), file.read_text())
 
 
-def tests_for(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
+def find_tests(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
     """Tests that run the mutant's function, quickest first; for other lines, any of its file's."""
     path = mutant.path
     if mutant.function_line is not None:
@@ -105,8 +105,8 @@ def tests_for(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
     return sorted(found, key=lambda name: tests[name]["seconds"])
 
 
-def tried(mutant: Mutant, tests: list[str]) -> str:
-    """ "killed" or "survived"."""
+def try_mutant(mutant: Mutant, tests: list[str]) -> str:
+    """Run the tests on a mutant; returns "killed" or "survived"."""
     target = str(ROOT / mutant.path)
     load = importlib.machinery.SourceFileLoader.get_code
 
@@ -120,14 +120,14 @@ def tried(mutant: Mutant, tests: list[str]) -> str:
         resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT, TIMEOUT))
         return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
 
-    status = in_fork(run, timeout=10 * TIMEOUT)
+    status = run_in_fork(run, timeout=10 * TIMEOUT)
     if status == int(pytest.ExitCode.NO_TESTS_COLLECTED):
         raise RuntimeError(f"{mutant.key}: none of its tests was found; delete the coverage file")
     return "survived" if status == 0 else "killed"
 
 
-def in_fork(run: Callable[[], int], *, timeout: float, silent: bool = True) -> int:
-    """What ``run`` returns in a process of its own; -1 where it ended otherwise."""
+def run_in_fork(run: Callable[[], int], *, timeout: float, silent: bool = True) -> int:
+    """Call ``run`` in a forked process and return its result; -1 if it ended otherwise."""
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -177,7 +177,7 @@ class RanFunctions:
 def run_or_read_coverage(file: Path) -> dict[str, Any]:
     """Which functions each quick test runs, and the modules that the tests import."""
     if not file.exists():
-        print("Looking which test runs what; all must pass.", file=sys.stderr)
+        print("Recording which test runs what; all must pass.", file=sys.stderr)
         plugin = RanFunctions()
 
         def run() -> int:
@@ -187,7 +187,7 @@ def run_or_read_coverage(file: Path) -> dict[str, Any]:
             file.write_text(json.dumps({"modules": modules, "tests": quick}))
             return status
 
-        if in_fork(run, timeout=3600, silent=False) != 0:
+        if run_in_fork(run, timeout=3600, silent=False) != 0:
             file.unlink(missing_ok=True)
             raise SystemExit("error: the tests fail without any change; run them first")
     return json.loads(file.read_text())
@@ -215,16 +215,18 @@ def report(mutants: list[Mutant], verdicts: dict[str, str]) -> None:
             print(f"- {mutant.key} ({verdicts[mutant.key]})")
 
 
-def parse() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="*", help="files or folders to change; default: the model's")
-    parser.add_argument("--sample", type=int, default=0, help="so many changes, drawn; 0: all")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--results", default="output/mutation.jsonl", help="kept, to go on from")
+    parser.add_argument("--sample", type=int, default=0, help="number of changes to draw; 0: all")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw")
+    parser.add_argument(
+        "--results", default="output/mutation.jsonl", help="file of results, to resume from"
+    )
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main(parse())
+    main(parse_arguments())

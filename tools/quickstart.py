@@ -3,8 +3,8 @@
 
     python tools/quickstart.py
 
-Runs the project's own commands one after the other and prints each, so that it can be repeated by
-hand. Leaves output/quickstart/summary.json and output/quickstart/predictions.png.
+Runs the project's own commands and prints each, so that you can repeat them by hand. Writes
+output/quickstart/summary.json and output/quickstart/predictions.png.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEST, SHUFFLED = "synthrs_test", "synthrs_test_shuffled"
 def summarize(
     test: dict[str, float], shuffled: dict[str, float], *, train_seconds: float
 ) -> dict[str, object]:
-    """The numbers of summary.json."""
+    """Collect the numbers of summary.json."""
     thresholds = {f"pr{percent}": test[f"Pr@0.{percent // 10}"] for percent in range(50, 100, 10)}
     return {
         "mIoU": test["mIoU"],
@@ -42,7 +42,7 @@ def summarize(
     }
 
 
-def demonstrate() -> None:
+def run_demo() -> None:
     """Every step of the quickstart, from the project's root."""
     runs.call("dataset", "synthesize")
     train_seconds = runs.train(CONFIG, OUTPUT)
@@ -53,15 +53,15 @@ def demonstrate() -> None:
     sheet = str(OUTPUT / "predictions.png")
     runs.call("figure", predictions, "--output", sheet)
     (OUTPUT / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    print(f"\n{OUTPUT / 'summary.json'}:\n{json.dumps(summary, indent=2)}\npictures: {sheet}")
+    print(f"\n{OUTPUT / 'summary.json'}:\n{json.dumps(summary, indent=2)}\nfigure: {sheet}")
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     os.chdir(ROOT)
     try:
-        demonstrate()
-    except subprocess.CalledProcessError as error:  # the command has said what is wrong
+        run_demo()
+    except subprocess.CalledProcessError as error:  # the command has reported why
         raise SystemExit(error.returncode) from error
 
 

@@ -28,12 +28,12 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from ..atomic_files import replace_atomically, write_atomically
-from ..checkpoint import trained_config
+from ..checkpoint import read_trained_config
 from ..command_errors import at_least_one
 from ..config import drop_pretrained_weights
 from ..data.plain_files import read_json
-from ..engine.output_folder import hold_folder
-from ..engine.setup import load_config, merged
+from ..engine.output_folder import lock_folder
+from ..engine.setup import load_config, merge_config
 from ..evaluation.comparison import SampleIous, average_seeds, find_most_disputed
 from ..evaluation.comparison_table import (
     MethodResult,
@@ -125,7 +125,7 @@ def plan_runs(arguments: argparse.Namespace) -> list[Run]:
             name, _, file = entry.partition("=")
             if not file:
                 raise ValueError(f"--checkpoints {entry}: expected NAME=FILE")
-            cfg = merged(trained_config(file), arguments.opts)
+            cfg = merge_config(read_trained_config(file), arguments.opts)
             folder = output / name / f"model{number}"
             dataset = runs.resolve_dataset(cfg, arguments.dataset, variants)
             planned.append(Run(name, folder, cfg, dataset, Path(file)))
@@ -322,7 +322,7 @@ def main() -> None:
     output = Path(arguments.output)
     planned = plan_runs(arguments)
     refuse_other_scoring(planned)
-    hold_folder(output)
+    lock_folder(output)
     for run in planned:
         write_config(run)
     scored = _score_runs(planned, arguments)

@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
 from ..atomic_files import write_atomically
-from ..checkpoint import trained_config
+from ..checkpoint import read_trained_config
 from ..evaluation.comparison import SampleIous, find_most_disputed
 from ..visualization import draw_comparison_sheet, read_comparison, save_figure
 from . import runs
@@ -102,7 +102,7 @@ def _evaluate_checkpoint(weights: Path, dataset: str | None, folder: Path) -> Pa
         ValueError: not a checkpoint of this project, or no dataset to evaluate it on.
         subprocess.CalledProcessError: the evaluation failed and reported why.
     """
-    cfg = trained_config(weights)
+    cfg = read_trained_config(weights)
     dataset = runs.resolve_dataset(cfg, dataset)
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / runs.RUN_CONFIG

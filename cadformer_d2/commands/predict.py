@@ -68,7 +68,7 @@ def _build_predictor(arguments: argparse.Namespace) -> RefSegPredictor:
         return RefSegPredictor.from_pretrained(arguments.weights or "", device=arguments.device)
     # Training's code takes a second to import, and a plain question needs none of it.
     from ..engine.config_checks import refuse_unusable_device
-    from ..engine.setup import config_for_evaluation, load_config
+    from ..engine.setup import load_config, merge_checkpoint_config
 
     if not arguments.config_file:
         # Where no config was named, it is no news that the checkpoint's is another.
@@ -79,7 +79,7 @@ def _build_predictor(arguments: argparse.Namespace) -> RefSegPredictor:
     weights = arguments.weights or cfg.MODEL.WEIGHTS or os.fspath(find_ready_model())
     cfg.MODEL.WEIGHTS = weights
     refuse_unusable_device(cfg)
-    cfg = config_for_evaluation(cfg, overrides=arguments.opts)
+    cfg = merge_checkpoint_config(cfg, overrides=arguments.opts)
     cfg.MODEL.WEIGHTS = weights
     return RefSegPredictor.from_config(cfg)
 

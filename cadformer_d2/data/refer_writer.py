@@ -11,7 +11,7 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from ..structures import RunLengthMask, json_mask
+from ..structures import RunLengthMask, mask_to_json
 from .annotation_files import INSTANCES_FILE, REFS_FILE
 from .masks import mask_box_xyxy
 
@@ -34,7 +34,7 @@ def annotation_entry(
         "id": ann_id,
         "image_id": image_id,
         "category_id": category_id,
-        "segmentation": [json_mask(mask)],
+        "segmentation": [mask_to_json(mask)],
         "bbox": mask_box_xyxy(mask),
         "area": float(coco_mask.area(mask)),
         "iscrowd": 0,

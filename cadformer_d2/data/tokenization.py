@@ -20,7 +20,7 @@ from tokenizers.models import Unigram
 from torch import Tensor
 from typing_extensions import TypedDict
 
-from ..checkpoint_file import read_carried
+from ..checkpoint_file import read_metadata
 from ..library_errors import first_line
 from ..model_folder import find_model_folder
 from ..package_files import find_package_file, is_package_reference
@@ -218,7 +218,7 @@ def _load_tokenizer_file(path: Path) -> Tokenizer:
 @functools.lru_cache(maxsize=8)
 def _read_carried_json(path: Path, _modified: int) -> str:
     """Read the tokenizer.json from a checkpoint; cached, as every data loader needs it."""
-    text = read_carried(path).get(CHECKPOINT_KEY)
+    text = read_metadata(path).get(CHECKPOINT_KEY)
     if not isinstance(text, str):
         raise ValueError(f"{path} carries no tokenizer; set INPUT.TOKENIZER to another one")
     return text

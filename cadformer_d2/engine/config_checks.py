@@ -1,4 +1,4 @@
-"""What a config may ask for and cannot have: said before hours of training, not after."""
+"""Checks of a config before hours of training, rather than errors after them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..data.catalog import refuse_unknown
 from ..data.tokenization import build_tokenizer
 from ..evaluation.refseg_evaluator import TASK
 from ..modeling.text_encoder import text_vocabulary_size
-from ..precision import DTYPES, refuse_unusable_format, usable_device
+from ..precision import DTYPES, refuse_unusable_format, resolve_device
 from .optimizer import SCHEDULES
 
-# The keys of Detectron2 that this project reads; all others of its defaults have no effect here.
+# Detectron2's keys that this project reads; its others have no effect here.
 WITH_EFFECT = frozenset(
     """
     CUDNN_BENCHMARK DATALOADER.NUM_WORKERS DATASETS.TEST DATASETS.TRAIN INPUT.FORMAT
@@ -28,7 +28,7 @@ WITH_EFFECT = frozenset(
     TEST.EXPECTED_RESULTS
     """.split()
 )
-# Values of the others, beside their defaults, that say what happens here anyway.
+# Values of the others, besides their defaults, that describe what happens here anyway.
 TRUE_ANYWAY = {
     "DATALOADER.ASPECT_RATIO_GROUPING": False,
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": False,
@@ -37,7 +37,7 @@ TRUE_ANYWAY = {
     "MODEL.BACKBONE.FREEZE_AT": 0,
     "SOLVER.STEPS": (),
 }
-# What does the work of a key, or of a section, that has no effect.
+# What to use instead of a key, or section, without effect.
 INSTEAD = {
     "DATALOADER.ASPECT_RATIO_GROUPING": "all samples have INPUT.SIZE",
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": "see DATASETS.LENIENT",
@@ -47,12 +47,12 @@ INSTEAD = {
     "INPUT.MIN_SIZE_TRAIN": "see INPUT.SIZE",
     "INPUT.RANDOM_FLIP": "see INPUT.AUGMENTATIONS",
     "MODEL.BACKBONE.FREEZE_AT": "see MODEL.BACKBONE.FROZEN_STAGES",
-    "SOLVER.BASE_LR_END": "it is read with SOLVER.LR_SCHEDULER_NAME WarmupCosineLR",
-    "SOLVER.GAMMA": "it is read with SOLVER.LR_SCHEDULER_NAME WarmupMultiStepLR",
+    "SOLVER.BASE_LR_END": "only WarmupCosineLR of SOLVER.LR_SCHEDULER_NAME reads it",
+    "SOLVER.GAMMA": "only WarmupMultiStepLR of SOLVER.LR_SCHEDULER_NAME reads it",
     "SOLVER.MOMENTUM": "the optimiser is AdamW",
     "SOLVER.NESTEROV": "the optimiser is AdamW",
     "SOLVER.NUM_DECAYS": "see SOLVER.STEPS",
-    "SOLVER.STEPS": "it is read with SOLVER.LR_SCHEDULER_NAME WarmupMultiStepLR",
+    "SOLVER.STEPS": "only WarmupMultiStepLR of SOLVER.LR_SCHEDULER_NAME reads it",
     "VERSION": "configs of Detectron2's first version are not converted",
 }
 OWN_NETWORK = {
@@ -62,44 +62,47 @@ OWN_NETWORK = {
 
 
 def refuse_keys_without_effect(cfg: CfgNode) -> None:
-    """Raise ValueError where a key of Detectron2 was set that this project does not read.
+    """Raise ValueError if a key of Detectron2 is set that this project does not read.
 
-    A value that says what happens here anyway is accepted. A network of the user's own may read
-    any key of MODEL.
+    Accepts values that describe what happens here anyway. A network of the user's own may read any
+    key of MODEL.
     """
-    is_own = all(value_of(cfg, key) in names for key, names in OWN_NETWORK.items())
+    is_own = all(get_value(cfg, key) in names for key, names in OWN_NETWORK.items())
     with_effect = WITH_EFFECT.union(SCHEDULES.get(cfg.SOLVER.LR_SCHEDULER_NAME, ()))
-    for key, default in leaves(get_cfg()):
+    for key, default in iterate_keys(get_cfg()):
         if key in with_effect or (key.startswith("MODEL.") and not is_own):
             continue
-        value = value_of(cfg, key)
-        if as_read(value) not in (as_read(default), as_read(TRUE_ANYWAY.get(key, default))):
+        value = get_value(cfg, key)
+        if _tuples_to_lists(value) not in (
+            _tuples_to_lists(default),
+            _tuples_to_lists(TRUE_ANYWAY.get(key, default)),
+        ):
             advice = f"; {INSTEAD[key]}" if key in INSTEAD else ""
-            raise ValueError(f"{key} is {value!r}, but it has no effect here{advice}. Leave it out")
+            raise ValueError(f"{key} is {value!r}, but it has no effect here{advice}. Remove it")
 
 
-def as_read(value: Any) -> Any:
-    """A value as it is read from a file, where tuples in tuples are lists."""
-    return [as_read(item) for item in value] if isinstance(value, (list, tuple)) else value
+def _tuples_to_lists(value: Any) -> Any:
+    """Convert nested tuples to lists, as they are when read from a file."""
+    return [_tuples_to_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def leaves(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(full key, value) of every key that is no section."""
+def iterate_keys(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Iterate over (full key, value) of all keys except sections."""
     for key, value in cfg.items():
         if isinstance(value, CfgNode):
-            yield from leaves(value, f"{prefix}{key}.")
+            yield from iterate_keys(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def value_of(cfg: CfgNode, key: str) -> Any:
+def get_value(cfg: CfgNode, key: str) -> Any:
     return reduce(lambda node, part: node[part], key.split("."), cfg)
 
 
 def refuse_unusable_device(cfg: CfgNode) -> None:
-    """Raise ValueError where the config asks for no device, or for what only a GPU can do."""
+    """Raise ValueError if the device does not exist, or the config needs a GPU for its dtypes."""
     try:
-        device = usable_device(cfg.MODEL.DEVICE)
+        device = resolve_device(cfg.MODEL.DEVICE)
     except ValueError as error:
         raise ValueError(f"MODEL.DEVICE: {error}; add 'MODEL.DEVICE cpu' to the command") from error
     known = [name for name in DTYPES if name != "float32"]
@@ -114,7 +117,7 @@ def refuse_unusable_device(cfg: CfgNode) -> None:
 
 
 def refuse_unknown_datasets(cfg: CfgNode, *, eval_only: bool) -> None:
-    """Raise ValueError where a dataset that will be read, perhaps much later, is not registered."""
+    """Raise ValueError if a dataset of this run, even one read much later, is not registered."""
     if eval_only and not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty; name a dataset, for example ('rrsisd_test',)")
     for key in ("TEST",) if eval_only else ("TRAIN", "VAL"):
@@ -126,16 +129,16 @@ def refuse_unknown_datasets(cfg: CfgNode, *, eval_only: bool) -> None:
 
 
 def refuse_unmeetable_expectations(cfg: CfgNode, *, eval_only: bool) -> None:
-    """Raise ValueError where TEST.EXPECTED_RESULTS asks for what this run will not measure."""
+    """Raise ValueError if TEST.EXPECTED_RESULTS names results that this run will not measure."""
     if not cfg.TEST.EXPECTED_RESULTS:
         return
     for task, *_ in cfg.TEST.EXPECTED_RESULTS:
         if task != TASK:
-            raise ValueError(f"TEST.EXPECTED_RESULTS asks for the task {task!r}; known: {TASK}")
+            raise ValueError(f"TEST.EXPECTED_RESULTS has the task {task!r}; known: {TASK}")
     key = "TEST" if eval_only else "VAL"
     if len(cfg.DATASETS[key]) != 1:
         raise ValueError(
-            f"TEST.EXPECTED_RESULTS is about one dataset, but DATASETS.{key} is "
+            f"TEST.EXPECTED_RESULTS needs exactly one dataset, but DATASETS.{key} is "
             f"{tuple(cfg.DATASETS[key])}"
         )
     if not eval_only and cfg.TEST.EVAL_PERIOD == 0:
@@ -143,15 +146,15 @@ def refuse_unmeetable_expectations(cfg: CfgNode, *, eval_only: bool) -> None:
 
 
 def refuse_small_vocabulary(cfg: CfgNode) -> None:
-    """Raise ValueError where the tokenizer gives ids that the text encoder has no row for.
+    """Raise ValueError if the tokenizer has ids beyond the text encoder's embedding table.
 
     Raises:
-        FileNotFoundError: there is no such vocabulary on this machine.
+        FileNotFoundError: the vocabulary is not on this machine.
     """
     tokenizer, rows = build_tokenizer(cfg), text_vocabulary_size(cfg)
     if rows is not None and tokenizer.vocabulary_size > rows:
         raise ValueError(
             f"INPUT.TOKENIZER: {tokenizer.vocabulary} has {tokenizer.vocabulary_size} tokens, but "
-            f"the text encoder has rows for {rows} (MODEL.TEXT_ENCODER.VOCAB_SIZE, or vocab_size "
-            "of its config.json)"
+            f"the text encoder has {rows} (MODEL.TEXT_ENCODER.VOCAB_SIZE, or vocab_size in its "
+            "config.json)"
         )

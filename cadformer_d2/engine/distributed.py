@@ -1,4 +1,4 @@
-"""A model in several processes."""
+"""Models in several processes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-def distributed(model: nn.Module) -> nn.Module:
-    """The model wrapped for several processes; as it is for one.
+def wrap_distributed(model: nn.Module) -> nn.Module:
+    """Wrap the model for several processes; return it unchanged for one.
 
     Detectron2 0.6's own wrapper passes device ids, which fails for processes on a CPU.
     """
@@ -22,33 +22,33 @@ def distributed(model: nn.Module) -> nn.Module:
 
 
 def share_buffers(model: nn.Module) -> None:
-    """Give every process the main one's running statistics, which checkpoints hold.
+    """Copy the main process's running statistics, which checkpoints hold, to all processes.
 
-    Norms that are not synchronised have other ones in each.
+    Norms that are not synchronised differ between processes.
     """
     if comm.get_world_size() > 1:
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, src=0)
 
 
-def with_synchronized_norms(model: nn.Module) -> nn.Module:
-    """The model with batch norms over the samples of all processes, weights and names unchanged.
+def synchronize_batch_norms(model: nn.Module) -> nn.Module:
+    """Make batch norms see the samples of all processes; weights and names do not change.
 
     Args:
-        model: called in training with batches of one size in all processes.
+        model: every process has to train it with the same batch size.
 
     Raises:
         ValueError: a batch norm over one-dimensional maps, on a CPU.
     """
     if next(model.parameters()).device.type != "cpu":
-        from timm.layers import convert_sync_batchnorm  # PyTorch's loses the activations of timm's
+        from timm.layers import convert_sync_batchnorm  # PyTorch's drops timm's activations
 
         return convert_sync_batchnorm(model)
-    # PyTorch has no synchronised norm for a CPU; Detectron2's slower one works everywhere.
+    # PyTorch has no synchronised norm for CPUs; Detectron2's slower one works everywhere.
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.BatchNorm1d):
             raise ValueError(
-                f"{name} is a one-dimensional batch norm, which cannot be synchronised on a CPU; "
+                f"{name} is a one-dimensional batch norm, which a CPU cannot synchronise; "
                 "set MODEL.SYNC_BATCH_NORM False"
             )
         for child_name, child in module.named_children():
@@ -58,14 +58,15 @@ def with_synchronized_norms(model: nn.Module) -> nn.Module:
 
 
 class SyncBatchNormOnCPU(NaiveSyncBatchNorm):
-    """Detectron2's, but in float32 always: bfloat16 has too few digits for variances."""
+    """Detectron2's, always in float32: bfloat16 is too coarse for variances."""
 
     def __init__(self, plain: nn.BatchNorm2d):
         """
         Args:
-            plain: whose weights and statistics, and activation where it is one of timm's, are kept.
+            plain: the norm whose weights, statistics and activation (timm's norms have one) are
+                kept.
         """
-        assert plain.momentum is not None, "a cumulative average cannot be synchronised"
+        assert plain.momentum is not None, "cumulative averages are not supported"
         super().__init__(plain.num_features, eps=plain.eps, momentum=plain.momentum)
         self.load_state_dict(plain.state_dict())
         self.weight.requires_grad_(plain.weight.requires_grad)

@@ -1,4 +1,4 @@
-"""Losses on their way from the device to the host."""
+"""Asynchronous copies of losses from the device to the host."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 class HostLosses:
     """Copies a step's losses to the host, behind the forward pass in the GPU's queue.
 
-    Reading them waits for the forward pass only. Ask after the backward pass has been queued: the
-    GPU then has work while the host looks.
+    Reading them waits only for the forward pass. Read after queueing the backward pass, so that the
+    GPU has work meanwhile.
     """
 
     def __init__(self, losses: Mapping[str, Tensor]):
@@ -24,7 +24,7 @@ class HostLosses:
         self.values = torch.stack([loss.detach().float() for loss in losses.values()])
         self.arrival = None
         if self.values.is_cuda:
-            # Only a copy to pinned memory runs beside the host.
+            # Only copies to pinned memory run asynchronously.
             on_host = torch.empty(self.values.shape, pin_memory=True)
             self.values = on_host.copy_(self.values, non_blocking=True)
             self.arrival = torch.cuda.Event()

@@ -10,8 +10,8 @@ from detectron2.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from torch import nn
 
-# Schedules by their names, each with the keys of Detectron2 that it reads beside those of the
-# warm-up. Detectron2's fourth, WarmupStepWithFixedGammaLR, fails at the end of every training.
+# Schedules by name, each with the keys of Detectron2 that it reads besides those of the warm-up.
+# Detectron2's fourth, WarmupStepWithFixedGammaLR, fails at the end of every training.
 SCHEDULES: dict[str, tuple[str, ...]] = {
     "PolynomialLR": (),
     "WarmupCosineLR": ("SOLVER.BASE_LR_END", "SOLVER.RESCALE_INTERVAL"),
@@ -34,7 +34,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-        # Detectron2 knows a bias by the name "bias"; attention layers of torch have another.
+        # Detectron2 recognises biases by the name "bias"; torch's attention layers use another.
         overrides={
             "relative_position_bias_table": {"weight_decay": cfg.SOLVER.WEIGHT_DECAY_NORM},
             "in_proj_bias": {"weight_decay": cfg.SOLVER.WEIGHT_DECAY_BIAS},
@@ -50,7 +50,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMult
     Detectron2's own.
 
     Raises:
-        ValueError: an unknown name, or a value that the schedule cannot have.
+        ValueError: an unknown name, or a value out of the schedule's range.
     """
     solver = cfg.SOLVER
     name = solver.LR_SCHEDULER_NAME
@@ -70,7 +70,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMult
         return LRMultiplier(optimizer, warmed, max_iter=solver.MAX_ITER)
     if name == "WarmupCosineLR" and not 0 <= solver.BASE_LR_END <= solver.BASE_LR:
         raise ValueError(
-            f"SOLVER.BASE_LR_END is {solver.BASE_LR_END}; needed: 0 to SOLVER.BASE_LR "
+            f"SOLVER.BASE_LR_END is {solver.BASE_LR_END}; expected: 0 to SOLVER.BASE_LR "
             f"({solver.BASE_LR})"
         )
     return build_detectron2_scheduler(cfg, optimizer)

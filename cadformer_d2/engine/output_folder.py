@@ -1,4 +1,4 @@
-"""OUTPUT_DIR: one training at a time writes into it, and failures to write name it."""
+"""OUTPUT_DIR: one training at a time writes into it; errors of writing name it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import TextIO
 logger = logging.getLogger(__name__)
 
 LOCK = ".running"
-# A full disk, a full quota, a file system to read only, a limit on a file's size.
+# Full disk, full quota, read-only file system, file size limit.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-_held: list[TextIO] = []  # open, and so locked, until this process ends
+_held: list[TextIO] = []  # files stay open, and so locked, until this process ends
 
 
-def hold_folder(folder: str | os.PathLike) -> None:
-    """Make this process the only one of its kind in a folder until it ends, however it ends.
+def lock_folder(folder: str | os.PathLike) -> None:
+    """Lock a folder for this process until it ends, however it ends.
 
     Two trainings in one folder would mix their checkpoints and logs.
 
     Args:
-        folder: is made where it is missing.
+        folder: created if missing.
 
     Raises:
-        ValueError: another process holds it; the message names that one.
-        OSError: the folder cannot be written into.
+        ValueError: another process holds the lock; the message names it.
+        OSError: the folder is not writable.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     lock = Path(folder) / LOCK
@@ -41,12 +41,12 @@ def hold_folder(folder: str | os.PathLike) -> None:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
-            logger.warning("%s: nothing keeps a second run out of this folder (%s)", folder, error)
+            logger.warning("%s: cannot lock this folder against a second run (%s)", folder, error)
             return
         file.seek(0)
         holder = file.read().strip() or "another process"
         raise ValueError(
-            f"{folder} is being written by {holder}; wait for it, end it, or choose another "
+            f"{folder} is being written by {holder}; wait for it, stop it, or choose another "
             "OUTPUT_DIR"
         ) from error
     file.truncate(0)
@@ -56,11 +56,11 @@ def hold_folder(folder: str | os.PathLike) -> None:
 
 
 @contextmanager
-def writing_into(folder: str | os.PathLike) -> Iterator[None]:
-    """Name the folder in errors of writers of logs and events, which do not say what they wrote.
+def name_folder_in_errors(folder: str | os.PathLike) -> Iterator[None]:
+    """Add the folder's name to errors of log and event writers, which omit it.
 
     Raises:
-        OSError: the folder cannot be written into.
+        OSError: the folder is not writable.
     """
     try:
         yield
@@ -68,6 +68,6 @@ def writing_into(folder: str | os.PathLike) -> Iterator[None]:
         if error.errno not in UNWRITABLE or error.filename is not None:
             raise
         raise OSError(
-            f"{folder} cannot be written into ({error}). Checkpoints there are untouched; free "
+            f"cannot write to {folder} ({error}). Checkpoints there are untouched; free "
             "some space and continue with --resume"
         ) from error

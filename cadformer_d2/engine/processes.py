@@ -1,4 +1,4 @@
-"""The processes that a command runs in: Detectron2's own, or those that torchrun has started."""
+"""The processes of a command: those that Detectron2 starts, or torchrun."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from ..command_errors import INTERRUPTED, run_command
 
 LOST_CONNECTION = re.compile("gloo|NCCL|Connection|Socket", re.IGNORECASE)
-SECONDS_TO_END = 5  # that other processes have when the first is interrupted
+SECONDS_TO_END = 5  # for other processes to end after an interrupt
 
 
 def run_in_processes(
@@ -34,31 +34,31 @@ def run_in_processes(
         arguments: of Detectron2's ``default_argument_parser``.
 
     Raises:
-        SystemExit: one line for what the user can mend, said once however many processes met it; or
-            a process ended early.
+        SystemExit: with one line for errors that the user can fix, printed once for all processes;
+            or a process ended early.
     """
-    run_command(start_processes, main, arguments, args)
+    run_command(_start_processes, main, arguments, args)
 
 
-def start_processes(
+def _start_processes(
     main: Callable[..., None], arguments: argparse.Namespace, args: tuple[Any, ...]
 ) -> None:
     if dist.is_torchelastic_launched():
         if arguments.num_gpus > 1 or arguments.num_machines > 1:
             raise ValueError(
-                "torchrun has started the processes already; leave out --num-gpus and "
-                "--num-machines, or call the command without torchrun"
+                "torchrun has started the processes already; remove --num-gpus and "
+                "--num-machines, or run the command without torchrun"
             )
-        join_torchrun()
-        run_as_one_of_many(main, *args)
+        _join_torchrun()
+        run_rank(main, *args)
         return
-    refuse_impossible_processes(arguments)
+    _refuse_impossible_processes(arguments)
     if arguments.num_gpus * arguments.num_machines <= 1:
         main(*args)
         return
     try:
         launch(
-            run_as_one_of_many,
+            run_rank,
             arguments.num_gpus,
             num_machines=arguments.num_machines,
             machine_rank=arguments.machine_rank,
@@ -68,26 +68,26 @@ def start_processes(
     except ProcessExitedException as error:
         if error.exit_code == INTERRUPTED:
             raise KeyboardInterrupt from error
-        # One that ended by itself has said why; one that was killed could not.
+        # A process that exited has reported why; a killed one could not.
         raise SystemExit(1 if error.signal_name is None else f"error: {error}") from error
     except ProcessRaisedException as error:
         if "EADDRINUSE" in str(error):
             raise ValueError(
-                f"the address {arguments.dist_url} is taken, perhaps by another run; "
+                f"the address {arguments.dist_url} is in use, perhaps by another run; "
                 "add --dist-url auto"
             ) from error
         raise
     except KeyboardInterrupt:
-        end_children()
+        _end_children()
         raise
 
 
-def refuse_impossible_processes(arguments: argparse.Namespace) -> None:
-    """Raise ValueError where the machine cannot start what --num-gpus and the like ask for."""
+def _refuse_impossible_processes(arguments: argparse.Namespace) -> None:
+    """Raise ValueError if the machine cannot start the processes of --num-gpus and the like."""
     if arguments.num_gpus < 0 or arguments.num_machines < 1:
         raise ValueError(
-            f"--num-gpus is {arguments.num_gpus} and --num-machines {arguments.num_machines}; 1 is "
-            "the least"
+            f"--num-gpus is {arguments.num_gpus} and --num-machines "
+            f"{arguments.num_machines}; expected 0 or more, and 1 or more"
         )
     if not 0 <= arguments.machine_rank < arguments.num_machines:
         raise ValueError(
@@ -99,11 +99,13 @@ def refuse_impossible_processes(arguments: argparse.Namespace) -> None:
             f"--num-gpus is {arguments.num_gpus}, but this machine has {torch.cuda.device_count()}"
         )
     if arguments.num_machines > 1 and arguments.dist_url == "auto":
-        raise ValueError("--dist-url auto is for one machine; name an address that all can reach")
+        raise ValueError(
+            "--dist-url auto works on one machine only; give an address that all can reach"
+        )
 
 
-def end_children() -> None:
-    """End the processes that this one has started: an interrupt may have reached this one only."""
+def _end_children() -> None:
+    """End the processes that this one has started: an interrupt may reach only the parent."""
     children = multiprocessing.active_children()
     for child in children:
         if child.pid is not None:
@@ -114,8 +116,8 @@ def end_children() -> None:
         child.join()
 
 
-def join_torchrun() -> None:
-    """Meet the other processes, as Detectron2's ``launch`` does for those it starts."""
+def _join_torchrun() -> None:
+    """Join the process group, as Detectron2's ``launch`` does for processes that it starts."""
     has_gpu = torch.cuda.is_available()
     if has_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -124,14 +126,14 @@ def join_torchrun() -> None:
     comm.synchronize()
 
 
-def run_as_one_of_many(main: Callable[..., None], *args: Any) -> None:
-    """Call ``main(*args)`` as a command of which several processes run, and leave their group."""
+def run_rank(main: Callable[..., None], *args: Any) -> None:
+    """Run ``main(*args)`` as one rank of a command, then leave the process group."""
 
     def run() -> None:
         try:
             main(*args)
         except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)  # who started the processes says so
+            sys.exit(INTERRUPTED)  # the parent reports it
         except RuntimeError as error:
             if not LOST_CONNECTION.search(str(error)):
                 raise
@@ -141,31 +143,31 @@ def run_as_one_of_many(main: Callable[..., None], *args: Any) -> None:
         run_command(run)
     except SystemExit as end:
         if isinstance(end.code, str):
-            say_once(end.code)
+            print_once(end.code)
             sys.exit(1)
         raise
-    leave_group()
+    _leave_group()
 
 
-def say_once(line: str) -> None:
-    """Write a line to the terminal, unless a process of the run has written one already.
+def print_once(line: str) -> None:
+    """Print a line, unless another process of the run has printed one.
 
-    What goes wrong in one process goes wrong in the others, as itself or as a lost connection.
+    An error in one process appears in the others, as itself or as a lost connection.
     """
     try:
         is_first = _get_default_store().add("cadformer_d2/said", 1) == 1
-    except RuntimeError:  # the process that holds the store has ended, and said why
+    except RuntimeError:  # the process with the store has ended, and has reported why
         is_first = False
     if is_first:
         print(line, file=sys.stderr, flush=True)
 
 
-def leave_group() -> None:
-    """End the process group, which Detectron2 leaves to Python's exit.
+def _leave_group() -> None:
+    """Destroy the process group, which Detectron2 leaves to Python's exit.
 
-    A thread of Gloo that frees its last tensor while Python shuts down aborts the process, and the
-    run counts as failed. The threads end with the last reference to their group: Detectron2 holds
-    two, and a trainer, which refers to itself, one more in its DistributedDataParallel.
+    A Gloo thread that frees its last tensor while Python shuts down aborts the process, so that the
+    run fails. The threads end with the last reference to their group: Detectron2 holds two, and a
+    trainer, which is in a reference cycle, one more in its DistributedDataParallel.
     """
     dist.destroy_process_group()
     comm._LOCAL_PROCESS_GROUP = None

@@ -27,47 +27,47 @@ from ..modeling.backbone import with_weights_record
 from ..precision import autocast
 from ..structures import ModelInput
 from . import optimizer as optimizers
-from .distributed import distributed, share_buffers, with_synchronized_norms
-from .output_folder import writing_into
+from .distributed import share_buffers, synchronize_batch_norms, wrap_distributed
+from .output_folder import name_folder_in_errors
 from .training_step import TrainingStep
 
 logger = logging.getLogger(__name__)
 
 BEST_METRIC = "referring_seg/oIoU"
-# Keys that follow from the size of the training set where they are -1.
+# Keys for which -1 means: derive from the size of the training set.
 DERIVED = (("SOLVER", "MAX_ITER"), ("SOLVER", "CHECKPOINT_PERIOD"), ("TEST", "EVAL_PERIOD"))
 
 
 class RefSegTrainer(DefaultTrainer):
     """Trains, evaluates on DATASETS.VAL, and keeps the weights with the best oIoU there.
 
-    To change one step, override it as Detectron2's users do: ``build_model``, ``build_optimizer``,
+    To change a step, override it as in Detectron2: ``build_model``, ``build_optimizer``,
     ``build_lr_scheduler``, ``build_train_loader``, ``build_test_loader``, ``build_evaluator``,
     ``build_hooks``, ``build_writers``.
 
     ``model_best.pth`` holds weights and config, for evaluation; the numbered checkpoints and
-    ``model_final.pth`` hold the optimiser as well, and --resume goes on from the last of them.
+    ``model_final.pth`` hold the optimiser as well, and --resume continues from the last of them.
     """
 
     def __init__(self, cfg: CfgNode):
-        # Not DefaultTrainer's own: its loop and its wrapper for several processes demand a GPU.
+        # Not DefaultTrainer's: its loop and its multi-process wrapper require a GPU.
         TrainerBase.__init__(self)
-        cfg = scaled_to_processes(with_weights_record(cfg))
+        cfg = scale_to_processes(with_weights_record(cfg))
         data_loader = self.build_train_loader(cfg)
-        self.cfg = cfg = with_iterations(cfg, num_refs=number_of_refs(data_loader))
+        self.cfg = cfg = derive_iterations(cfg, num_refs=_num_refs(data_loader))
         model = self.build_model(cfg)
         if cfg.MODEL.SYNC_BATCH_NORM and comm.get_world_size() > 1:
-            model = with_synchronized_norms(model)
+            model = synchronize_batch_norms(model)
         if cfg.SOLVER.COMPILE:
             model.compile()
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = TrainingStep(
-            model=distributed(model),
+            model=wrap_distributed(model),
             data_loader=data_loader,
             optimizer=optimizer,
             device=torch.device(cfg.MODEL.DEVICE),
             dtype=cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32",
-            max_grad_norm=max_grad_norm(cfg),
+            max_grad_norm=_max_grad_norm(cfg),
             seed=cfg.SEED if cfg.SEED >= 0 else None,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -79,20 +79,19 @@ class RefSegTrainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """As DefaultTrainer's; then start the data where the checkpoint left it.
+        """As DefaultTrainer's, and resume the data where the checkpoint stopped.
 
-        The checkpoint's optimiser brings the rates and decays of its own config along; those of
-        this run's config count. Loaders and schedulers of other kinds than this project's go on as
-        they do by themselves.
+        The optimiser's state carries the rates and decays of its own config; this run's config
+        overrides them. Other loaders and schedulers than this project's resume in their own way.
         """
         groups = self._trainer.optimizer.param_groups
-        asked = [(group.get("initial_lr"), group["weight_decay"]) for group in groups]
+        configured = [(group.get("initial_lr"), group["weight_decay"]) for group in groups]
         super().resume_or_load(resume=resume)
         if isinstance(self.scheduler, LRMultiplier):
-            self.scheduler.base_lrs = [rate for rate, _ in asked]
+            self.scheduler.base_lrs = [rate for rate, _ in configured]
             groups = self._trainer.optimizer.param_groups
             for group, (rate, decay), now in zip(
-                groups, asked, self.scheduler.get_lr(), strict=True
+                groups, configured, self.scheduler.get_lr(), strict=True
             ):
                 group.update(initial_lr=rate, weight_decay=decay, lr=now)
         sampler = getattr(self._trainer.data_loader, "sampler", None)
@@ -100,7 +99,7 @@ class RefSegTrainer(DefaultTrainer):
             sampler.start = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
 
     def build_hooks(self) -> list[HookBase | None]:
-        """DefaultTrainer's, but validation is on DATASETS.VAL and the best oIoU is kept."""
+        """As DefaultTrainer's, but validate on DATASETS.VAL and keep the best oIoU's checkpoint."""
         cfg = self.cfg
         is_main = comm.is_main_process()
         chosen: list[HookBase | None] = [hooks.IterationTimer(), hooks.LRScheduler()]
@@ -113,7 +112,7 @@ class RefSegTrainer(DefaultTrainer):
                 )
                 chosen.append(BestCheckpointer(cfg.TEST.EVAL_PERIOD, best, BEST_METRIC))
         if is_main:
-            # After the evaluation, so that a checkpoint knows the best score up to itself.
+            # After the evaluation, so that a checkpoint includes the best score so far.
             period = cfg.SOLVER.CHECKPOINT_PERIOD
             chosen.append(hooks.PeriodicCheckpointer(self.checkpointer, period, max_to_keep=3))
             chosen.append(hooks.PeriodicWriter(self.build_writers(), period=20))
@@ -123,13 +122,13 @@ class RefSegTrainer(DefaultTrainer):
         """As DefaultTrainer's.
 
         Raises:
-            OSError: OUTPUT_DIR cannot be written into; the message names it.
+            OSError: OUTPUT_DIR is not writable; the message names it.
         """
-        with writing_into(self.cfg.OUTPUT_DIR):
+        with name_folder_in_errors(self.cfg.OUTPUT_DIR):
             return super().train()
 
     def after_train(self) -> None:
-        """As DefaultTrainer's, but where training has failed, that failure is what counts."""
+        """As DefaultTrainer's, but errors here do not hide the failure of a training."""
         failure = sys.exc_info()[1]
         try:
             super().after_train()
@@ -139,7 +138,7 @@ class RefSegTrainer(DefaultTrainer):
             logger.debug("after the failure", exc_info=True)
 
     def validate(self) -> dict[str, Any]:
-        """Metrics on the first of DATASETS.VAL; the others are scored and logged."""
+        """Evaluate on DATASETS.VAL; returns the metrics on the first, logs all."""
         share_buffers(self.model)
         cfg = self.cfg.clone()
         cfg.defrost()
@@ -163,7 +162,7 @@ class RefSegTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[ModelInput]]:
-        """Endless batches. One that is no DataLoader over a sized dataset needs a MAX_ITER."""
+        """Endless batches. Anything but a DataLoader over a sized dataset needs a MAX_ITER."""
         return build_refseg_train_loader(cfg)
 
     @classmethod
@@ -187,17 +186,17 @@ class RefSegTrainer(DefaultTrainer):
         model: nn.Module,
         evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
     ) -> OrderedDict[str, Any]:
-        """Score a model on DATASETS.TEST, in the number format of TEST.DTYPE.
+        """Evaluate a model on DATASETS.TEST, in TEST.DTYPE.
 
         Args:
             evaluators: one for each of DATASETS.TEST; None: those of ``build_evaluator``.
 
         Returns:
-            the evaluator's result, for several datasets by their names, as Detectron2's; empty on
-            other processes than the main one.
+            the evaluator's result, or for several datasets results by name, as Detectron2 does;
+            empty except on the main process.
 
         Raises:
-            ValueError: another number of evaluators than of datasets.
+            ValueError: the numbers of evaluators and datasets differ.
         """
         names = cfg.DATASETS.TEST
         if isinstance(evaluators, DatasetEvaluator):
@@ -231,8 +230,8 @@ class BestCheckpointer(hooks.BestCheckpointer):
         self.best_iter = state_dict["best_iter"]
 
 
-def scaled_to_processes(cfg: CfgNode) -> CfgNode:
-    """As DefaultTrainer.auto_scale_workers; what is -1 stays so, to be derived later."""
+def scale_to_processes(cfg: CfgNode) -> CfgNode:
+    """Apply DefaultTrainer.auto_scale_workers; -1 stays -1, to be derived later."""
     scaled = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
     if scaled is cfg:
         return cfg
@@ -244,34 +243,36 @@ def scaled_to_processes(cfg: CfgNode) -> CfgNode:
     return scaled
 
 
-def number_of_refs(data_loader: Any) -> int | None:
-    """Of a training loader; None where it does not say."""
+def _num_refs(data_loader: Any) -> int | None:
+    """Number of refs of a training loader; None if unknown."""
     dataset = data_loader.dataset if isinstance(data_loader, DataLoader) else None
     return len(dataset) if isinstance(dataset, Sized) else None
 
 
-def with_iterations(cfg: CfgNode, *, num_refs: int | None) -> CfgNode:
-    """The config with what was -1 filled in: MAX_ITER from NUM_EPOCHS, periods of one epoch.
+def derive_iterations(cfg: CfgNode, *, num_refs: int | None) -> CfgNode:
+    """Replace -1 in the config: MAX_ITER from NUM_EPOCHS, periods by one epoch.
 
     Args:
-        num_refs: in the training set; None: unknown.
+        num_refs: number of refs in the training set; None: unknown.
 
     Raises:
-        ValueError: no batch, or no period, can be of that size, or one follows from an unknown
-            number of refs.
+        ValueError: an invalid batch size, number of epochs or period, or a -1 that depends on an
+            unknown number of refs.
     """
     for key in ("IMS_PER_BATCH", "NUM_EPOCHS"):
         if cfg.SOLVER[key] < 1:
-            raise ValueError(f"SOLVER.{key} is {cfg.SOLVER[key]}; 1 is the least")
+            raise ValueError(f"SOLVER.{key} is {cfg.SOLVER[key]}; expected 1 or more")
     for key in ("CHECKPOINT_PERIOD", "MAX_ITER"):
         if cfg.SOLVER[key] < 1 and cfg.SOLVER[key] != -1:
-            raise ValueError(f"SOLVER.{key} is {cfg.SOLVER[key]}; needed: 1 or more, or -1")
+            raise ValueError(f"SOLVER.{key} is {cfg.SOLVER[key]}; expected 1 or more, or -1")
     cfg = cfg.clone()
     cfg.defrost()
     if num_refs is None:
         for section, key in DERIVED:
             if cfg[section][key] == -1:
-                raise ValueError(f"{section}.{key} is -1, but the loader does not say its length")
+                raise ValueError(
+                    f"{section}.{key} is -1, but the length of the training loader is unknown"
+                )
         cfg.freeze()
         return cfg
     per_epoch = max(1, round(num_refs / cfg.SOLVER.IMS_PER_BATCH))
@@ -292,11 +293,11 @@ def with_iterations(cfg: CfgNode, *, num_refs: int | None) -> CfgNode:
     return cfg
 
 
-def max_grad_norm(cfg: CfgNode) -> float | None:
-    """SOLVER.CLIP_GRADIENTS as a limit for the whole model's gradient norm.
+def _max_grad_norm(cfg: CfgNode) -> float | None:
+    """The limit of SOLVER.CLIP_GRADIENTS on the whole model's gradient norm; None: off.
 
     Raises:
-        ValueError: another type of clipping is asked for.
+        ValueError: another type of clipping is configured for.
     """
     clip = cfg.SOLVER.CLIP_GRADIENTS
     if not clip.ENABLED:

@@ -1,4 +1,4 @@
-"""One training iteration: mixed precision, clipping, determinism, and a stop at bad losses."""
+"""One training iteration: mixed precision, clipping, determinism, a check of the losses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .host_losses import HostLosses
 
 
 class TrainingStep(SimpleTrainer):
-    """Detectron2's simple trainer with what CADFormer's recipes ask for."""
+    """Detectron2's SimpleTrainer with mixed precision, clipping and per-step seeds."""
 
     def __init__(
         self,
@@ -35,17 +35,17 @@ class TrainingStep(SimpleTrainer):
             data_loader: endless batches.
             optimizer: of the model's parameters.
             device: the model's.
-            dtype: of mixed precision, by name; "float32": none.
-            max_grad_norm: the gradient's norm is clipped to it; None: not clipped.
-            seed: with one, iteration t of rank r draws its dropout from (seed, t, r), so that a
-                resumed run goes on as if it had not stopped. None: left to chance.
+            dtype: name of the mixed precision dtype; "float32": none.
+            max_grad_norm: limit to which the gradient norm is clipped; None: no clipping.
+            seed: iteration t of rank r draws its dropout from (seed, t, r), so that a resumed run
+                equals an uninterrupted one. None: not reproducible.
         """
         super().__init__(model, data_loader, optimizer)
         self.device = device
         self.dtype = dtype
         self.max_grad_norm = max_grad_norm
         self.seed = seed
-        # Half precision underflows without a scale; bfloat16 has float32's range.
+        # float16 underflows without a scale; bfloat16 has float32's range.
         self.grad_scaler = torch.amp.GradScaler(device.type, enabled=dtype == "float16")
 
     def run_step(self) -> None:
@@ -57,17 +57,17 @@ class TrainingStep(SimpleTrainer):
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
         if self.seed is not None:
-            torch.manual_seed(step_seed(self.seed, iteration=self.iter, rank=comm.get_rank()))
+            torch.manual_seed(_step_seed(self.seed, iteration=self.iter, rank=comm.get_rank()))
         self.optimizer.zero_grad()
         with autocast(self.device, self.dtype):
             losses = self.model(batch)
         on_host = HostLosses(losses)
         self.grad_scaler.scale(sum(losses.values())).backward()
         self.after_backward()
-        # Here, between backward and the optimizer: nothing is changed yet, and a GPU has the
-        # backward pass to do meanwhile.
+        # Between backward and optimizer: nothing has changed yet, and the GPU is busy with the
+        # backward pass.
         losses = on_host.read()
-        self.refuse_non_finite(losses, batch)
+        self._refuse_non_finite(losses, batch)
         self.grad_scaler.unscale_(self.optimizer)
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
@@ -75,7 +75,7 @@ class TrainingStep(SimpleTrainer):
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
-    def refuse_non_finite(self, losses: dict[str, torch.Tensor], batch: list[ModelInput]) -> None:
+    def _refuse_non_finite(self, losses: dict[str, torch.Tensor], batch: list[ModelInput]) -> None:
         """
         Args:
             losses: scalars on the host.
@@ -92,8 +92,8 @@ class TrainingStep(SimpleTrainer):
         )
         raise FloatingPointError(
             f"the loss became {values} at iteration {self.iter}, on {samples}. Checkpoints hold "
-            "finite weights only: lower SOLVER.BASE_LR and go on from the last with --resume, or "
-            "look at these samples"
+            "finite weights only: lower SOLVER.BASE_LR and continue from the last with --resume, "
+            "or inspect these samples"
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class TrainingStep(SimpleTrainer):
         self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 
-def step_seed(seed: int, *, iteration: int, rank: int) -> int:
-    """A seed for the random numbers of one iteration of one process."""
+def _step_seed(seed: int, *, iteration: int, rank: int) -> int:
+    """The random seed of one iteration of one process."""
     mixed = seed * 0x9E3779B1 + iteration * 0x85EBCA77 + rank * 0xC2B2AE3D
     return mixed & 0x7FFFFFFF

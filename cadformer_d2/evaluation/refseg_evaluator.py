@@ -19,7 +19,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from ..atomic_files import replace_atomically
-from ..structures import ModelInput, json_mask
+from ..structures import ModelInput, mask_to_json
 from .metrics import (
     SampleScore,
     bootstrap_intervals,
@@ -207,6 +207,6 @@ def _describe_sample(sample: dict[str, Any], empty_iou: float) -> dict[str, Any]
         "iou": sample["score"].iou(empty_iou),
         "file_name": sample["file_name"],
         "expression": sample["expression"],
-        "prediction": json_mask(sample["prediction"]),
-        "target": json_mask(sample["target"]),
+        "prediction": mask_to_json(sample["prediction"]),
+        "target": mask_to_json(sample["target"]),
     }

@@ -17,15 +17,15 @@ from detectron2.config import CfgNode
 from PIL import Image
 from torch import nn
 
-from ..checkpoint import RefSegCheckpointer, text_encoder_package, trained_config
+from ..checkpoint import RefSegCheckpointer, read_trained_config, text_encoder_package
 from ..data.image_file import decode_image, read_image
 from ..data.network_input import NetworkInput
 from ..data.validation import quote
 from ..precision import (
     autocast,
-    hold_weights_of_products,
+    cast_product_weights,
     refuse_unusable_format,
-    usable_device,
+    resolve_device,
 )
 from ..pretrained_folder import refuse_existing_folder, write_pretrained
 from ..structures import ModelInput
@@ -119,10 +119,10 @@ class RefSegPredictor:
             FileNotFoundError: no such file.
             ValueError: not a checkpoint of this project, or an unusable device or dtype.
         """
-        cfg = trained_config(path)
+        cfg = read_trained_config(path)
         cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
         cfg.TEST.DTYPE = dtype
-        refuse_unusable_format(usable_device(cfg.MODEL.DEVICE), dtype)
+        refuse_unusable_format(resolve_device(cfg.MODEL.DEVICE), dtype)
         return cls.from_config(cfg, batch_size=batch_size)
 
     @classmethod
@@ -133,7 +133,7 @@ class RefSegPredictor:
         """
         model = build_unset_model(cfg)
         RefSegCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        hold_weights_of_products(model, cfg.TEST.DTYPE)
+        cast_product_weights(model, cfg.TEST.DTYPE)
         package = text_encoder_package(cfg.MODEL.WEIGHTS)
         return cls(cfg=cfg, model=model, batch_size=batch_size, text_package=package)
 

@@ -28,13 +28,13 @@ def normalize_over_positions(x: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 class CrossAttention(nn.Module):
-    """Projections and masked attention; subclasses say which side is normalised, and how."""
+    """Projections and masked attention; subclasses define what is normalised, and how."""
 
     def __init__(self, *, query_dim: int, memory_dim: int, dim: int, num_heads: int = 1):
         """
         Args:
-            query_dim: channels of the side that asks.
-            memory_dim: channels of the side that is asked.
+            query_dim: channels of the side that attends (query).
+            memory_dim: channels of the side attended to (key and value).
             dim: channels of query, key, value and result.
             num_heads: contiguous channel groups that attend separately; divides ``dim``.
         """
@@ -42,9 +42,9 @@ class CrossAttention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"attention width {dim} is not divisible by {num_heads} heads")
         self.num_heads = num_heads
-        # PyTorch's default initialisation of a Linear is that of the 1x1 convolutions which these
-        # maps are in LAVT. Biases in front of a normalisation have no effect; they are kept so that
-        # parameter counts and foreign weights agree with the published models.
+        # PyTorch initialises a Linear as it does the 1x1 convolutions that LAVT uses for these
+        # maps. Biases before a normalisation have no effect; they are kept so that parameter counts
+        # and weights match the published models.
         self.query = nn.Linear(query_dim, dim)
         self.key = nn.Linear(memory_dim, dim)
         self.value = nn.Linear(memory_dim, dim)
@@ -56,14 +56,14 @@ class CrossAttention(nn.Module):
         Args:
             query: (B, N, dim).
             key, value: (B, M, dim).
-            is_key: (B, M) bool, True where a key may be looked at; None: everywhere.
+            is_key: (B, M) bool, True where a key may be attended to; None: everywhere.
 
         Returns:
             (B, N, dim).
         """
         dim = query.shape[-1]
-        # Fused kernels want a position's channels side by side in memory; a norm over positions
-        # leaves them apart, and attention would quietly fall back to three separate operators.
+        # Fused kernels need a position's channels contiguous in memory; a norm over positions
+        # leaves them strided, and attention would silently fall back to three separate operators.
         query, key, value = (
             x.contiguous().unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for x in (query, key, value)
@@ -80,7 +80,7 @@ class CrossAttention(nn.Module):
 
 
 class PixelWordAttention(CrossAttention):
-    """Every position asks the words (LGVLA, equations 1-4; PWA in the LAVT line)."""
+    """Every position attends to the words (LGVLA, equations 1-4; PWA in the LAVT line)."""
 
     def forward(self, visual: Tensor, text: TextFeatures) -> Tensor:
         """
@@ -93,7 +93,7 @@ class PixelWordAttention(CrossAttention):
             token is real: attention is then constant over positions, which the norm removes.
         """
         query = normalize_over_positions(self.query(visual))
-        # A sentence without any real token (a role that no word plays) has nothing to look at.
+        # An expression without real tokens (a role that no word plays) offers nothing to attend to.
         has_token = text.is_token.any(dim=1, keepdim=True)  # (B, 1)
         value = self.value(text.tokens) * has_token[..., None]
         attended = self.attend(
@@ -103,7 +103,7 @@ class PixelWordAttention(CrossAttention):
 
 
 class WordPixelAttention(CrossAttention):
-    """Every word asks the positions (VGLVA, equations 7-10)."""
+    """Every word attends to the positions (VGLVA, equations 7-10)."""
 
     def __init__(self, *, query_dim: int, memory_dim: int, dim: int, num_heads: int = 1):
         super().__init__(query_dim=query_dim, memory_dim=memory_dim, dim=dim, num_heads=num_heads)
@@ -118,8 +118,8 @@ class WordPixelAttention(CrossAttention):
             visual: V (B, N, C).
 
         Returns:
-            LayerNorm(W_o(softmax(Q K^T / sqrt(dim)) U)) (B, T, dim). Rows of padded tokens hold
-            values that nobody may read.
+            LayerNorm(W_o(softmax(Q K^T / sqrt(dim)) U)) (B, T, dim). Rows of padded tokens are
+            undefined.
         """
         key = normalize_over_positions(self.key(visual))
         value = normalize_over_positions(self.value(visual))

@@ -1,4 +1,4 @@
-"""3 x 3 convolutions with a quarter of the products, where no library does that by itself."""
+"""3 x 3 convolutions with a quarter of the products, where no library does so itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TILE, STEP = 6, 4  # a tile of 6 x 6 input cells gives 4 x 4 outputs
-# Below, transforming the map or the kernels costs what the products save.
+# Below these, transforming the map or the kernels costs more than the products save.
 FEWEST_CHANNELS, FEWEST_POSITIONS = 128, 2048
 
 # Winograd's minimal filtering F(4 x 4, 3 x 3) at the points 0, 1, -1, 2, -2 and infinity
@@ -34,9 +34,9 @@ TO_OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1
 def convolve_3x3(x: Tensor, kernels: Tensor) -> Tensor:
     """Convolution with zero padding of 1, each image with its own kernel or all with one.
 
-    On a CPU in float32 wide maps take Winograd's way, which PyTorch's CPU library lacks and cuDNN
-    chooses by itself: about twice as fast on TCMD's maps, equal to 2e-5 of the largest output,
-    gradients to 1e-5.
+    On a CPU in float32, wide maps use Winograd's algorithm, which PyTorch's CPU library lacks and
+    cuDNN chooses by itself: about twice as fast on TCMD's maps, equal to 2e-5 of the largest
+    output, gradients to 1e-5.
 
     Args:
         x: (B, C_in, h, w).
@@ -45,23 +45,23 @@ def convolve_3x3(x: Tensor, kernels: Tensor) -> Tensor:
     Returns:
         (B, C_out, h, w).
     """
-    if winograd_pays(x, kernels):
-        return winograd_3x3(x, kernels)
+    if is_winograd_faster(x, kernels):
+        return convolve_3x3_winograd(x, kernels)
     if len(kernels) == 1:
         return F.conv2d(x, kernels[0], padding=1)
     if x.is_cuda:
-        return convolve_one_by_one(x, kernels)
+        return convolve_per_image(x, kernels)
     batch, _, height, width = x.shape
     # One grouped convolution: group b holds image b and its kernel.
     y = F.conv2d(x.reshape(1, -1, height, width), kernels.flatten(0, 1), padding=1, groups=batch)
     return y.reshape(batch, -1, height, width)
 
 
-def convolve_one_by_one(x: Tensor, kernels: Tensor) -> Tensor:
-    """As ``convolve_3x3``, each image on its own and channels last in memory.
+def convolve_per_image(x: Tensor, kernels: Tensor) -> Tensor:
+    """As ``convolve_3x3``, one image at a time, with channels last in memory.
 
-    A grouped convolution would hold the images' channels side by side, channels first, and cuDNN
-    would turn maps and kernels around before and after it.
+    A grouped convolution needs channels first, and cuDNN would transpose maps and kernels before
+    and after it.
     """
     channels_last = {"memory_format": torch.channels_last}
     maps = x.contiguous(**channels_last).split(1)
@@ -70,42 +70,42 @@ def convolve_one_by_one(x: Tensor, kernels: Tensor) -> Tensor:
     return torch.cat([F.conv2d(image, kernel, padding=1) for image, kernel in pairs])
 
 
-def keep_weights_channels_last(model: nn.Module) -> None:
-    """Store convolutions' weights channels last, in place; the values stay as they are.
+def store_weights_channels_last(model: nn.Module) -> None:
+    """Store the weights of convolutions channels last, in place; values do not change.
 
-    The pyramid's maps leave the backbone channels last, and on a GPU a weight in another order is
-    turned around at every use. A CPU gains nothing. Before the optimizer is built.
+    The pyramid leaves the backbone channels last, and a GPU transposes weights in another order at
+    every use. A CPU gains nothing. Call it before building the optimizer.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
-def winograd_pays(x: Tensor, kernels: Tensor) -> bool:
-    """Whether the products saved outweigh the transforms, and float32 is what is asked for."""
+def is_winograd_faster(x: Tensor, kernels: Tensor) -> bool:
+    """Whether Winograd's savings outweigh its transforms; float32 on a CPU only."""
     positions_of_a_kernel = len(x) // len(kernels) * x.shape[2] * x.shape[3]
     return (
         x.device.type == "cpu"
         and x.dtype == kernels.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        # What is traced is counted or exported: there a convolution shall be one.
+        # Tracing counts or exports operators: there a convolution has to stay one operator.
         and not torch.jit.is_tracing()
         and min(kernels.shape[1:3]) >= FEWEST_CHANNELS
         and positions_of_a_kernel >= FEWEST_POSITIONS
     )
 
 
-def winograd_3x3(x: Tensor, kernels: Tensor) -> Tensor:
+def convolve_3x3_winograd(x: Tensor, kernels: Tensor) -> Tensor:
     """As ``convolve_3x3``."""
     batch, channels, height, width = x.shape
     rows, columns = (-(-side // STEP) for side in (height, width))
     padding = (1, columns * STEP + 1 - width, 1, rows * STEP + 1 - height)
     tiles = F.pad(x, padding).unfold(2, TILE, STEP).unfold(3, TILE, STEP)
     tiles = tiles.permute(4, 5, 0, 2, 3, 1).flatten(0, 1)  # (36, B, rows, columns, C_in)
-    transformed = along_both_axes(TO_TILE, x) @ tiles.flatten(1)
+    transformed = _kronecker_square(TO_TILE, x) @ tiles.flatten(1)
     # (36, B, tiles, C_in) times (36, B or 1, C_in, C_out)
-    products = transformed.view(TILE**2, batch, -1, channels) @ winograd_kernels(kernels)
-    outputs = along_both_axes(TO_OUTPUT, x) @ products.flatten(1)
+    products = transformed.view(TILE**2, batch, -1, channels) @ _transform_kernels(kernels)
+    outputs = _kronecker_square(TO_OUTPUT, x) @ products.flatten(1)
     outputs = outputs.view(STEP, STEP, batch, rows, columns, -1)
     whole = outputs.permute(2, 5, 3, 0, 4, 1)  # (B, C_out, rows, 4, columns, 4)
     # Channels last in memory, as the tiles are.
@@ -113,15 +113,15 @@ def winograd_3x3(x: Tensor, kernels: Tensor) -> Tensor:
     return whole.permute(0, 3, 1, 2)[..., :height, :width]
 
 
-def winograd_kernels(kernels: Tensor) -> Tensor:
+def _transform_kernels(kernels: Tensor) -> Tensor:
     """(36, B, C_in, C_out) of (B, C_out, C_in, 3, 3)."""
     batch, out_channels, in_channels = kernels.shape[:3]
     cells = kernels.flatten(-2).permute(3, 0, 2, 1).flatten(1)  # (9, B * C_in * C_out)
-    transformed = along_both_axes(TO_KERNEL, kernels) @ cells
+    transformed = _kronecker_square(TO_KERNEL, kernels) @ cells
     return transformed.view(TILE**2, batch, in_channels, out_channels)
 
 
-def along_both_axes(matrix: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+def _kronecker_square(matrix: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
     """The matrix that acts on flattened tiles as ``matrix`` does on rows and on columns."""
     one_axis = torch.tensor(matrix, dtype=like.dtype, device=like.device)
     return torch.kron(one_axis, one_axis)

@@ -10,8 +10,8 @@ from .initialization import initialize_linear
 class LanguageGate(nn.Module):
     """gate(F) = tanh(W_2 relu(W_1 F)), equation 6 of the paper; LAVT's language gate.
 
-    Both maps are without bias. Neither starts at zero: with both at zero the gate would have no
-    gradient for ever.
+    Neither map has a bias, and neither starts at zero: with both at zero the gate would never
+    receive a gradient.
     """
 
     def __init__(self, *, dim: int):

@@ -1,13 +1,13 @@
-"""How linear maps start."""
+"""Initialisation of linear maps."""
 
 from torch import nn
 
 
 def initialize_linear(module: nn.Module) -> None:
-    """Swin's start, for ``Module.apply``: weights from a truncated normal of 0.02, biases 0.
+    """Swin's initialisation, for ``Module.apply``: truncated normal (std 0.02), zero biases.
 
-    What is a 1x1 convolution in LAVT (the maps of pixel-word attention) and the decoders keep
-    PyTorch's start.
+    Decoders, and maps that are 1x1 convolutions in LAVT (pixel-word attention), keep PyTorch's
+    initialisation.
     """
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)

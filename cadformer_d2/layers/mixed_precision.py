@@ -1,4 +1,4 @@
-"""The number format that a module computes in."""
+"""The dtype in which a module computes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """What the next matrix product will round ``x`` to: autocast's format, or its own without.
+    """The dtype to which the next matrix product rounds ``x``: autocast's, or its own without it.
 
-    Norms answer in float32 under autocast. What is only moved about between a norm and a product
-    is rounded before: the product reads the same numbers, and the moves half the bytes.
+    Norms return float32 under autocast. Data that is only moved between a norm and a product is
+    rounded before the move: the product reads the same numbers, and the move half the bytes.
     """
     device = x.device.type
     if device == "meta" or not torch.is_autocast_enabled(device):

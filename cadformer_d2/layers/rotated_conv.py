@@ -40,7 +40,7 @@ def rotation_matrices(angle: Tensor) -> Tensor:
 
 
 class RotationRouter(nn.Module):
-    """Reads n angles and n combination weights off the input of the convolution."""
+    """Predicts n angles and n combination weights from the convolution's input."""
 
     def __init__(self, *, channels: int, num_kernels: int, dropout: float = 0.2):
         """
@@ -75,7 +75,7 @@ class RotationRouter(nn.Module):
 
 
 class AdaptiveRotatedConv2d(nn.Module):
-    """A 3 x 3 convolution whose kernel is turned to suit each image.
+    """A 3 x 3 convolution whose kernel is rotated to suit each image.
 
     W~_b = sum_j weight_bj Rot(W_j, angle_bj); image b is convolved with its own W~_b.
     """
@@ -84,7 +84,8 @@ class AdaptiveRotatedConv2d(nn.Module):
         """
         Args:
             in_channels, out_channels: of the maps.
-            num_kernels: n, base kernels that are rotated and added (1 in CADFormer and RMSIN).
+            num_kernels: n, the number of base kernels, rotated and summed (1 in CADFormer and
+                RMSIN).
         """
         super().__init__()
         self.router = RotationRouter(channels=in_channels, num_kernels=num_kernels)
@@ -99,13 +100,13 @@ class AdaptiveRotatedConv2d(nn.Module):
         Returns:
             (B, C_out, h, w).
         """
-        kernels = self.rotated_kernels(*self.router(x)).to(x.dtype)
+        kernels = self.rotate_kernels(*self.router(x)).to(x.dtype)
         return convolve_3x3(x, kernels)
 
-    def rotated_kernels(self, angles: Tensor, weights: Tensor) -> Tensor:
-        """Each image's kernel (B, C_out, C_in, 3, 3) from (B, n) angles and weights.
+    def rotate_kernels(self, angles: Tensor, weights: Tensor) -> Tensor:
+        """Compute each image's kernel (B, C_out, C_in, 3, 3) from (B, n) angles and weights.
 
-        In the weights' own format also under autocast: a kernel is rounded once, when it is used.
+        In the weights' own dtype even under autocast: a kernel is rounded once, when it is used.
         """
         # The meta device, which counts operators, knows no autocast. Written out here: a function
         # that returns a context breaks a compiled graph.
@@ -115,13 +116,13 @@ class AdaptiveRotatedConv2d(nn.Module):
             base = self.weight.flatten(-2)  # (n, C_out, C_in, 9)
             turn = turn.to(base.dtype)
             if turn.is_cuda:
-                kernels = turn_by_output_channel(turn, base)
+                kernels = rotate_by_output_channel(turn, base)
             else:
                 kernels = torch.einsum("bnkm,noim->boik", turn, base)
         return kernels.unflatten(-1, (3, 3))
 
 
-def turn_by_output_channel(turn: Tensor, base: Tensor) -> Tensor:
+def rotate_by_output_channel(turn: Tensor, base: Tensor) -> Tensor:
     """sum_nm turn[b, n, k, m] base[n, o, i, m], as one small product for each output channel.
 
     As a single product its gradient by ``turn`` would sum C_out * C_in terms into 81 B n numbers:

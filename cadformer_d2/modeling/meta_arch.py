@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..structures import ModelInput, TextFeatures
+from .activation_recomputation import recompute_activations
 from .backbone import build_backbone, with_weights_record
 from .backbone.weights import FittedWeights
-from .checkpointing import recompute_activations
 from .compilation import compile_repeated
 from .decoder import build_decoder
 from .loss import build_loss
 from .neck import build_neck
 from .text_encoder import build_text_encoder, text_output_shape
 
-TOKENS_STEP = 8  # of padded lengths on a GPU
-COMPILED_TOKENS_STEP = 32  # and where each length is compiled for
+TOKENS_STEP = 8  # multiple of padded lengths on a GPU
+COMPILED_TOKENS_STEP = 32  # and in compiled models
 
 
 @META_ARCH_REGISTRY.register()
@@ -60,12 +60,12 @@ class CADFormer(nn.Module):
             decoder: (pyramid, text) -> logits at the stride of the backbone's first stage.
             criterion: (logits, target) -> dict of losses.
             pixel_mean, pixel_std: per channel, of pixels in [0, 255].
-            padded_length: tokens that expressions are padded to; None: ``padded_tokens`` of the
-                longest of the batch.
-            recomputed: components whose activations are computed again in the backward pass.
+            padded_length: number of tokens to which to pad expressions; None: ``round_up_tokens``
+                of the batch's longest.
+            recomputed: components that recompute their activations in the backward pass.
 
         Raises:
-            ValueError: a component to recompute that does not exist or has nothing to recompute.
+            ValueError: a component to recompute does not exist or has nothing to recompute.
         """
         super().__init__()
         self.text_encoder = text_encoder
@@ -102,7 +102,7 @@ class CADFormer(nn.Module):
         return self.pixel_mean.device
 
     def compile(self, **options: Any) -> None:
-        """Compile what repeats, as ``compile_repeated``; torch.compile's options pass through."""
+        """Compile the repeated blocks, as ``compile_repeated``; takes torch.compile's options."""
         compile_repeated(self, **options)
         self.is_compiled = True
 
@@ -110,8 +110,8 @@ class CADFormer(nn.Module):
     def tokens_step(self) -> int:
         """What T is a multiple of.
 
-        On a GPU every new T is a new shape, for which cuDNN plans its attention anew, seconds each;
-        compiled parts compile anew. Elsewhere 1: padding would only cost.
+        On a GPU, cuDNN spends seconds on planning its attention for every new T, and compiled parts
+        recompile. Elsewhere 1: padding would only cost time.
         """
         if self.is_compiled:
             return COMPILED_TOKENS_STEP
@@ -123,8 +123,8 @@ class CADFormer(nn.Module):
             batch: samples as the mapper makes them; all images of one size.
 
         Returns:
-            in training the weighted losses; else, per sample, {"sem_seg": (2, height, width)}:
-            probabilities of background and target at the sample's own height and width.
+            in training, the weighted losses; otherwise, per sample, {"sem_seg": (2, height,
+            width)}: probabilities of background and target at the sample's own height and width.
         """
         images = self.preprocess_images(batch)  # (B, 3, H, W)
         text = self.encode_text(batch)
@@ -139,9 +139,9 @@ class CADFormer(nn.Module):
         return self.postprocess(logits, batch)
 
     def recomputed_modules(self) -> dict[str, list[nn.Module]]:
-        """What each name in MODEL.CHECKPOINT_ACTIVATIONS stands for here.
+        """The modules that each name in MODEL.CHECKPOINT_ACTIVATIONS stands for.
 
-        A component that does not say which of its modules to recompute is recomputed as a whole.
+        A component without ``recomputed_modules`` is recomputed as a whole.
         """
         components = {
             "text_encoder": self.text_encoder,
@@ -157,13 +157,13 @@ class CADFormer(nn.Module):
         return {**modules, "alignment": list(getattr(self.backbone, "alignments", ()))}
 
     def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None:
-        """Weights that others published for the backbone, under this model's names.
+        """Rename weights published for the backbone to this model's names.
 
         Returns:
-            None where the backbone knows no such names.
+            None if the backbone does not know the names.
 
         Raises:
-            ValueError: they are of a network like the backbone but of other sizes.
+            ValueError: they belong to a network like the backbone, but of other sizes.
         """
         if not hasattr(self.backbone, "fit_weights"):
             return None
@@ -174,10 +174,10 @@ class CADFormer(nn.Module):
         return FittedWeights(own, not_used=fitted.not_used)
 
     def preprocess_images(self, batch: list[ModelInput]) -> Tensor:
-        """Normalised images (B, 3, H, W), in the number format of the weights.
+        """Normalise the images: (B, 3, H, W) in the weights' dtype.
 
         Raises:
-            ValueError: images of different sizes. Padding one would change its result, since the
+            ValueError: images of different sizes. Padding would change the result, since the
                 alignment normalises over all positions.
         """
         sizes = {tuple(sample["image"].shape[-2:]) for sample in batch}
@@ -186,47 +186,47 @@ class CADFormer(nn.Module):
                 f"images of one batch have different sizes {sorted(sizes)}; "
                 "resize them to INPUT.SIZE, as the mapper does, or pass them one by one"
             )
-        images = torch.stack([self.on_device(sample["image"]) for sample in batch])
+        images = torch.stack([self._to_device(sample["image"]) for sample in batch])
         return ((images - self.pixel_mean) / self.pixel_std).to(self.pixel_mean.dtype)
 
     def encode_text(self, batch: list[ModelInput]) -> TextFeatures:
-        """L_1 of the batch's expressions, padded to the longest of them or to a fixed length.
+        """Encode the batch's expressions as L_1, padded to the longest or to a fixed length.
 
-        In evaluation a sentence that occurs again (asked of many tiles) is encoded once.
+        In evaluation a repeated expression (one query over many tiles) is encoded once.
         """
-        if self.training:  # dropout: no two are alike
-            return self.encode_sentences(batch)
+        if self.training:  # dropout differs between samples
+            return self._encode_expressions(batch)
         keys = [
-            tuple(tuple(field.tolist()) for field in fields_of(sample, self.text_encoder.reads))
+            tuple(tuple(field.tolist()) for field in _fields(sample, self.text_encoder.reads))
             for sample in batch
         ]
         distinct = {key: sample for key, sample in zip(keys, batch, strict=True)}
-        text = self.encode_sentences(list(distinct.values()))
+        text = self._encode_expressions(list(distinct.values()))
         if len(distinct) == len(batch):
             return text
         places = {key: place for place, key in enumerate(distinct)}
-        return text.repeated(torch.tensor([places[key] for key in keys], device=self.device))
+        return text.select(torch.tensor([places[key] for key in keys], device=self.device))
 
-    def encode_sentences(self, batch: list[ModelInput]) -> TextFeatures:
-        """L_1, one for each sample, padded as ``padded_tokens`` says: no result depends on it."""
+    def _encode_expressions(self, batch: list[ModelInput]) -> TextFeatures:
+        """L_1 of each sample; its padding has no effect on results."""
         fields = [
-            pad_sequence([self.on_device(field) for field in of_all_samples], batch_first=True)
+            pad_sequence([self._to_device(field) for field in of_all_samples], batch_first=True)
             for of_all_samples in zip(
-                *(fields_of(sample, self.text_encoder.reads) for sample in batch), strict=True
+                *(_fields(sample, self.text_encoder.reads) for sample in batch), strict=True
             )
         ]  # (B, T) each; BERT's [PAD] is 0
         longest = fields[0].shape[1]
-        length = self.padded_length or padded_tokens(longest, self.tokens_step)
+        length = self.padded_length or round_up_tokens(longest, self.tokens_step)
         fields = [F.pad(field, (0, length - longest)) for field in fields]
         return self.text_encoder(*fields)
 
-    def on_device(self, tensor: Tensor) -> Tensor:
-        """The tensor on the model's device; from pinned memory without waiting for it."""
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        """Copy a tensor to the model's device, asynchronously from pinned memory."""
         return tensor.to(self.device, non_blocking=True)
 
     def stack_targets(self, batch: list[ModelInput]) -> Tensor:
         """Target masks (B, H, W) bool."""
-        return torch.stack([self.on_device(sample["gt_mask"]) for sample in batch])
+        return torch.stack([self._to_device(sample["gt_mask"]) for sample in batch])
 
     def postprocess(self, logits: Tensor, batch: list[ModelInput]) -> list[dict[str, Tensor]]:
         """Probabilities at each sample's own resolution."""
@@ -237,21 +237,21 @@ class CADFormer(nn.Module):
         ]
 
 
-def fields_of(sample: Mapping[str, Any], names: Sequence[str]) -> list[Tensor]:
+def _fields(sample: Mapping[str, Any], names: Sequence[str]) -> list[Tensor]:
     """Fields (T,) of a sample, in the order of their names."""
     return [sample[name] for name in names]
 
 
-def padded_tokens(longest: int, step: int) -> int:
-    """T of a batch whose longest expression has ``longest`` tokens: the next multiple of a step."""
+def round_up_tokens(longest: int, step: int) -> int:
+    """Round the length of a batch's longest expression up to a multiple of ``step``."""
     return -(-longest // step) * step
 
 
 def upsample_to_input(logits: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    """Bilinear to the input's (H, W).
+    """Resize logits bilinearly to the input's (H, W).
 
-    Where a side is not a multiple of the stride, the backbone has padded it; the padding is cut off
-    again, so that every logit stays over its pixels.
+    If a side is not a multiple of the stride, the backbone has padded it; the padding is cropped,
+    so that every logit stays over its pixels.
     """
     height, width = logits.shape[-2] * stride, logits.shape[-1] * stride
     logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=True)

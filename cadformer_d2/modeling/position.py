@@ -1,4 +1,4 @@
-"""An absolute position signal for a backbone that knows only relative positions."""
+"""An absolute position signal for backbones with only relative positions."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 from detectron2.utils.registry import Registry
 
 
-def component_class(registry: Registry, name: str, *, key: str) -> Any:
+def get_component_class(registry: Registry, name: str, *, key: str) -> Any:
     """The class registered as ``name``.
 
     Args:

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
-from ..checkpoint import trained_config
+from ..checkpoint import read_trained_config
 from ..data.image_file import encode_image
 from ..data.refer import load_refer_records
 from ..data.synthetic import SynthrsParameters, generate_synthrs
@@ -268,7 +268,7 @@ def main() -> None:
         folder = Path(name)
         if arguments.examples:
             examples = arguments.examples
-        elif "synthrs_train" in trained_config(weights).DATASETS.TRAIN:
+        elif "synthrs_train" in read_trained_config(weights).DATASETS.TRAIN:
             examples = _draw_examples(folder)
         elif arguments.weights:
             examples = []

@@ -13,7 +13,7 @@ from PIL import Image
 from cadformer_d2.checkpoint import RefSegCheckpointer
 from cadformer_d2.command_errors import run_command
 from cadformer_d2.commands import export, predict, runs
-from cadformer_d2.engine.setup import config_for_evaluation, load_config
+from cadformer_d2.engine.setup import load_config, merge_checkpoint_config
 from cadformer_d2.inference import RefSegPredictor
 from cadformer_d2.inference import predictor as predictor_module
 from cadformer_d2.pretrained_folder import weights_hash
@@ -117,7 +117,7 @@ def test_predict_refuses_what_it_would_have_to_guess(call, arguments, wanted):
 
 def test_evaluation_builds_the_network_of_a_folder(folder):
     overrides = ["MODEL.WEIGHTS", str(folder), "MODEL.DEVICE", "cpu"]
-    cfg = config_for_evaluation(load_config("", overrides), overrides=overrides)
+    cfg = merge_checkpoint_config(load_config("", overrides), overrides=overrides)
     assert cfg.MODEL.SWIN.WINDOW_SIZE == 4
     RefSegCheckpointer(build_model(cfg)).load(cfg.MODEL.WEIGHTS)
 

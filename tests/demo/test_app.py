@@ -245,7 +245,7 @@ def test_what_is_temporary_is_removed_when_the_page_is_stopped(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")  # put back afterwards
     monkeypatch.setattr(app.RefSegPredictor, "from_checkpoint", lambda *_, **__: predictor)
-    monkeypatch.setattr(app, "trained_config", lambda _: make_tiny_cfg())
+    monkeypatch.setattr(app, "read_trained_config", lambda _: make_tiny_cfg())
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]

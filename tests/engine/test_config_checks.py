@@ -13,7 +13,7 @@ from cadformer_d2.engine.config_checks import (
     INSTEAD,
     TRUE_ANYWAY,
     WITH_EFFECT,
-    leaves,
+    iterate_keys,
     refuse_keys_without_effect,
     refuse_small_vocabulary,
     refuse_unknown_datasets,
@@ -21,8 +21,8 @@ from cadformer_d2.engine.config_checks import (
     refuse_unusable_device,
 )
 from cadformer_d2.engine.setup import load_config
-from cadformer_d2.engine.trainer import RefSegTrainer, with_iterations
-from cadformer_d2.precision import usable_device
+from cadformer_d2.engine.trainer import RefSegTrainer, derive_iterations
+from cadformer_d2.precision import resolve_device
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 OTHER_VALUES = {bool: lambda v: not v, str: lambda v: "other", tuple: lambda v: (7,)}
@@ -65,12 +65,12 @@ def test_the_keys_with_effect_are_those_that_training_and_evaluation_read(tmp_pa
     trainer.resume_or_load(resume=False)
     trainer.train()
     RefSegTrainer.test(trainer.cfg, trainer.model)
-    read = RecordingNode.read & {key for key, _ in leaves(get_cfg())}
+    read = RecordingNode.read & {key for key, _ in iterate_keys(get_cfg())}
     assert read | {"CUDNN_BENCHMARK"} == WITH_EFFECT  # which default_setup reads from a dump
 
 
 def keys_without_effect():
-    return sorted({key for key, _ in leaves(get_cfg())} - WITH_EFFECT)
+    return sorted({key for key, _ in iterate_keys(get_cfg())} - WITH_EFFECT)
 
 
 def test_every_other_key_of_detectron2_is_refused_once_it_is_set():
@@ -91,7 +91,9 @@ def test_every_other_key_of_detectron2_is_refused_once_it_is_set():
 def test_the_keys_of_a_schedule_are_read_where_it_is_chosen():
     cfg = make_tiny_cfg()
     cfg.SOLVER.STEPS = (7, 9)
-    with pytest.raises(ValueError, match="STEPS is .*no effect here; it is read with .*MultiStep"):
+    with pytest.raises(
+        ValueError, match="STEPS is .*no effect here; only .*MultiStepLR .*reads it"
+    ):
         refuse_keys_without_effect(cfg)
     cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
     refuse_keys_without_effect(cfg)
@@ -130,16 +132,18 @@ def test_a_device_that_does_not_exist_is_named(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     cfg = make_tiny_cfg()
     cfg.MODEL.DEVICE = name
-    with pytest.raises(ValueError, match=f"MODEL.DEVICE: '{name}' (is no device|needs a CUDA)"):
+    with pytest.raises(ValueError, match=f"MODEL.DEVICE: '{name}' (is not a device|needs a CUDA)"):
         refuse_unusable_device(cfg)
 
 
 def test_a_gpu_beyond_the_last_is_named_with_those_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert usable_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(ValueError, match="'cuda:2' is no device here; known: cpu, cuda, cuda:0, c"):
-        usable_device("cuda:2")
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(
+        ValueError, match="'cuda:2' is not a device of this machine; known: cpu, cuda, cuda:0, c"
+    ):
+        resolve_device("cuda:2")
 
 
 EXPECTED = ["referring_seg", "mIoU", 60.0, 1.0]
@@ -172,7 +176,7 @@ def test_a_vocabulary_larger_than_the_text_encoders_table_is_named():
     cfg = make_tiny_cfg()
     refuse_small_vocabulary(cfg)
     cfg.MODEL.TEXT_ENCODER.VOCAB_SIZE = 100
-    with pytest.raises(ValueError, match=r"synthrs has \d+ tokens, but .* rows for 100"):
+    with pytest.raises(ValueError, match=r"synthrs has \d+ tokens, but .* encoder has 100"):
         refuse_small_vocabulary(cfg)
 
 
@@ -193,4 +197,4 @@ def test_a_schedule_that_cannot_be_is_named(key):
     cfg = make_tiny_cfg()
     cfg.SOLVER[key] = 0
     with pytest.raises(ValueError, match=f"SOLVER.{key} is 0"):
-        with_iterations(cfg, num_refs=6)
+        derive_iterations(cfg, num_refs=6)

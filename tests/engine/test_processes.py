@@ -12,7 +12,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from cadformer_d2.engine import processes
-from cadformer_d2.engine.distributed import distributed
+from cadformer_d2.engine.distributed import wrap_distributed
 
 THREADS = Path("/proc/self/task")
 
@@ -23,7 +23,7 @@ def num_gloo_threads():
 
 
 def count_threads_at_exit(folder):
-    model = distributed(nn.Linear(2, 2))
+    model = wrap_distributed(nn.Linear(2, 2))
     model.itself = [model]  # as a trainer and its hooks refer to each other
     comm.gather(comm.get_rank())
     counted = Path(folder, f"rank{comm.get_rank()}")
@@ -43,8 +43,8 @@ def test_the_threads_of_a_process_group_end_before_python_does(tmp_path):
 def test_a_line_is_said_once_by_all_processes_of_a_run(monkeypatch, capsys):
     store = dist.HashStore()
     monkeypatch.setattr(processes, "_get_default_store", lambda: store)
-    processes.say_once("error: a")
-    processes.say_once("error: b")
+    processes.print_once("error: a")
+    processes.print_once("error: b")
     assert capsys.readouterr().err == "error: a\n"
 
 
@@ -55,7 +55,7 @@ class ClosedStore:
 
 def test_nothing_more_is_said_once_the_process_that_has_said_it_is_gone(monkeypatch, capsys):
     monkeypatch.setattr(processes, "_get_default_store", ClosedStore)
-    processes.say_once("error: a")
+    processes.print_once("error: a")
     assert capsys.readouterr().err == ""
 
 
@@ -74,7 +74,7 @@ ENDS = {lose_the_others: (1, "another process of the run has ended"), be_interru
 def test_what_follows_from_another_processs_end_is_no_traceback(main, monkeypatch, capsys):
     monkeypatch.setattr(processes, "_get_default_store", dist.HashStore)
     with pytest.raises(SystemExit) as caught:
-        processes.run_as_one_of_many(main)
+        processes.run_rank(main)
     code, said = ENDS[main]
     assert caught.value.code == code
     assert said in capsys.readouterr().err

@@ -16,9 +16,9 @@ from torch import nn
 from cadformer_d2.data.catalog import register_datasets
 from cadformer_d2.data.loading import build_refseg_train_loader
 from cadformer_d2.data.mapper import RefSegMapper
-from cadformer_d2.engine.distributed import with_synchronized_norms
+from cadformer_d2.engine.distributed import synchronize_batch_norms
 from cadformer_d2.engine.optimizer import SCHEDULES, build_lr_scheduler, build_optimizer
-from cadformer_d2.engine.trainer import RefSegTrainer, scaled_to_processes, with_iterations
+from cadformer_d2.engine.trainer import RefSegTrainer, derive_iterations, scale_to_processes
 
 
 def training_cfg(tmp_path, *, name="run", **changes):
@@ -178,7 +178,7 @@ def normalize_here(folder, is_synchronized):
     norm = nn.Sequential(nn.BatchNorm2d(3))
     whole = torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     if is_synchronized:
-        norm = with_synchronized_norms(norm)
+        norm = synchronize_batch_norms(norm)
     rank = comm.get_rank()
     output = norm(whole[2 * rank : 2 * rank + 2])
     torch.save((output, norm.state_dict()), f"{folder}/rank{rank}.pth")
@@ -197,7 +197,7 @@ def test_synchronized_norms_see_the_samples_of_both_processes(tmp_path, is_synch
 
 
 def normalize_bfloat16_here(folder):
-    norm = with_synchronized_norms(nn.Sequential(nn.BatchNorm2d(3)))
+    norm = synchronize_batch_norms(nn.Sequential(nn.BatchNorm2d(3)))
     x = 20 + torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.save(norm(x.bfloat16()), f"{folder}/rank{comm.get_rank()}.pth")
 
@@ -211,7 +211,7 @@ def test_synchronized_norms_keep_variances_of_bfloat16(tmp_path):
 
 def test_a_norm_that_a_cpu_cannot_synchronize_is_refused():
     with pytest.raises(ValueError, match="set MODEL.SYNC_BATCH_NORM False"):
-        with_synchronized_norms(nn.Sequential(nn.BatchNorm1d(3)))
+        synchronize_batch_norms(nn.Sequential(nn.BatchNorm1d(3)))
 
 
 def test_every_trainable_parameter_is_in_exactly_one_group(tiny_cfg):
@@ -294,7 +294,7 @@ def test_detectron2s_schedules_go_by_their_names(tiny_cfg):
 def test_a_schedule_that_cannot_be_says_why(tiny_cfg):
     with pytest.raises(ValueError, match="'CosineLR'; known names: PolynomialLR, WarmupCosineLR"):
         rates(tiny_cfg, **{"SOLVER.LR_SCHEDULER_NAME": "CosineLR"})
-    with pytest.raises(ValueError, match=r"BASE_LR_END is 1\.0; needed: 0 to SOLVER\.BASE_LR"):
+    with pytest.raises(ValueError, match=r"BASE_LR_END is 1\.0; expected: 0 to SOLVER\.BASE_LR"):
         named = {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.BASE_LR_END": 1.0}
         rates(tiny_cfg, **named)
 
@@ -356,6 +356,7 @@ class OwnTrainer(RefSegTrainer):
         return [*super().build_hooks(), hooks.CallbackHook(after_train=self.note)]
 
     def build_writers(self):
+        self.called.append("writers")
         return []
 
     def note(self, trainer):
@@ -374,12 +375,15 @@ def test_every_step_can_be_overridden_as_in_detectron2(tmp_path):
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(cfg.SOLVER.BASE_LR / 4)
     once = ["train loader", "model", "optimizer", "scheduler"]
     assert OwnTrainer.called[:4] == once and OwnTrainer.called.count("mapper") == 12
+    assert OwnTrainer.called.count("writers") == 1
     assert OwnTrainer.called[-3:] == ["test loader synthrs_val", "evaluator synthrs_val", "hook"]
     assert trainer._last_eval_results["counting"] == {"samples": 6}
     assert "mIoU" in trainer._last_eval_results["referring_seg"]
     again = OwnTrainer(cfg)
     again.resume_or_load(resume=True)
     assert again.start_iter == 6 and again.data_loader.sampler.start == 12
+    # A scheduler of the user's own resumes by itself.
+    assert again.optimizer.param_groups[0]["lr"] == pytest.approx(cfg.SOLVER.BASE_LR / 4)
 
 
 def test_a_model_is_scored_by_the_evaluators_that_are_handed_over(tmp_path):
@@ -408,21 +412,23 @@ def test_a_loader_of_unknown_length_needs_its_number_of_iterations(tmp_path):
     cfg = training_cfg(tmp_path, **{"TEST.EVAL_PERIOD": 0})
     assert Endless(cfg).max_iter == 6
     cfg.SOLVER.MAX_ITER = -1
-    with pytest.raises(ValueError, match=r"SOLVER\.MAX_ITER is -1, but the loader does not say"):
+    with pytest.raises(
+        ValueError, match=r"SOLVER\.MAX_ITER is -1, but the length of the training loader"
+    ):
         Endless(cfg)
 
 
 def test_what_follows_from_the_epochs_does_so_in_any_number_of_processes(tiny_cfg, monkeypatch):
     tiny_cfg.SOLVER.REFERENCE_WORLD_SIZE, tiny_cfg.SOLVER.CHECKPOINT_PERIOD = 1, 400
     monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 4)
-    scaled = with_iterations(scaled_to_processes(tiny_cfg), num_refs=12181)
+    scaled = derive_iterations(scale_to_processes(tiny_cfg), num_refs=12181)
     assert scaled.SOLVER.IMS_PER_BATCH == 8 and scaled.SOLVER.CHECKPOINT_PERIOD == 100
     assert scaled.SOLVER.MAX_ITER == 40 * 1523 and scaled.TEST.EVAL_PERIOD == 1523
 
 
 def test_iterations_follow_epochs_and_a_number_given_wins(tiny_cfg):
-    derived = with_iterations(tiny_cfg, num_refs=12181)
+    derived = derive_iterations(tiny_cfg, num_refs=12181)
     assert derived.SOLVER.MAX_ITER == 40 * 6090
     assert derived.SOLVER.CHECKPOINT_PERIOD == derived.TEST.EVAL_PERIOD == 6090
     tiny_cfg.SOLVER.MAX_ITER = 7
-    assert with_iterations(tiny_cfg, num_refs=12181).SOLVER.MAX_ITER == 7
+    assert derive_iterations(tiny_cfg, num_refs=12181).SOLVER.MAX_ITER == 7

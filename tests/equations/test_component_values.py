@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 
-from cadformer_d2.layers.convolution import winograd_3x3
+from cadformer_d2.layers.convolution import convolve_3x3_winograd
 from cadformer_d2.layers.rotated_conv import AdaptiveRotatedConv2d
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY, AlignmentSpec
 from cadformer_d2.modeling.backbone.swin_stage import SwinStage
@@ -121,7 +121,7 @@ def test_the_fast_convolution_is_the_sum_over_the_kernels_cells():
     x, kernels = normal(2, 3, 7, 9), normal(2, 4, 3, 3, 3, seed=1)
     images = zip(x, kernels, strict=True)
     expected = torch.cat([convolve(image[None], kernel, padding=1) for image, kernel in images])
-    assert_equal(winograd_3x3(x, kernels), expected)
+    assert_equal(convolve_3x3_winograd(x, kernels), expected)
 
 
 @pytest.mark.parametrize("num_kernels", [1, 3])

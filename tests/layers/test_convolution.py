@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from cadformer_d2.layers.convolution import (
     Convolution3x3,
     convolve_3x3,
-    convolve_one_by_one,
-    keep_weights_channels_last,
-    winograd_pays,
+    convolve_per_image,
+    is_winograd_faster,
+    store_weights_channels_last,
 )
 
 WIDE, POSITIONS = 128, (47, 50)  # sides that are no multiples of the tile's step
@@ -47,12 +47,12 @@ def test_outputs_and_gradients_are_those_of_a_convolution(case):
 
 def test_the_short_way_is_for_wide_large_float32_maps():
     x, kernels = make()
-    assert winograd_pays(x, kernels)
-    assert not winograd_pays(*make(channels=24))
-    assert not winograd_pays(*make(size=(5, 6)))
-    assert not winograd_pays(x.double(), kernels.double())
+    assert is_winograd_faster(x, kernels)
+    assert not is_winograd_faster(*make(channels=24))
+    assert not is_winograd_faster(*make(size=(5, 6)))
+    assert not is_winograd_faster(x.double(), kernels.double())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not winograd_pays(x, kernels)
+        assert not is_winograd_faster(x, kernels)
 
 
 def test_weights_are_those_of_an_ordinary_convolution():
@@ -107,7 +107,7 @@ def test_gradients_in_training_are_exact_where_no_relu_changes_its_mind():
     (exact(x.double()) * weights.double()).sum().backward()
     for index, passes in zip((2, 5), signs, strict=True):
         layers[index] = HeldSigns(passes)
-    assert winograd_pays(x, layers[0].weight[None])
+    assert is_winograd_faster(x, layers[0].weight[None])
     (layers(x) * weights).sum().backward()
     for ours, expected in zip(layers.parameters(), exact.parameters(), strict=True):
         assert relative(ours.grad, expected.grad) < 5e-5
@@ -115,7 +115,7 @@ def test_gradients_in_training_are_exact_where_no_relu_changes_its_mind():
 
 def test_images_one_by_one_give_the_same_maps_and_gradients():
     x, kernels = make(channels=6, size=(5, 7), batch=3, kernels=3)
-    ours, expected = convolve_one_by_one(x, kernels), plain(x, kernels)
+    ours, expected = convolve_per_image(x, kernels), plain(x, kernels)
     torch.testing.assert_close(ours, expected)
     assert ours.is_contiguous(memory_format=torch.channels_last)
     weights = torch.rand_like(expected)
@@ -130,6 +130,6 @@ def test_images_one_by_one_give_the_same_maps_and_gradients():
 def test_weights_kept_channels_last_are_the_same_weights():
     module = torch.nn.Sequential(Convolution3x3(4, 6), torch.nn.Linear(6, 6))
     before = copy.deepcopy(module.state_dict())
-    keep_weights_channels_last(module)
+    store_weights_channels_last(module)
     assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())

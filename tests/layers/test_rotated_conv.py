@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from cadformer_d2.layers.rotated_conv import (
     AdaptiveRotatedConv2d,
+    rotate_by_output_channel,
     rotation_matrices,
-    turn_by_output_channel,
 )
 
 
@@ -82,9 +82,9 @@ def test_the_angle_learns():
 def test_kernels_are_rotated_in_float32_under_mixed_precision():
     convolution = AdaptiveRotatedConv2d(in_channels=8, out_channels=8, num_kernels=2)
     angles, weights = torch.rand(3, 2) - 0.5, torch.rand(3, 2)
-    wanted = convolution.rotated_kernels(angles, weights)
+    wanted = convolution.rotate_kernels(angles, weights)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(convolution.rotated_kernels(angles, weights), wanted)
+        assert torch.equal(convolution.rotate_kernels(angles, weights), wanted)
 
 
 def test_turning_by_output_channel_is_the_same_linear_map():
@@ -92,5 +92,5 @@ def test_turning_by_output_channel_is_the_same_linear_map():
     turn = torch.rand(3, 2, 9, 9, generator=generator, dtype=torch.float64)
     base = torch.rand(2, 5, 4, 9, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(
-        turn_by_output_channel(turn, base), torch.einsum("bnkm,noim->boik", turn, base)
+        rotate_by_output_channel(turn, base), torch.einsum("bnkm,noim->boik", turn, base)
     )

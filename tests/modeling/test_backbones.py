@@ -13,7 +13,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, build_model
 from PIL import Image
 from torch import nn
 
-from cadformer_d2.checkpoint import RefSegCheckpointer, trained_config
+from cadformer_d2.checkpoint import RefSegCheckpointer, read_trained_config
 from cadformer_d2.checkpoint_file import read_checkpoint
 from cadformer_d2.engine.distributed import SyncBatchNormOnCPU
 from cadformer_d2.modeling.backbone import TextAwareBackbone, with_weights_record
@@ -135,9 +135,9 @@ def test_frozen_batch_norms_keep_their_statistics():
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("test_vit", {}, r"test_vit: .* does not run one module after the other .* convnext_tiny"),
-        ("hrnet_w18_small", {}, "does not run one module after the other"),
-        ("resnet180", {}, r"MODEL\.TIMM\.NAME is 'resnet180'; names like it: .*resnet18"),
+        ("test_vit", {}, r"test_vit: .* is not sequential .* convnext_tiny"),
+        ("hrnet_w18_small", {}, "is not sequential"),
+        ("resnet180", {}, r"MODEL\.TIMM\.NAME is 'resnet180'; similar names: .*resnet18"),
         ("hf-hub:timm/resnet18", {}, r"MODEL\.TIMM\.NAME is 'hf-hub"),
         ("", {}, r"MODEL\.TIMM\.NAME is empty"),
         ("test_resnet", {"MODEL__TIMM__STRIDES": (4, 12)}, r"STRIDES is \(4, 12\), but .* 4, 8"),
@@ -205,7 +205,7 @@ def test_a_checkpoint_from_before_stage_views_is_built_without_them(tmp_path):
     lines = content["config"].splitlines(keepends=True)
     content["config"] = "".join(line for line in lines if "STAGE_VIEWS" not in line)
     torch.save(content, tmp_path / "before.pth")
-    assert trained_config(tmp_path / "before.pth").MODEL.TIMM.STAGE_VIEWS is False
+    assert read_trained_config(tmp_path / "before.pth").MODEL.TIMM.STAGE_VIEWS is False
 
 
 def test_fewer_levels_make_fewer_stages():
@@ -241,7 +241,7 @@ def test_a_network_with_windows_takes_any_size(small_swin_v2):
 def test_a_network_of_one_size_is_built_for_the_inputs_and_refuses_others():
     model = build("test_maxvit", INPUT__SIZE=(64, 64))
     predict(model, make_sample())
-    with pytest.raises(ValueError, match=r"was built for \(64, 64\) and takes no other"):
+    with pytest.raises(ValueError, match=r"was built for \(64, 64\) and accepts no other size"):
         predict(model, make_sample(size=(96, 96)))
 
 
@@ -342,7 +342,7 @@ def test_a_checkpoint_needs_neither_the_weights_nor_their_record(tmp_path):
     model = build_model(cfg)
     RefSegCheckpointer(model, str(tmp_path), config=cfg).save("model")
     (tmp_path / "weights.pth").unlink()
-    again = trained_config(tmp_path / "model.pth")
+    again = read_trained_config(tmp_path / "model.pth")
     assert again.MODEL.BACKBONE.WEIGHTS == "" and again.MODEL.PIXEL_MEAN == cfg.MODEL.PIXEL_MEAN
     rebuilt = build_model(again)
     RefSegCheckpointer(rebuilt).load(str(tmp_path / "model.pth"))

@@ -7,7 +7,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from cadformer_d2.config import add_cadformer_config
-from cadformer_d2.modeling.meta_arch import padded_tokens, upsample_to_input
+from cadformer_d2.modeling.meta_arch import round_up_tokens, upsample_to_input
 from cadformer_d2.modeling.text_encoder import TEXT_ENCODER_REGISTRY
 from cadformer_d2.structures import TextFeatures
 
@@ -159,7 +159,7 @@ def test_padding_expressions_to_the_next_multiple_of_eight_changes_no_output(tin
         for sample in batch:
             sample["image"] = sample["image"].double()
         outputs = []
-        for model.padded_length in (longest, padded_tokens(longest, 8)):
+        for model.padded_length in (longest, round_up_tokens(longest, 8)):
             outputs.append(torch.stack([result["sem_seg"] for result in model(batch)]))
         assert model.padded_length in (8, 16, 24)
         # The rotated kernels' angles are taken in float32.
@@ -170,9 +170,9 @@ def test_expressions_are_padded_further_on_a_gpu_or_compiled_only(tiny_cfg, monk
     model = build_model(tiny_cfg)
     assert model.tokens_step == 1
     monkeypatch.setattr(type(model), "device", torch.device("cuda"))
-    assert [padded_tokens(n, model.tokens_step) for n in (3, 8, 9)] == [8, 8, 16]
+    assert [round_up_tokens(n, model.tokens_step) for n in (3, 8, 9)] == [8, 8, 16]
     model.compile()
-    assert [padded_tokens(n, model.tokens_step) for n in (3, 32, 33)] == [32, 32, 64]
+    assert [round_up_tokens(n, model.tokens_step) for n in (3, 32, 33)] == [32, 32, 64]
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from text_families import CONFIGS, PAIRS, VISION, save_tokenizer
 from text_families import SIZES as SIZES_OF_FAMILIES
 from transformers import AutoModel, BertConfig, BertModel, ViTConfig
 
-from cadformer_d2.checkpoint import RefSegCheckpointer, trained_config
+from cadformer_d2.checkpoint import RefSegCheckpointer, read_trained_config
 from cadformer_d2.data.network_input import NetworkInput
 from cadformer_d2.data.tokenization import build_tokenizer
 from cadformer_d2.modeling.text_encoder import (
@@ -228,7 +228,7 @@ def test_what_a_network_cannot_do_is_said():
     ("content", "message"),
     [
         ("{", "not the config.json of a network"),
-        ("[]", "names no model_type"),
+        ("[]", "has no model_type"),
         ('{"model_type": "mine", "auto_map": {"AutoModel": "evil.Mine"}}', "not the config.json"),
         ('{"model_type": "bert", "hidden_size": 7}', "a bert cannot be built as described"),
         ('{"model_type": "roberta", "num_hidden_layers": "x"}', "config"),
@@ -299,14 +299,14 @@ def test_a_checkpoint_needs_no_other_file(tmp_path):
     text = cfg.MODEL.TEXT_ENCODER
     text.WEIGHTS, text.CONFIG, cfg.INPUT.TOKENIZER = str(folder), "", ""
     model, expression = build_model(cfg).eval(), "the storage tank on the left"
-    fields = NetworkInput(cfg).sentence(expression)
+    fields = NetworkInput(cfg).prepare_expression(expression)
     RefSegCheckpointer(model, str(tmp_path), config=cfg).save("model")
     shutil.rmtree(folder)
 
-    trained = trained_config(tmp_path / "model.pth")
+    trained = read_trained_config(tmp_path / "model.pth")
     again = build_model(trained).eval()
     RefSegCheckpointer(again).load(trained.MODEL.WEIGHTS)
-    for key, value in NetworkInput(trained).sentence(expression).items():
+    for key, value in NetworkInput(trained).prepare_expression(expression).items():
         assert (
             torch.equal(torch.as_tensor(fields[key]), torch.as_tensor(value))
             if key != "expression"

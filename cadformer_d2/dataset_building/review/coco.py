@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from ...data.masks import Coordinate, merge_segmentation
 from ...data.refer_writer import category_entries
 from ...data.validation import quote, validate
-from ...structures import RunLengthMask, json_mask
+from ...structures import RunLengthMask, mask_to_json
 from ..images import decode_mask, encode_mask
 from ..outlines import Ring, paint_rings
 from .items import (
@@ -118,7 +118,7 @@ def _item_annotation(item: ReviewItem, image_id: int, category_id: int) -> dict[
         "id": item.target_id,
         "image_id": image_id,
         "category_id": category_id,
-        "segmentation": json_mask(item.mask),
+        "segmentation": mask_to_json(item.mask),
         "bbox": coco_mask.toBbox(item.mask).tolist(),
         "area": float(coco_mask.area(item.mask)),
         "iscrowd": 1,

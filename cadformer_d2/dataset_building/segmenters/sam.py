@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor
 from transformers import AutoConfig, Sam2Model, Sam2Processor, SamModel, SamProcessor
 
-from ...precision import usable_device
+from ...precision import resolve_device
 from ..boxes import box_iou, enclosing_box
 from ..triplets import Box
 from . import BoxMask
@@ -49,7 +49,7 @@ class SamSegmenter:
         if boxes_per_pass < 1:
             raise ValueError(f"boxes_per_pass is {boxes_per_pass}; it must be at least 1")
         self.name = name
-        self.device = usable_device(device)
+        self.device = resolve_device(device)
         self.boxes_per_pass = boxes_per_pass
         self.model, self.processor = _load_sam(name)
         self.model.to(self.device).eval()

@@ -1,4 +1,4 @@
-"""How a backbone stage and the sentence inform each other."""
+"""Alignments: how a backbone stage and the expression inform each other."""
 
 from .build import Alignment, AlignmentSpec, alignment_reads_roles, build_alignment
 from .fiam import FIAM

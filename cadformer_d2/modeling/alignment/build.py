@@ -1,4 +1,4 @@
-"""Building the alignment of one backbone stage."""
+"""Build the alignment of one backbone stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detectron2.utils.registry import Registry
 from torch import nn
 
 from ...structures import StageInput, StageOutput
-from ..registry import component_class
+from ..registry import get_component_class
 
 ALIGNMENT_REGISTRY = Registry("ALIGNMENT")
 ALIGNMENT_REGISTRY.__doc__ = """
@@ -27,9 +27,9 @@ class AlignmentSpec:
     stage: int  # from 0
     visual_dim: int  # C_i
     text_dim: int  # C_l
-    feeds_next_stage: bool  # False at the last stage: a visual update would reach nothing
-    text_is_read: bool  # False where nobody reads a refined text any more
-    offers_entry: bool = True  # whether StageInput.entry is there
+    feeds_next_stage: bool  # False at the last stage, where a visual update has no reader
+    text_is_read: bool  # False where nothing reads the refined text
+    offers_entry: bool = True  # whether StageInput.entry is set
 
 
 class Alignment(nn.Module, ABC):
@@ -56,4 +56,4 @@ def build_alignment(cfg: CfgNode, spec: AlignmentSpec) -> nn.Module:
 
 def _configured_class(cfg: CfgNode) -> Any:
     name = cfg.MODEL.ALIGNMENT.NAME
-    return component_class(ALIGNMENT_REGISTRY, name, key="MODEL.ALIGNMENT.NAME")
+    return get_component_class(ALIGNMENT_REGISTRY, name, key="MODEL.ALIGNMENT.NAME")

@@ -1,4 +1,4 @@
-"""FIAM, FIANet's fine-grained image-text alignment: the sentence, its object, its place."""
+"""FIAM, FIANet's fine-grained image-text alignment: the expression, its object, its place."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ObjectPositionBranch(nn.Module):
         position_words: TextFeatures,
         map_size: tuple[int, int],
     ) -> Tensor:
-        """From V (B, N, C) and the two readings of the sentence to (B, N, C)."""
+        """From V (B, N, C) and the two readings of the expression to (B, N, C)."""
         # Contiguous, so that the gate's linear maps are one product for all positions.
         response = self.object_attention(visual, object_words).contiguous()
         response = self.object_gate(response) * response
@@ -74,9 +74,9 @@ class ChannelModulation(nn.Module):
 class FIAM(PWAM):
     """FIANet's alignment (arXiv 2409.13637): update k * (gate(F) * F + object and place branch).
 
-    F alone, the reading of the whole sentence, goes to neck and decoder, as in the released code.
-    The object branch is exactly zero where at most one token is the object's (PixelWordAttention);
-    INPUT.ROLE_SPECIAL_TOKENS mends that. As PWAM where no next stage reads the update.
+    F alone, the reading of the whole expression, goes to neck and decoder, as in the released code.
+    The object branch is exactly zero if at most one token is the object's (PixelWordAttention);
+    INPUT.ROLE_SPECIAL_TOKENS changes that. As PWAM where no next stage reads the update.
     """
 
     reads_roles = True
@@ -98,7 +98,7 @@ class FIAM(PWAM):
         if self.branch is None or self.modulation is None or aligned.visual_update is None:
             return aligned
         text, visual = stage.text, stage.visual
-        assert text.object_words and text.position_words, "reads_roles asks for them"
+        assert text.object_words and text.position_words, "reads_roles requests them"
         pointed = self.branch(visual, text.object_words, text.position_words, stage.map_size)
         update = self.modulation(visual) * (aligned.visual_update + pointed)
         return replace(aligned, visual_update=update)

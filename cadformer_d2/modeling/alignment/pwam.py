@@ -15,7 +15,7 @@ from .build import ALIGNMENT_REGISTRY, Alignment, AlignmentSpec
 DECODER_FEATURES = ("gated", "fused")
 
 
-def projection(dim: int, dropout: float) -> nn.Sequential:
+def build_projection(dim: int, dropout: float) -> nn.Sequential:
     """A 1x1 map over channels with GELU and dropout."""
     return nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout))
 
@@ -35,11 +35,11 @@ class LGVLA(nn.Module):
             dropout: after each projection, in [0, 1).
         """
         super().__init__()
-        self.visual_projection = projection(visual_dim, dropout)
+        self.visual_projection = build_projection(visual_dim, dropout)
         self.attention = PixelWordAttention(
             query_dim=visual_dim, memory_dim=text_dim, dim=visual_dim, num_heads=num_heads
         )
-        self.output_projection = projection(visual_dim, dropout)
+        self.output_projection = build_projection(visual_dim, dropout)
 
     def forward(self, visual: Tensor, text: TextFeatures) -> Tensor:
         """From V (B, N, C_i) and L to the language-guided visual feature F (B, N, C_i)."""

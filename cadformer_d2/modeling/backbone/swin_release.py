@@ -10,10 +10,10 @@ from torch import Tensor
 
 from .weights import FittedWeights
 
-# What a release has beside the backbone: its classifier, and tables that are computed here.
+# What a release has besides the backbone: a classifier, and tables that are computed here.
 NOT_NEEDED = re.compile(r"(norm|head)\..*|.*\.(attn_mask|relative_position_index)")
 PARTS = ("patch_embed.", "stages.", "merges.")
-SECOND_VERSION = ("attn.logit_scale", "attn.cpb_mlp")  # parts of it that the first has not
+SECOND_VERSION = ("attn.logit_scale", "attn.cpb_mlp")  # parts that V1 does not have
 
 
 def is_swin_release(state: Mapping[str, Tensor]) -> bool:
@@ -22,7 +22,7 @@ def is_swin_release(state: Mapping[str, Tensor]) -> bool:
 
 
 def fit_swin_release(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> FittedWeights:
-    """A release's weights under TextAwareSwin's names, position tables resized to its windows.
+    """Rename a release's weights to TextAwareSwin's names; resize position tables to its windows.
 
     Args:
         state: of the release.
@@ -33,7 +33,7 @@ def fit_swin_release(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) 
     """
     if any(part in name for name in state for part in SECOND_VERSION):
         raise ValueError(
-            "it is a release of Swin V2, but the backbone is Swin V1; take a file such as "
+            "it is a release of Swin V2, but the backbone is Swin V1; use a file such as "
             "swin_base_patch4_window12_384_22k.pth"
         )
     renamed, dropped = rename_swin_weights(state)
@@ -47,11 +47,11 @@ def fit_swin_release(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) 
             f"the backbone are missing (such as {', '.join(lacking[:1]) or 'none'}) and "
             f"{len(useless)} have no place (such as {', '.join(useless[:1]) or 'none'})"
         )
-    return FittedWeights(fit_position_tables(renamed, wanted), not_used=tuple(dropped))
+    return FittedWeights(_fit_position_tables(renamed, wanted), not_used=tuple(dropped))
 
 
 def rename_swin_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """From the names of Microsoft's Swin releases to those of TextAwareSwin.
+    """Rename tensors from Microsoft's Swin releases to TextAwareSwin.
 
     Returns:
         the renamed weights, and the names that have no counterpart: the classifier, its norm, and
@@ -71,10 +71,10 @@ def rename_swin_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
     return renamed, dropped
 
 
-def fit_position_tables(
+def _fit_position_tables(
     state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Resize relative position tables to the model's window where the file's differs."""
+    """Resize relative position tables to the model's window if the file's differs."""
     fitted = dict(state)
     for name, weight in state.items():
         if name.endswith("relative_position_bias_table") and name in wanted:
@@ -83,7 +83,7 @@ def fit_position_tables(
 
 
 def resize_position_table(table: Tensor, length: int) -> Tensor:
-    """Relative position biases for another window size, by bicubic interpolation.
+    """Resize relative position biases to another window size by bicubic interpolation.
 
     Args:
         table: ((2 M - 1)^2, heads) for windows of M x M.

@@ -1,4 +1,4 @@
-"""Detectron2's Swin stage with fused attention and a shift mask that is built once per size."""
+"""Detectron2's Swin stage with fused attention and a cached shift mask."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from torch import Tensor, nn
 
 from ...layers.mixed_precision import compute_dtype
 
-MASKED = -100.0  # Swin's; an attention weight of exp(-100) is nothing
-CACHED_SIZES = 64  # four stages of a few image sizes; a mask takes 0.4 to 8 MB at Swin-B
+MASKED = -100.0  # Swin's; an attention weight of exp(-100) is negligible
+CACHED_SIZES = 64  # four stages, a few image sizes; a mask takes 0.4 to 8 MB in Swin-B
 
 
 class FusedWindowAttention(nn.Module):
     """softmax(Q K^T / sqrt(d) + bias + shift mask) U within each window, as one fused operator.
 
-    It takes over the parts of Detectron2's WindowAttention, names and all, so weights load as they
-    do there.
+    It takes over the submodules of Detectron2's WindowAttention with their names, so that the same
+    weights load.
     """
 
     relative_position_bias_table: nn.Parameter  # ((2 * side - 1)^2, heads)
@@ -36,7 +36,7 @@ class FusedWindowAttention(nn.Module):
     def __init__(self, plain: WindowAttention):
         """
         Args:
-            plain: whose parameters become this module's.
+            plain: its parameters become this module's.
         """
         super().__init__()
         self.num_heads = plain.num_heads
@@ -58,7 +58,7 @@ class FusedWindowAttention(nn.Module):
         """
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B * windows, heads, N, d)
-        bias_of = self.kept_bias if self.keeps_bias() else self.bias
+        bias_of = self.get_cached_bias if self.caches_bias() else self.bias
         bias = bias_of(mask, query.dtype)
         if mask is not None:
             bias = bias.repeat(x.shape[0] // mask.shape[0], 1, 1, 1)
@@ -68,42 +68,42 @@ class FusedWindowAttention(nn.Module):
         return self.proj(attended.transpose(1, 2).flatten(2))
 
     def bias(self, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """(windows or 1, heads, N, N): what is added to the scores of an image.
+        """The bias on an image's scores, (windows or 1, heads, N, N).
 
-        In the scores' number format before it is repeated over images: half the bytes.
+        Cast to the scores' dtype before it is repeated over images: half the bytes.
         """
-        bias = self.position_bias(dtype)[None]
+        bias = self._position_bias(dtype)[None]
         return bias if mask is None else bias + mask[:, None].to(dtype)
 
-    def keeps_bias(self) -> bool:
-        """Whether the bias outlives a call: where it is not trained, on a GPU.
+    def caches_bias(self) -> bool:
+        """Whether to cache the bias between calls: without gradients, on a GPU.
 
-        There the few launches count (five a block); on a CPU they are nothing, and memory counts.
+        There the launches matter (five per block); on a CPU they cost nothing, and memory matters.
         """
         table = self.relative_position_bias_table
         return table.is_cuda and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
-    def kept_bias(self, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """As ``bias``, made anew when the table, the mask or the format is another."""
+    def get_cached_bias(self, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """As ``bias``, recomputed when the table, the mask or the dtype changes."""
         table = self.relative_position_bias_table
         made_of = (table.data_ptr(), table._version, dtype)
         if self.kept is None or self.kept[0] != made_of or self.kept[1] is not mask:
             self.kept = (made_of, mask, self.bias(mask, dtype))
         return self.kept[2]
 
-    def position_bias(self, dtype: torch.dtype) -> Tensor:
+    def _position_bias(self, dtype: torch.dtype) -> Tensor:
         """(heads, N, N): the table's entry for each pair of positions of a window."""
         bias = self.relative_position_bias_table[self.relative_position_index.flatten()].to(dtype)
-        # Contiguous: CUDA's fused kernels want a row's scores side by side, and attention would
-        # quietly fall back to separate operators in float32.
+        # Contiguous: CUDA's fused kernels need contiguous rows of scores; otherwise attention would
+        # silently fall back to separate operators in float32.
         return bias.T.contiguous().unflatten(1, self.relative_position_index.shape)
 
 
 class SwinBlock(nn.Module):
     """x + s * attention of the normed windows, then x + s' * MLP(LN(x)).
 
-    It takes over the parts of Detectron2's block, names and all. Sizes, mask and stochastic depth
-    are handed to it, so that blocks of one size are one graph to torch.compile.
+    It takes over the submodules of Detectron2's block with their names. Sizes, mask and stochastic
+    depth are arguments, so that torch.compile shares one graph between blocks of one size.
     """
 
     drop_path: nn.Module
@@ -111,7 +111,7 @@ class SwinBlock(nn.Module):
     def __init__(self, plain: SwinTransformerBlock):
         """
         Args:
-            plain: whose parts become this module's.
+            plain: its submodules become this module's.
         """
         super().__init__()
         self.window_size = plain.window_size
@@ -139,20 +139,20 @@ class SwinBlock(nn.Module):
         Returns:
             (B, height * width, C).
         """
-        # Rounded before they are moved into windows: the product rounds them anyway.
+        # Round before moving into windows: the product rounds anyway.
         normed = self.norm1(x).to(compute_dtype(x)).unflatten(1, map_size)
         windows = to_windows(normed, self.window_size, self.shift_size)
-        attended = from_windows(
+        attended = _from_windows(
             self.attn(windows, mask), map_size, self.window_size, self.shift_size
         ).flatten(1, 2)
         x = x + (attended if kept is None else attended * kept[0])
         response = self.mlp(self.norm2(x))
         return x + (response if kept is None else response * kept[1])
 
-    def drawn_depth(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Stochastic depth's factors for the samples of a batch, or None where nothing is dropped.
+    def draw_stochastic_depth(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Draw stochastic depth's factors for the samples of a batch; None if nothing is dropped.
 
-        0 for a branch that is dropped, 1 / (1 - rate) for one that is kept.
+        0 for a dropped branch, 1 / (1 - rate) for a kept one.
         """
         if not self.training or isinstance(self.drop_path, nn.Identity):
             return None
@@ -184,12 +184,12 @@ class SwinStage(BasicLayer):
             if block.shift_size:
                 how = (self.window_size, block.shift_size, compute_dtype(x), x.device)
                 mask = shift_mask(size, *how)
-            x = block(x, size, mask, block.drawn_depth(x))
+            x = block(x, size, mask, block.draw_stochastic_depth(x))
         return x
 
 
 def to_windows(x: Tensor, window_size: int, shift_size: int) -> Tensor:
-    """The windows (B * windows, N, C) of a map (B, height, width, C).
+    """Split a map (B, height, width, C) into windows (B * windows, N, C).
 
     The map is padded with zeros to whole windows, then shifted up and to the left.
     """
@@ -201,10 +201,10 @@ def to_windows(x: Tensor, window_size: int, shift_size: int) -> Tensor:
     return window_partition(x, window_size).flatten(1, 2)
 
 
-def from_windows(
+def _from_windows(
     windows: Tensor, map_size: tuple[int, int], window_size: int, shift_size: int
 ) -> Tensor:
-    """The map (B, height, width, C) of its windows; undoes ``to_windows``."""
+    """Join windows to the map (B, height, width, C); undoes ``to_windows``."""
     height, width = map_size
     padded = (height + -height % window_size, width + -width % window_size)
     x = window_reverse(windows.unflatten(1, (window_size, window_size)), window_size, *padded)
@@ -221,7 +221,7 @@ def shift_mask(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
-    """Keeps apart what a cyclic shift has brought together from opposite borders.
+    """A mask between positions that the cyclic shift brings together from opposite borders.
 
     Args:
         map_size: (height, width), positions; it is padded to multiples of the window.
@@ -229,10 +229,10 @@ def shift_mask(
     Returns:
         (windows, N, N): 0 within a region, MASKED between regions.
     """
-    # A tensor made in inference mode could not be used in training later.
+    # A tensor made in inference mode could not be used in training.
     with torch.inference_mode(mode=False), torch.no_grad():
         rows, columns = (
-            border_regions(-(-length // window_size) * window_size, window_size, shift_size)
+            _border_regions(-(-length // window_size) * window_size, window_size, shift_size)
             for length in map_size
         )
         regions = (3 * rows[:, None] + columns).float()[None, :, :, None]
@@ -241,7 +241,7 @@ def shift_mask(
         return (is_apart * MASKED).to(device, dtype)
 
 
-def border_regions(length: int, window_size: int, shift_size: int) -> Tensor:
+def _border_regions(length: int, window_size: int, shift_size: int) -> Tensor:
     """(length,) of 0, 1, 2: before the last window; its first part; what the shift moved there."""
     position = torch.arange(length)
     return (position >= length - window_size).int() + (position >= length - shift_size).int()

@@ -1,4 +1,4 @@
-"""What all backbones here have in common: the expression is woven in where a stage ends."""
+"""The base of all backbones here: each stage ends with an exchange with the text."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class TextAwareBackbone(Backbone):
     V_i = stage_i(X_{i-1}); alignment gives F_i, an update of V_i and L_{i+1};
     X_i = down_i(V_i + update). The pyramid is LayerNorm_i(F_i).
 
-    A subclass has the network: ``embed``, ``run_stage`` and ``leave_stage`` run its parts, and
-    ``network_modules`` names them; X is in a layout of its own. Where others publish weights for
-    it, ``fit_weights`` knows their names. docs/extending.md walks through a small one.
+    A subclass provides the network: ``embed``, ``run_stage`` and ``leave_stage`` run its parts, and
+    ``network_modules`` lists them; the layout of X is its own choice. ``fit_weights`` maps the
+    names of published weights. docs/extending.md walks through a small example.
     """
 
-    # Whether StageInput.entry is there: X_{i-1} has V_i's shape.
+    # Whether StageInput.entry is set, because X_{i-1} has V_i's shape.
     offers_entry: ClassVar[bool] = False
     # Labels of the backbone's modules in tables of what they cost: a pattern of names -> label.
     parts: ClassVar[Mapping[str, str]] = {"alignments": "alignment", "": "backbone"}
@@ -55,18 +55,19 @@ class TextAwareBackbone(Backbone):
     ):
         """
         Args:
-            network: the network's modules, by the names they get here.
+            network: the network's modules, by their names in this module.
             shapes: channels C_i and stride of every stage.
             alignments: one per stage.
-            position: gives the absolute position signal of a map size, or None.
-            num_frozen_stages: the first stages, with what is before them, that do not train.
-            freezes_batch_norm: whether the network's batch norms stay as its weights have them.
+            position: maps a map size to its absolute position signal; or None.
+            num_frozen_stages: number of first stages that do not train; the stem counts to the
+                first.
+            freezes_batch_norm: whether to freeze the network's batch norms, statistics included.
             weights: pre-trained, for the network alone: a file, "package:NAME/path", or a Hugging
                 Face name; "" starts at random.
 
         Raises:
-            ValueError: more frozen stages than there are, no batch norm to freeze, or weights of
-                another network.
+            ValueError: more frozen stages than the network has, no batch norm to freeze, or weights
+                of another network.
             FileNotFoundError: the weights are not on this machine.
         """
         super().__init__()
@@ -94,14 +95,14 @@ class TextAwareBackbone(Backbone):
 
     @classmethod
     def weights_record(cls, cfg: CfgNode) -> WeightsRecord:
-        """What the weights were trained with; without a record of their own: ImageNet's pixels."""
+        """Pixel statistics of the weights' training; ImageNet's unless they have a record."""
         return WeightsRecord(mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     @classmethod
-    def weaving(
+    def shared_arguments(
         cls, cfg: CfgNode, shapes: Sequence[ShapeSpec], text_shape: ShapeSpec
     ) -> dict[str, Any]:
-        """The arguments that do not depend on the network, for a subclass's ``from_config``.
+        """Build the arguments that do not depend on the network, for ``from_config`` of subclasses.
 
         Args:
             shapes: channels of every stage.
@@ -148,7 +149,7 @@ class TextAwareBackbone(Backbone):
                 stage = self.add_position(stage, self.position)
             aligned = alignment(self.view_stage(i, stage))
             text = aligned.text
-            # Rounded here: neck and decoder move it about before their products round it.
+            # Round here: neck and decoder move it before their products would round it.
             fused = norm(aligned.fused).to(compute_dtype(stage.visual)).transpose(1, 2)
             pyramid[f"stage{i + 1}"] = fused.unflatten(2, stage.map_size)
             if i + 1 < len(self.alignments):
@@ -156,7 +157,7 @@ class TextAwareBackbone(Backbone):
         return pyramid, text
 
     def add_position(self, stage: StageInput, position: nn.Module) -> StageInput:
-        """The absolute position signal is added to V_1."""
+        """Add the absolute position signal to V_1."""
         return replace(stage, visual=stage.visual + position(*stage.map_size))
 
     def view_stage(self, index: int, stage: StageInput) -> StageInput:
@@ -165,11 +166,11 @@ class TextAwareBackbone(Backbone):
 
     @abstractmethod
     def embed(self, image: Tensor) -> Tensor:
-        """From images (B, 3, H, W) to X_0, what the first stage is given."""
+        """From images (B, 3, H, W) to X_0, the input of the first stage."""
 
     @abstractmethod
     def run_stage(self, stage: int, x: Tensor, text: TextFeatures) -> StageInput:
-        """From X_{i-1} to what the alignment is given, V_i above all; ``stage`` counts from 0."""
+        """From X_{i-1} to the alignment's input, above all V_i; ``stage`` counts from 0."""
 
     @abstractmethod
     def leave_stage(self, stage: int, visual: Tensor, map_size: tuple[int, int]) -> Tensor:
@@ -177,20 +178,20 @@ class TextAwareBackbone(Backbone):
 
     @abstractmethod
     def network_modules(self, num_stages: int) -> list[nn.Module]:
-        """The network's own modules up to the end of a stage; the alignments are none."""
+        """The network's modules up to the end of a stage, without the alignments."""
 
     def recomputed_modules(self) -> list[nn.Module]:
-        """The network's blocks, whose activations MODEL.CHECKPOINT_ACTIVATIONS can do without."""
+        """The network's blocks that MODEL.CHECKPOINT_ACTIVATIONS recomputes."""
         return self.network_modules(len(self.shapes))
 
     def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None:
-        """Weights that others published for the network, under the names they have here.
+        """Rename published weights of the network to their names in this module.
 
         Returns:
-            None where they have no name that the network's publishers use.
+            None if no name is one that the network's publishers use.
 
         Raises:
-            ValueError: they are of a network like this one but of other sizes.
+            ValueError: they belong to a network like this one, but of other sizes.
         """
         return None
 
@@ -203,7 +204,7 @@ class TextAwareBackbone(Backbone):
         return 0
 
     def train(self, mode: bool = True) -> TextAwareBackbone:
-        """As every module's; what is frozen stays in evaluation mode."""
+        """As nn.Module's; frozen parts stay in evaluation mode."""
         super().train(mode)
         for module in (*self._frozen_modules(), *self._frozen_batch_norms()):
             module.eval()
@@ -224,16 +225,16 @@ class TextAwareBackbone(Backbone):
         ]
 
 
-def divisible(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    """(height, width) rounded up to multiples of a stride."""
+def round_up_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Round (height, width) up to multiples of a stride."""
     height, width = (-(-side // stride) * stride for side in size)
     return height, width
 
 
 def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
-    """(B, 3, H, W) with zeros on the right and at the bottom, up to multiples of a stride.
+    """Pad images (B, 3, H, W) with zeros at right and bottom to multiples of a stride.
 
-    So that the maps of all stages lie over the image cell by cell, however a network rounds.
+    Then the maps of all stages cover the image cell by cell, however a network rounds.
     """
-    height, width = divisible((image.shape[-2], image.shape[-1]), stride)
+    height, width = round_up_size((image.shape[-2], image.shape[-1]), stride)
     return F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2]))

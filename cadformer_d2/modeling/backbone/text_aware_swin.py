@@ -1,4 +1,4 @@
-"""Swin Transformer with the sentence woven into every stage, made of Detectron2's Swin parts."""
+"""Swin Transformer that exchanges with the text at every stage, built from Detectron2's parts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TextAwareSwin(TextAwareBackbone):
         num_heads: tuple[int, ...],
         window_size: int,
         drop_path_rate: float,
-        **weaving: Any,
+        **shared: Any,
     ):
         """
         Args:
@@ -58,12 +58,12 @@ class TextAwareSwin(TextAwareBackbone):
             num_heads: attention heads of each stage.
             window_size: side of an attention window, in positions.
             drop_path_rate: stochastic depth of the last block, growing linearly from 0.
-            weaving: the other arguments of TextAwareBackbone.
+            shared: the other arguments of TextAwareBackbone.
         """
-        shapes = swin_shapes(embed_dim)
+        shapes = _swin_shapes(embed_dim)
         dims = [shape.channels for shape in shapes]
         patch_embed = PatchEmbed(embed_dim=embed_dim, norm_layer=nn.LayerNorm)
-        # Detectron2 takes its stochastic depth from timm; torchvision's is put in afterwards.
+        # Detectron2 takes stochastic depth from timm; torchvision's replaces it below.
         stages = nn.ModuleList(
             SwinStage(dim=dim, depth=depth, num_heads=heads, window_size=window_size)
             for dim, depth, heads in zip(dims, depths, num_heads, strict=True)
@@ -72,8 +72,8 @@ class TextAwareSwin(TextAwareBackbone):
         network = {"patch_embed": patch_embed, "stages": stages, "merges": merges}
         for part in network.values():  # the other parts initialise themselves
             part.apply(initialize_linear)
-        set_stochastic_depth(stages, drop_path_rate)
-        super().__init__(network=network, shapes=shapes, **weaving)
+        _set_stochastic_depth(stages, drop_path_rate)
+        super().__init__(network=network, shapes=shapes, **shared)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, _: ShapeSpec, text_shape: ShapeSpec) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class TextAwareSwin(TextAwareBackbone):
             "num_heads": swin.NUM_HEADS,
             "window_size": swin.WINDOW_SIZE,
             "drop_path_rate": swin.DROP_PATH_RATE,
-            **cls.weaving(cfg, swin_shapes(swin.EMBED_DIM), text_shape),
+            **cls.shared_arguments(cfg, _swin_shapes(swin.EMBED_DIM), text_shape),
         }
 
     def embed(self, image: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class TextAwareSwin(TextAwareBackbone):
         return positions.transpose(1, 2).unflatten(2, (height, width))
 
     def add_position(self, stage: StageInput, position: nn.Module) -> StageInput:
-        """X_0 has it already."""
+        """Unchanged: X_0 has the signal already."""
         return stage
 
     def run_stage(self, stage: int, x: Tensor, text: TextFeatures) -> StageInput:
@@ -116,27 +116,27 @@ class TextAwareSwin(TextAwareBackbone):
         return [self.patch_embed, *self.stages[:num_stages], *self.merges[: num_stages - 1]]
 
     def recomputed_modules(self) -> list[nn.Module]:
-        return swin_blocks(self.stages)
+        return _swin_blocks(self.stages)
 
     def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None:
         return fit_swin_release(state, self.state_dict()) if is_swin_release(state) else None
 
 
-def swin_shapes(embed_dim: int) -> list[ShapeSpec]:
+def _swin_shapes(embed_dim: int) -> list[ShapeSpec]:
     """Channels and stride of each stage."""
     return [
         ShapeSpec(channels=embed_dim * 2**stage, stride=4 * 2**stage) for stage in range(NUM_STAGES)
     ]
 
 
-def swin_blocks(stages: nn.ModuleList) -> list[nn.Module]:
+def _swin_blocks(stages: nn.ModuleList) -> list[nn.Module]:
     """The blocks of all stages, from the first."""
     return [block for stage in stages for block in cast(SwinStage, stage).blocks]
 
 
-def set_stochastic_depth(stages: nn.ModuleList, drop_path_rate: float) -> None:
+def _set_stochastic_depth(stages: nn.ModuleList, drop_path_rate: float) -> None:
     """Give block k of n the rate drop_path_rate * k / (n - 1); no parameters are involved."""
-    blocks = swin_blocks(stages)
+    blocks = _swin_blocks(stages)
     rates = torch.linspace(0, drop_path_rate, len(blocks)).tolist()
     for block, rate in zip(blocks, rates, strict=True):
         if rate > 0:

@@ -1,4 +1,4 @@
-"""Any network of timm that offers its levels, with the expression woven in where a level ends."""
+"""Any timm network with feature levels; each level ends with an exchange with the text."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor, nn
 
-from ...checkpoint_file import shortened
+from ...checkpoint_file import abbreviate
 from ...structures import StageInput, TextFeatures
 from ..position import build_position
 from .efficientnet_lite import is_efficientnet_lite_release, rename_efficientnet_lite
 from .stage_view import StageView
 from .text_aware import TextAwareBackbone, pad_to_multiple
-from .timm_network import TimmNetwork, as_published, build_timm_network, pretrained_record
-from .weights import FittedWeights, WeightsRecord, hub_record
+from .timm_network import TimmNetwork, apply_timm_filter, build_timm_network, pretrained_record
+from .weights import FittedWeights, WeightsRecord, read_hub_record
 
-COUNTER = ".num_batches_tracked"  # of batch norms; older files have none, and nothing here reads it
+COUNTER = ".num_batches_tracked"  # of batch norms; older files lack it, and nothing here reads it
 
 
 @BACKBONE_REGISTRY.register()
@@ -41,16 +41,16 @@ class TextAwareTimm(TextAwareBackbone):
     views: nn.ModuleList
 
     @configurable
-    def __init__(self, *, network: TimmNetwork, views: Sequence[nn.Module], **weaving: Any):
+    def __init__(self, *, network: TimmNetwork, views: Sequence[nn.Module], **shared: Any):
         """
         Args:
             network: its stages become this module's.
             views: what each stage's alignment is given of it, see StageView; none: V_i itself.
-            weaving: the other arguments of TextAwareBackbone.
+            shared: the other arguments of TextAwareBackbone.
         """
         self.network = network
         modules = {"stages": network.stages, "views": nn.ModuleList(views)}
-        super().__init__(network=modules, shapes=network.shapes, **weaving)
+        super().__init__(network=modules, shapes=network.shapes, **shared)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, _: ShapeSpec, text_shape: ShapeSpec) -> dict[str, Any]:
@@ -60,12 +60,12 @@ class TextAwareTimm(TextAwareBackbone):
             input_size=cfg.INPUT.SIZE,
             drop_path_rate=cfg.MODEL.TIMM.DROP_PATH_RATE,
         )
-        weaving = cls.weaving(cfg, network.shapes, text_shape)
+        shared = cls.shared_arguments(cfg, network.shapes, text_shape)
         if not cfg.MODEL.TIMM.STAGE_VIEWS:
-            return {**weaving, "network": network, "views": []}
+            return {**shared, "network": network, "views": []}
         dims = [shape.channels for shape in network.shapes]
         return {
-            **weaving,
+            **shared,
             "network": network,
             "views": [StageView(dim=dim, position=build_position(cfg, dim=dim)) for dim in dims],
             "position": None,  # each view has its own; the network sees none
@@ -73,10 +73,10 @@ class TextAwareTimm(TextAwareBackbone):
 
     @classmethod
     def weights_record(cls, cfg: CfgNode) -> WeightsRecord:
-        """The record beside the weights in the cache, else timm's of the network."""
+        """The record beside the cached weights, or else timm's record of the network."""
         record = {
             **pretrained_record(cfg.MODEL.TIMM.NAME),
-            **hub_record(cfg.MODEL.BACKBONE.WEIGHTS),
+            **read_hub_record(cfg.MODEL.BACKBONE.WEIGHTS),
         }
         mean, std = (tuple(255 * value for value in record[key]) for key in ("mean", "std"))
         height, width = record["input_size"][1:]
@@ -91,14 +91,14 @@ class TextAwareTimm(TextAwareBackbone):
         padded = pad_to_multiple(image, self.shapes[-1].stride)
         if self.network.fixed_size not in (None, tuple(padded.shape[-2:])):
             raise ValueError(
-                f"an image of {tuple(image.shape[-2:])}, but {self.network.name} was built for "
-                f"{self.network.fixed_size} and takes no other; set INPUT.SIZE to it"
+                f"the image is {tuple(image.shape[-2:])}, but {self.network.name} was built for "
+                f"{self.network.fixed_size} and accepts no other size; set INPUT.SIZE to it"
             )
         return padded
 
     def run_stage(self, stage: int, x: Tensor, text: TextFeatures) -> StageInput:
         x = self.stages[stage](x)
-        # Contiguous, so that a linear map is one product for all samples and positions.
+        # Contiguous, so that a linear map is one product over all samples and positions.
         map_ = x if self.network.is_channels_last else x.permute(0, 2, 3, 1).contiguous()
         height, width = map_.shape[1:3]
         return StageInput(map_.flatten(1, 2), text, (height, width))
@@ -110,7 +110,7 @@ class TextAwareTimm(TextAwareBackbone):
 
     def leave_stage(self, stage: int, visual: Tensor, map_size: tuple[int, int]) -> Tensor:
         map_ = visual.unflatten(1, map_size)
-        # Contiguous, since some networks look at their maps by Tensor.view.
+        # Contiguous, since some networks use Tensor.view on their maps.
         return map_ if self.network.is_channels_last else map_.permute(0, 3, 1, 2).contiguous()
 
     def network_modules(self, num_stages: int) -> list[nn.Module]:
@@ -125,8 +125,8 @@ class TextAwareTimm(TextAwareBackbone):
         ]
 
     def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None:
-        """Weights as timm publishes them, as the networks' authors do, or EfficientNet-Lite's."""
-        published, whole = as_published(self.network, state)
+        """Rename weights published by timm, by the networks' authors, or by EfficientNet-Lite."""
+        published, whole = apply_timm_filter(self.network, state)
         if is_efficientnet_lite_release(state):
             published = rename_efficientnet_lite(state, whole)
         names = {theirs: f"stages.{ours}" for ours, theirs in self.network.published.items()}
@@ -139,17 +139,17 @@ class TextAwareTimm(TextAwareBackbone):
         foreign = sorted(name for name in published if name not in whole)
         if lacking or foreign:
             raise ValueError(
-                f"it is not of {self.network.name}: {len(lacking)} of the network's tensors are "
-                f"missing ({shortened(lacking)}) and {len(foreign)} have no place "
-                f"({shortened(foreign)})"
+                f"they are not weights of {self.network.name}: {len(lacking)} of its tensors are "
+                f"missing ({abbreviate(lacking)}) and {len(foreign)} have no place "
+                f"({abbreviate(foreign)})"
             )
         not_used = tuple(name for name in published if name not in names)
         return FittedWeights(fitted, not_used=not_used)
 
 
 def _blocks(module: nn.Module) -> list[nn.Module]:
-    """The parts of a module of the row that are worth recomputing one by one."""
+    """The parts of a module to recompute one by one."""
     blocks = getattr(module, "blocks", module)
     parts = list(blocks) if isinstance(blocks, (nn.Sequential, nn.ModuleList)) else [module]
-    # An activation that works in place would be given its own result the second time.
+    # An in-place activation would receive its own result the second time.
     return [part for part in parts if not getattr(part, "inplace", False)]

@@ -1,6 +1,6 @@
-"""timm's networks as stages that are run one after the other.
+"""timm's networks as sequential stages.
 
-timm itself is imported where it is needed: it takes 0.2 s.
+The functions import timm themselves: it takes 0.2 s.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from ...unset_model import has_run_before
-from .text_aware import divisible
+from .text_aware import round_up_size
 
 KEY = "MODEL.TIMM.NAME"
 RUNS_HERE = (
     "convnext_tiny, resnet50, tf_efficientnet_lite2, mobilenetv3_large_100, regnety_016, "
     "swinv2_tiny_window8_256"
 )
-# What a network of a fixed input size may take, the first that it does.
+# Options for the size of a network with a fixed input size; the first that it accepts wins.
 SIZE_OPTIONS: tuple[Callable[[tuple[int, int]], dict[str, Any]], ...] = (
     lambda size: {"img_size": size, "strict_img_size": False},
     lambda size: {"img_size": size},
@@ -33,46 +33,46 @@ SIZE_OPTIONS: tuple[Callable[[tuple[int, int]], dict[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class TimmNetwork:
-    """A network of timm, cut where its levels end."""
+    """A timm network, split where its levels end."""
 
     name: str
-    options: Mapping[str, Any]  # it was built with
+    options: Mapping[str, Any]  # of timm.create_model
     stages: nn.ModuleList  # of nn.Sequential, one per level
     shapes: tuple[ShapeSpec, ...]  # of the levels
     is_channels_last: bool  # whether maps are (B, h, w, C) inside
-    fixed_size: tuple[int, int] | None  # the only (height, width) it takes; None: any
+    fixed_size: tuple[int, int] | None  # the only (height, width) it accepts; None: any
     published: Mapping[str, str]  # names of tensors in ``stages`` -> the names timm publishes
 
 
 def build_timm_network(
     *, name: str, strides: Sequence[int], input_size: tuple[int, int], drop_path_rate: float
 ) -> TimmNetwork:
-    """The network of a name in timm up to its last level, with random weights.
+    """Build the timm network of a name up to its last level, with random weights.
 
     Args:
-        name: as in ``timm.list_models()``; a tag behind a dot chooses the record of its weights.
+        name: as in ``timm.list_models()``; a tag after a dot selects the record of its weights.
         strides: of the levels that become stages, finest first.
-        input_size: (height, width) it is built for, where it has to be built for one; pixels.
+        input_size: (height, width) in pixels, for networks that are built for one size.
         drop_path_rate: stochastic depth, in [0, 1).
 
     Raises:
-        ValueError: no such network, one whose modules do not run one after the other, or one
-            without such levels or without stochastic depth.
+        ValueError: no such network, or one that is not sequential, or lacks these levels or
+            stochastic depth.
     """
-    size = divisible(input_size, strides[-1])
-    with torch.device("meta"):  # sizes alone: no memory, no random numbers
+    size = round_up_size(input_size, strides[-1])
+    with torch.device("meta"):  # only sizes: no memory, no random numbers
         usual, options, fixed_size = _usual_network(name, size, drop_path_rate)
         levels, wrapping = _levels(name, strides, usual)
         if not has_run_before.get():
-            probe = _ordered(name, levels, {**options, **wrapping})
+            probe = _build_sequential(name, levels, {**options, **wrapping})
             _refuse_other_maps(name, probe, strides, size)
-    network = _ordered(name, levels, {**options, **wrapping})
+    network = _build_sequential(name, levels, {**options, **wrapping})
     if drop_path_rate > 0 and not _has_drop_path(network):
         raise ValueError(f"MODEL.TIMM.DROP_PATH_RATE is {drop_path_rate}, but {name} has none")
     return TimmNetwork(
         name=name,
         options=options,
-        stages=_cut(network),
+        stages=_split_at_levels(network),
         shapes=tuple(
             ShapeSpec(channels=channels, stride=stride)
             for channels, stride in zip(network.feature_info.channels(), strides, strict=True)
@@ -84,7 +84,7 @@ def build_timm_network(
 
 
 def pretrained_record(name: str) -> Mapping[str, Any]:
-    """What timm knows of a network's published weights: their "mean" and "std", for example."""
+    """timm's record of a network's published weights, such as their "mean" and "std"."""
     from timm.models import get_pretrained_cfg
 
     _refuse_unknown(name)
@@ -92,16 +92,16 @@ def pretrained_record(name: str) -> Mapping[str, Any]:
     return {} if record is None else record.to_dict()
 
 
-def as_published(
+def apply_timm_filter(
     network: TimmNetwork, state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], set[str]]:
-    """Weights under timm's names of today, and the names that a whole network has.
+    """Rename weights to timm's current names; returns them and the names of the whole network.
 
-    timm renames, network by network, what the networks' authors published.
+    timm has a filter per network for what its authors published.
     """
     import timm
 
-    with torch.device("meta"):  # its names and sizes alone
+    with torch.device("meta"):  # only names and sizes
         whole = timm.create_model(network.name, **network.options)
     rename = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
     renamed = dict(state)
@@ -109,7 +109,7 @@ def as_published(
         try:
             renamed = rename(renamed, whole)
         except (KeyError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):
-            pass  # not what it expects: the names decide
+            pass  # not what the filter expects: the names decide
     return renamed, set(whole.state_dict())
 
 
@@ -117,17 +117,19 @@ def _refuse_unknown(name: str) -> None:
     import timm
 
     if not name:
-        raise ValueError(f"{KEY} is empty; MODEL.BACKBONE.NAME TextAwareTimm needs a network")
-    # Names with a colon or a slash are places to load from, of the network among others.
+        raise ValueError(
+            f"{KEY} is empty; MODEL.BACKBONE.NAME TextAwareTimm needs the name of a network"
+        )
+    # Names with a colon or a slash are locations to load from.
     if not re.fullmatch(r"[\w.-]+", name) or not timm.is_model(name.partition(".")[0]):
         close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=5)
-        raise ValueError(f"{KEY} is {name!r}; names like it: {', '.join(close) or RUNS_HERE}")
+        raise ValueError(f"{KEY} is {name!r}; similar names: {', '.join(close) or RUNS_HERE}")
 
 
 def _usual_network(
     name: str, size: tuple[int, int], drop_path_rate: float
 ) -> tuple[Any, dict[str, Any], tuple[int, int] | None]:
-    """timm's network with its levels, what it is built with, and the only size it takes, if any.
+    """Create timm's network with its levels; returns it, its options and its only size, if any.
 
     Raises:
         ValueError: no such network, one without levels, or one without stochastic depth.
@@ -146,7 +148,7 @@ def _usual_network(
 
 
 def _with_levels(name: str, options: dict[str, Any]) -> Any:
-    """timm's network that gives its levels; None where it does not take an option."""
+    """Create timm's network with its levels; None if it does not accept an option."""
     import timm
 
     try:
@@ -156,13 +158,13 @@ def _with_levels(name: str, options: dict[str, Any]) -> Any:
             raise
         return None
     except (RuntimeError, AttributeError, AssertionError) as error:
-        raise ValueError(f"{KEY} {name}: timm offers no levels of it ({error})") from error
+        raise ValueError(f"{KEY} {name}: timm cannot extract its levels ({error})") from error
 
 
 def _levels(
     name: str, strides: Sequence[int], usual: Any
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
-    """Places of the levels in timm's list of them, and how the network is put in a row."""
+    """Find the levels' indices in timm's list, and the options that make the network sequential."""
     from timm.models import FeatureDictNet
     from timm.models.efficientnet import EfficientNetFeatures
     from timm.models.mobilenetv3 import MobileNetV3Features
@@ -173,9 +175,9 @@ def _levels(
         wrapping = {}
     else:
         raise ValueError(
-            f"{KEY} {name}: the text is woven in where a level of the network ends, but this one "
-            f"does not run one module after the other ({type(usual).__name__} of timm). Networks "
-            f"that do are, for example, {RUNS_HERE}"
+            f"{KEY} {name}: the text enters where a level of the network ends, but this network "
+            f"is not sequential ({type(usual).__name__} of timm). Networks that work are, for "
+            f"example, {RUNS_HERE}"
         )
     reductions = [level["reduction"] for level in usual.feature_info.info]
     missing = [stride for stride in strides if stride not in reductions]
@@ -188,8 +190,8 @@ def _levels(
     return tuple(last[stride] for stride in strides), wrapping
 
 
-def _ordered(name: str, levels: tuple[int, ...], options: dict[str, Any]) -> Any:
-    """timm's network as a row of modules, with ``published``: its tensors' names before."""
+def _build_sequential(name: str, levels: tuple[int, ...], options: dict[str, Any]) -> Any:
+    """Create timm's network as a sequence, with ``published``: its tensors' original names."""
     import timm
     from timm.models import FeatureDictNet
 
@@ -208,7 +210,7 @@ def _ordered(name: str, levels: tuple[int, ...], options: dict[str, Any]) -> Any
 def _refuse_other_maps(
     name: str, network: Any, strides: Sequence[int], size: tuple[int, int]
 ) -> None:
-    """Raise ValueError where a level is no map, or one whose cells are not its stride apart."""
+    """Raise ValueError if a level is not a map with the cell size of its stride."""
     try:
         maps = list(network.eval()(torch.empty(1, 3, *size)).values())
     except (RuntimeError, AssertionError) as error:
@@ -221,13 +223,13 @@ def _refuse_other_maps(
         if got != expected:
             raise ValueError(
                 f"{KEY} {name}: its level of stride {stride} is {got} for an input of {size}, "
-                f"expected {expected}; the text cannot be woven into it. Networks that run here "
-                f"are, for example, {RUNS_HERE}"
+                f"expected {expected}, so the text cannot enter there. Networks that work are, for "
+                f"example, {RUNS_HERE}"
             )
 
 
-def _cut(network: Any) -> nn.ModuleList:
-    """The row of modules, cut behind each level."""
+def _split_at_levels(network: Any) -> nn.ModuleList:
+    """Split the sequence of modules after each level."""
     stages, stage = [], nn.Sequential()
     for name, module in network.items():
         stage.add_module(name, module)

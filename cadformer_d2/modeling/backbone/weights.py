@@ -1,4 +1,4 @@
-"""Pre-trained weights of a backbone: where they are, and what of them is used."""
+"""Pre-trained weights of a backbone: find them and load what fits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ...checkpoint_file import read_checkpoint, refuse_non_finite, shortened
+from ...checkpoint_file import abbreviate, read_checkpoint, refuse_non_finite
 from ...model_folder import find_cached_file
 from ...package_files import find_package_file, is_package_reference
 
@@ -25,15 +25,15 @@ HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 @dataclass(frozen=True)
 class FittedWeights:
-    """Weights that others published, as a backbone of ours can load them."""
+    """Published weights, renamed for a backbone."""
 
     state: Mapping[str, Tensor]  # under the backbone's names
-    not_used: tuple[str, ...]  # names, as published, of what the backbone has no place for
+    not_used: tuple[str, ...]  # published names of tensors that the backbone does not have
 
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """What pre-trained weights were trained with."""
+    """Pixel statistics and input size of pre-trained weights."""
 
     mean: tuple[float, ...]  # of R, G, B in [0, 255]
     std: tuple[float, ...]
@@ -41,7 +41,7 @@ class WeightsRecord:
 
 
 class LoadsWeights(Protocol):
-    """What of a backbone is needed here."""
+    """The part of a backbone that is needed here."""
 
     def fit_weights(self, state: Mapping[str, Tensor]) -> FittedWeights | None: ...
     def state_dict(self) -> Mapping[str, Tensor]: ...
@@ -49,7 +49,7 @@ class LoadsWeights(Protocol):
 
 
 def load_backbone_weights(backbone: LoadsWeights, reference: str) -> None:
-    """Read pre-trained weights into a backbone's network, and log what was used.
+    """Load pre-trained weights into a backbone's network, and log what is used.
 
     Args:
         reference: a file of torch or safetensors, "package:NAME/path", or a Hugging Face name
@@ -59,14 +59,14 @@ def load_backbone_weights(backbone: LoadsWeights, reference: str) -> None:
         FileNotFoundError: the weights are not on this machine.
         ValueError: damaged, of another network, or not finite.
     """
-    path = find_weights(reference)
+    path = _find_weights(reference)
     state = read_checkpoint(path)["model"]
     try:
         fitted = backbone.fit_weights(state)
         if fitted is None:
             raise ValueError(
-                f"none of its {len(state)} tensors is the backbone's; it has, for example, "
-                f"{shortened(sorted(state))}"
+                f"none of its {len(state)} tensors belongs to the backbone; it has, for example, "
+                f"{abbreviate(sorted(state))}"
             )
         _refuse_other_shapes(fitted.state, backbone.state_dict())
         refuse_non_finite(fitted.state)
@@ -78,12 +78,12 @@ def load_backbone_weights(backbone: LoadsWeights, reference: str) -> None:
         path,
         len(fitted.state),
         len(fitted.state) + len(fitted.not_used),
-        shortened(fitted.not_used),
+        abbreviate(fitted.not_used),
     )
 
 
-def find_weights(reference: str) -> Path:
-    """The file that a reference names; nothing is downloaded.
+def _find_weights(reference: str) -> Path:
+    """Find the file of a reference, without downloading.
 
     Raises:
         FileNotFoundError: it is not on this machine; the message says how to get it.
@@ -96,11 +96,11 @@ def find_weights(reference: str) -> Path:
     match = HUB_NAME.fullmatch(reference)
     if match is None or path.suffix in (".pth", ".safetensors", ".bin", ".pt"):
         raise FileNotFoundError(f"{KEY} is {reference!r}, but there is no such file")
-    return _cached_weights(match["repository"])
+    return _find_cached_weights(match["repository"])
 
 
-def hub_record(reference: str) -> dict[str, Any]:
-    """What the config.json beside cached weights says of how they were trained; {} without one.
+def read_hub_record(reference: str) -> dict[str, Any]:
+    """Read the training record in the config.json beside cached weights; {} without one.
 
     Args:
         reference: as MODEL.BACKBONE.WEIGHTS.
@@ -114,7 +114,7 @@ def hub_record(reference: str) -> dict[str, Any]:
 
 
 def _refuse_other_shapes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raise ValueError, naming one, where weights have another shape than the backbone's."""
+    """Raise ValueError if a tensor's shape differs from the backbone's."""
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
             raise ValueError(
@@ -123,7 +123,7 @@ def _refuse_other_shapes(state: Mapping[str, Tensor], wanted: Mapping[str, Tenso
             )
 
 
-def _cached_weights(repository: str) -> Path:
+def _find_cached_weights(repository: str) -> Path:
     for name in HUB_FILES:
         if (found := find_cached_file(repository, name)) is not None:
             return found

@@ -1,4 +1,4 @@
-"""From the pyramid and the sentence to logits."""
+"""Decoders: from the pyramid and the text to logits."""
 
 from .build import build_decoder, decoder_reads_text
 from .lgce import LGCEDecoder

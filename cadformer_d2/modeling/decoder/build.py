@@ -1,4 +1,4 @@
-"""Building the decoder."""
+"""Build the decoder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import nn
 
-from ..registry import component_class
+from ..registry import get_component_class
 
 DECODER_REGISTRY = Registry("DECODER")
 DECODER_REGISTRY.__doc__ = """
@@ -20,7 +20,7 @@ class attribute ``reads_text`` says whether text is used.
 def decoder_reads_text(cfg: CfgNode) -> bool:
     """Whether the configured decoder uses the text that leaves the backbone."""
     name = cfg.MODEL.DECODER.NAME
-    return component_class(DECODER_REGISTRY, name, key="MODEL.DECODER.NAME").reads_text
+    return get_component_class(DECODER_REGISTRY, name, key="MODEL.DECODER.NAME").reads_text
 
 
 def build_decoder(
@@ -28,5 +28,5 @@ def build_decoder(
 ) -> nn.Module:
     """The decoder named by MODEL.DECODER.NAME."""
     name = cfg.MODEL.DECODER.NAME
-    decoder = component_class(DECODER_REGISTRY, name, key="MODEL.DECODER.NAME")
+    decoder = get_component_class(DECODER_REGISTRY, name, key="MODEL.DECODER.NAME")
     return decoder(cfg, input_shape, text_shape)

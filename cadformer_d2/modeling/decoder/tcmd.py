@@ -16,7 +16,7 @@ from .top_down import OAD
 
 @DECODER_REGISTRY.register()
 class TCMD(OAD):
-    """OAD's convolutions, and the sentence asked again at the two coarser levels (eq. 13-15).
+    """OAD's convolutions, with attention to the text at the two coarser levels (eq. 13-15).
 
     For i = 3, 2 a Transformer decoder layer follows the convolutions: self-attention over the
     positions, then cross-attention to the text.
@@ -45,7 +45,7 @@ class TCMD(OAD):
         """
         if hidden_dim % num_heads:
             raise ValueError(
-                f"MODEL.DECODER.HIDDEN_DIM {hidden_dim} cannot be shared evenly by "
+                f"MODEL.DECODER.HIDDEN_DIM {hidden_dim} is not divisible by "
                 f"MODEL.DECODER.NUM_HEADS {num_heads}"
             )
         super().__init__(hidden_dim=hidden_dim, **convolutions)

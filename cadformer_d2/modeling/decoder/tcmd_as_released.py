@@ -1,4 +1,4 @@
-"""TCMD with the defect of the authors' released code, for whoever repeats its numbers."""
+"""TCMD with the defect of the authors' released code, to reproduce its numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tcmd import TCMD
 
 @DECODER_REGISTRY.register()
 class TCMDAsReleased(TCMD):
-    """TCMD whose Transformer layers take padding for words, so that its length changes the result.
+    """TCMD whose Transformer layers treat padding as words, so that its length changes the result.
 
     Use it with INPUT.PAD_TO_MAX_TOKENS, which fixes that length.
     """

@@ -93,7 +93,7 @@ class TopDownDecoder(nn.Module):
         return self.classifier(decoded)
 
     def refine(self, level: int, decoded: Tensor, text: TextFeatures) -> Tensor:
-        """What follows the convolutions of a level, from 0 at stage 3: nothing here."""
+        """Refine a level (0 at stage 3) after its convolutions; the identity here."""
         return decoded
 
 

@@ -1,4 +1,4 @@
-"""Training losses: from logits and the target's mask to what is minimised."""
+"""Training losses, from logits and the target's mask."""
 
 from .build import LOSS_REGISTRY, build_loss
 from .cross_entropy_dice import CrossEntropyDice

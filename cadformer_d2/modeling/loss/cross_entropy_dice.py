@@ -15,7 +15,7 @@ from .build import LOSS_REGISTRY
 DICE_SMOOTHING = 1e-6
 
 
-def dice_loss(logits: Tensor, target: Tensor, *, reduction: str) -> Tensor:
+def _dice_loss(logits: Tensor, target: Tensor, *, reduction: str) -> Tensor:
     """1 - (2 sum p t + s) / (sum p + sum t + s) per sample and class, summed over the two classes.
 
     Args:
@@ -91,5 +91,5 @@ class CrossEntropyDice(nn.Module):
         """
         logits = logits.float()
         cross_entropy = F.cross_entropy(logits, target.long(), weight=self.class_weights)
-        dice = dice_loss(logits, target, reduction=self.dice_reduction)
+        dice = _dice_loss(logits, target, reduction=self.dice_reduction)
         return {"loss_ce": self.ce_weight * cross_entropy, "loss_dice": self.dice_weight * dice}

@@ -1,4 +1,4 @@
-"""Building the neck, the optional exchange between scales in front of the decoder."""
+"""Build the neck, the optional exchange between scales before the decoder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import nn
 
-from ..registry import component_class
+from ..registry import get_component_class
 
 NECK_REGISTRY = Registry("NECK")
 NECK_REGISTRY.__doc__ = """
@@ -20,7 +20,7 @@ shapes. A class attribute ``reads_text`` says whether text is used.
 def neck_reads_text(cfg: CfgNode) -> bool:
     """Whether the configured neck uses the text that leaves the backbone."""
     name = cfg.MODEL.NECK.NAME
-    return bool(name) and component_class(NECK_REGISTRY, name, key="MODEL.NECK.NAME").reads_text
+    return bool(name) and get_component_class(NECK_REGISTRY, name, key="MODEL.NECK.NAME").reads_text
 
 
 def build_neck(
@@ -30,4 +30,6 @@ def build_neck(
     name = cfg.MODEL.NECK.NAME
     if not name:
         return None
-    return component_class(NECK_REGISTRY, name, key="MODEL.NECK.NAME")(cfg, input_shape, text_shape)
+    return get_component_class(NECK_REGISTRY, name, key="MODEL.NECK.NAME")(
+        cfg, input_shape, text_shape
+    )

@@ -43,9 +43,9 @@ class GroupedFeedForward(nn.Module):
 
 
 class IntraScaleFeedForward(nn.Module):
-    """Each scale's share of the channels through a feed-forward of its own, with a residual.
+    """A separate feed-forward with residual for each scale's channels.
 
-    The block adds its input once more; the released code does so too.
+    The block adds its input a second time, as in the released code.
     """
 
     def __init__(self, *, dims: list[int]):
@@ -68,8 +68,8 @@ class IntraScaleFeedForward(nn.Module):
 class CrossScaleAttention(nn.Module):
     """Attention between the map and two coarser copies of it, reduced to the map's positions.
 
-    The released code reads two tensors with mixed-up axes, a fixed permutation; here the axes are
-    those that the names say. Parameter counts agree.
+    The released code mixes up the axes of two tensors, a fixed permutation; here the axes match
+    their names. Parameter counts agree.
     """
 
     def __init__(self, *, dim: int, grid: tuple[int, int]):
@@ -81,8 +81,8 @@ class CrossScaleAttention(nn.Module):
         super().__init__()
         self.grid = grid
         self.norm = nn.BatchNorm2d(dim)
-        self.half_size = coarser(dim, kernel_size=3, stride=2)
-        self.third_size = coarser(dim, kernel_size=5, stride=3)
+        self.half_size = _build_downsampling(dim, kernel_size=3, stride=2)
+        self.third_size = _build_downsampling(dim, kernel_size=5, stride=3)
         self.num_tokens = sum(
             math.ceil(grid[0] / stride) * math.ceil(grid[1] / stride) for stride in (1, 2, 3)
         )
@@ -116,7 +116,7 @@ class CrossScaleAttention(nn.Module):
         return self.output(merged.transpose(1, 2).unflatten(2, self.grid))
 
 
-def coarser(dim: int, *, kernel_size: int, stride: int) -> nn.Sequential:
+def _build_downsampling(dim: int, *, kernel_size: int, stride: int) -> nn.Sequential:
     """A depthwise convolution with a stride, and its norm."""
     padding = kernel_size // 2
     return nn.Sequential(

@@ -49,7 +49,7 @@ class PreNormBlock(nn.Module):
 
 
 class GuidedEncoder(nn.Module):
-    """Self-attention over a map's positions and one token that stands for the sentence."""
+    """Self-attention over a map's positions and one token that stands for the expression."""
 
     def __init__(self, *, dim: int, text_dim: int, num_blocks: int):
         """
@@ -62,17 +62,17 @@ class GuidedEncoder(nn.Module):
         self.guide = nn.Linear(text_dim, dim)
         self.blocks = nn.Sequential(*(PreNormBlock(dim=dim) for _ in range(num_blocks)))
 
-    def forward(self, feature: Tensor, sentence: Tensor) -> Tensor:
+    def forward(self, feature: Tensor, mean_word: Tensor) -> Tensor:
         """
         Args:
             feature: (B, C, h, w).
-            sentence: mean word (B, 1, C_l).
+            mean_word: mean word (B, 1, C_l).
 
         Returns:
             (B, C, h, w).
         """
         positions = feature.flatten(2).transpose(1, 2)  # (B, h * w, C)
-        encoded = self.blocks(torch.cat([self.guide(sentence), positions], dim=1))
+        encoded = self.blocks(torch.cat([self.guide(mean_word), positions], dim=1))
         return encoded[:, 1:].transpose(1, 2).unflatten(2, feature.shape[-2:])
 
 
@@ -120,6 +120,8 @@ class LGCE(nn.Module):
             maps of the same names and shapes; 1 and 2 as they came.
         """
         is_token = text.is_token[..., None]  # (B, T, 1)
-        sentence = (text.tokens * is_token).sum(1, keepdim=True) / is_token.sum(1, keepdim=True)
-        enhanced = {name: encode(pyramid[name], sentence) for name, encode in self.encoders.items()}
+        mean_word = (text.tokens * is_token).sum(1, keepdim=True) / is_token.sum(1, keepdim=True)
+        enhanced = {
+            name: encode(pyramid[name], mean_word) for name, encode in self.encoders.items()
+        }
         return {**pyramid, **enhanced}

@@ -42,7 +42,7 @@ class TextAwareBlock(nn.Module):
 
 @NECK_REGISTRY.register()
 class TMEM(CrossScaleNeck):
-    """FIANet's neck (arXiv 2409.13637): the scales are mixed by asking the sentence."""
+    """FIANet's neck (arXiv 2409.13637): mixes the scales by attention to the expression."""
 
     reads_text = True
 

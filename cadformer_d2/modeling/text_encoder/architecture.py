@@ -1,10 +1,10 @@
 """Networks of the transformers library: described by their config.json, built, loaded.
 
-A folder from the internet is data: code in it does not run, its weights are read without pickle's
-code, and nothing it names is fetched.
+A downloaded folder is data: its code does not run, its weights are read without unpickling code,
+and nothing that it names is fetched.
 
-The library itself is imported where it is needed: it takes seconds, and a model of another text
-encoder has no use for it.
+The functions import the library themselves: it takes seconds, and models with another text encoder
+do not need it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 JSON_PREFIX = "json:"  # before a config.json written out in the config
 CONFIG_FILE = "config.json"
 POOLERS = ("pooler", "head")  # parts after the last hidden state, in transformers' names
-# What a config.json may say about code, kernels and number formats; here it says sizes only.
+# Keys of a config.json about code, kernels and dtypes; only its sizes count here.
 IGNORED = frozenset(
     """
     auto_map attn_implementation _attn_implementation _attn_implementation_internal dtype
@@ -59,12 +59,11 @@ def read_architecture(reference: str, *, key: str) -> PretrainedConfig:
     try:
         values = json.loads(text)
         if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
-            raise ValueError("it names no model_type")
+            raise ValueError("it has no model_type")
         config = AutoConfig.for_model(**_plain(values))
-    except Exception as error:  # of a library that was handed any file
+    except Exception as error:  # the library may raise anything on an arbitrary file
         raise ValueError(
-            f"{source}: not the config.json of a network that transformers has "
-            f"({first_line(error)})"
+            f"{source}: not the config.json of a network in transformers ({first_line(error)})"
         ) from error
     return config.get_text_config()  # of CLIP and its like, the text tower's
 
@@ -77,13 +76,13 @@ def architecture_json(config: PretrainedConfig) -> str:
 
 
 def keep_first_layers(config: PretrainedConfig, num_layers: int) -> None:
-    """Leave the first layers of an architecture, in place.
+    """Keep only the first layers of an architecture, in place.
 
     Args:
-        num_layers: -1: all; 0: the embeddings, with the norm that ends the network if it has one.
+        num_layers: -1: all; 0: the embeddings, with the network's final norm if it has one.
 
     Raises:
-        ValueError: it has fewer, or does not say how many it has.
+        ValueError: it has fewer layers, or does not state their number.
     """
     if num_layers == -1:
         return
@@ -91,7 +90,7 @@ def keep_first_layers(config: PretrainedConfig, num_layers: int) -> None:
     if not isinstance(published, int):
         raise ValueError(
             f"MODEL.TEXT_ENCODER.NUM_LAYERS is {num_layers}, but the {config.model_type} does not "
-            "say how many layers it has; set it to -1"
+            "state its number of layers; set it to -1"
         )
     if num_layers > published:
         raise ValueError(
@@ -107,7 +106,7 @@ def build_network(config: PretrainedConfig) -> PreTrainedModel:
     """A network with random weights.
 
     Raises:
-        ValueError: transformers has no such text encoder, or its sizes cannot be.
+        ValueError: transformers has no such text encoder, or its sizes are inconsistent.
     """
     network_class = _network_class(config)
     try:
@@ -124,7 +123,7 @@ def load_network(reference: str, config: PretrainedConfig) -> PreTrainedModel:
 
     Args:
         reference: as ``read_architecture``, without "json:".
-        config: the sizes asked for; fewer layers than the file has is allowed.
+        config: the sizes to build; it may have fewer layers than the file.
 
     Raises:
         FileNotFoundError: the weights are not on this machine.
@@ -151,7 +150,7 @@ def load_network(reference: str, config: PretrainedConfig) -> PreTrainedModel:
         ) from error
     except Exception as error:
         raise ValueError(
-            f"{folder}: its weights do not fit a {config.model_type} of the sizes asked for "
+            f"{folder}: its weights do not fit a {config.model_type} of the configured size "
             f"({first_line(error)})"
         ) from error
     num_tensors, missing = len(network.state_dict()), sorted(report["missing_keys"])
@@ -172,13 +171,13 @@ def load_network(reference: str, config: PretrainedConfig) -> PreTrainedModel:
     return network
 
 
-def leave_out_unread(network: PreTrainedModel) -> None:
-    """Take away, in place, what the last hidden state does not depend on: it would never train.
+def remove_unused_parts(network: PreTrainedModel) -> None:
+    """Remove, in place, parts that do not affect the last hidden state: they would never train.
 
-    Poolers and heads go; what else is not read stays as it is, frozen.
+    Removes poolers and heads, and freezes other unused parameters.
 
     Raises:
-        ValueError: the network turns no tokens into a last hidden state.
+        ValueError: the network does not map tokens to a last hidden state.
     """
     read = _parameters_behind(_last_hidden_state(network))
     for name in POOLERS:
@@ -189,8 +188,8 @@ def leave_out_unread(network: PreTrainedModel) -> None:
         parameter.requires_grad_(parameter in read)
 
 
-def layers_of(network: PreTrainedModel) -> list[nn.Module]:
-    """The layers of a network, from the first: the outermost list that has as many parts."""
+def get_layers(network: PreTrainedModel) -> list[nn.Module]:
+    """The layers of a network, first to last: the outermost list of that length."""
     number = getattr(network.config, "num_hidden_layers", 0)
     for part in network.modules():
         if isinstance(part, nn.ModuleList) and len(part) == number > 0:
@@ -198,12 +197,12 @@ def layers_of(network: PreTrainedModel) -> list[nn.Module]:
     return []
 
 
-def most_tokens(network: nn.Module) -> int | None:
-    """Longest input of a network that has a table of positions; None where it has none."""
+def max_num_tokens(network: nn.Module) -> int | None:
+    """Longest input that a network's position table allows; None without a table."""
     for name, table in network.named_modules():
         is_positions = name.rpartition(".")[2] in ("position_embeddings", "position_embedding")
         if is_positions and isinstance(table, nn.Embedding):
-            # Of RoBERTa's kind: positions are counted on from that of padding.
+            # As in RoBERTa: positions are counted from padding_idx + 1.
             offset = 0 if table.padding_idx is None else table.padding_idx + 1
             return table.num_embeddings - offset
     return None
@@ -241,7 +240,7 @@ def _parameters_behind(output: Tensor) -> set[Tensor]:
 
 
 def _network_class(config: PretrainedConfig) -> Any:
-    """The class of AutoModel's table; text towers that it lacks are named as their config is."""
+    """AutoModel's class, or for text towers that it lacks, the class named like the config."""
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
@@ -258,7 +257,7 @@ def _without_pooler(network_class: type) -> dict[str, bool]:
 
 
 def _plain(values: Any) -> Any:
-    """The values of a config.json without those that are not about sizes, at any depth."""
+    """The values of a config.json without IGNORED keys, at any depth."""
     if isinstance(values, dict):
         return {key: _plain(value) for key, value in values.items() if key not in IGNORED}
     return values

@@ -23,8 +23,8 @@ BERT_BASE_LAYERS = 12
 class BertTextEncoder(HuggingFaceTextEncoder):
     """The last hidden state of BERT, or of its first layers, without the pooler.
 
-    The paper's encoder: its sizes are keys of MODEL.TEXT_ENCODER, so that a network which starts at
-    random needs no file.
+    The paper's encoder. Its sizes are keys of MODEL.TEXT_ENCODER, so that a random start needs no
+    file.
     """
 
     @configurable
@@ -42,18 +42,17 @@ class BertTextEncoder(HuggingFaceTextEncoder):
     ):
         """
         Args:
-            vocab_size: word pieces.
+            vocab_size: rows of the token embedding table.
             hidden_size: C_l, channels of the text.
-            num_layers: encoder layers; 0 leaves the embedding table (word, position and segment
-                embeddings with their LayerNorm), as in the authors' released code.
+            num_layers: encoder layers; 0 keeps the embedding table alone (word, position and
+                segment embeddings with their LayerNorm), as in the authors' released code.
             num_heads, ffn_dim, dropout: of each layer.
-            weights: a folder, a Hugging Face name or a package's; "" starts at random.
+            weights: a folder, a Hugging Face name or "package:NAME/folder"; "" starts at random.
             rest: ``frozen``, ``reads_roles`` and ``max_tokens`` of HuggingFaceTextEncoder.
 
         Raises:
             FileNotFoundError: ``weights`` is not on this machine.
-            ValueError: ``weights`` has other sizes, or holds no BERT; and as
-                HuggingFaceTextEncoder.
+            ValueError: ``weights`` has other sizes or is not a BERT; and as HuggingFaceTextEncoder.
         """
         from transformers import BertConfig
 
@@ -67,7 +66,7 @@ class BertTextEncoder(HuggingFaceTextEncoder):
             attention_probs_dropout_prob=dropout,
         )
         if weights:
-            refuse_other_sizes(weights, config)
+            _refuse_other_sizes(weights, config)
         super().__init__(config=config, weights=weights, **rest)
 
     @classmethod
@@ -100,12 +99,12 @@ class BertTextEncoder(HuggingFaceTextEncoder):
         return {}
 
     def network_mask(self, visible: Tensor) -> Tensor:
-        """As a mask over (query, key): of one over tokens BERT asks the host for what it holds."""
+        """A mask over (query, key); given one over tokens, BERT would synchronise with the host."""
         return visible[:, None, None, :]
 
 
-def refuse_other_sizes(weights: str, wanted: BertConfig) -> None:
-    """Raise ValueError, naming the config key, where the file's sizes are not those asked for.
+def _refuse_other_sizes(weights: str, wanted: BertConfig) -> None:
+    """Raise ValueError, naming the config key, if the file's sizes differ from the config's.
 
     Raises:
         FileNotFoundError: the file is not on this machine.
@@ -113,7 +112,7 @@ def refuse_other_sizes(weights: str, wanted: BertConfig) -> None:
     published = read_architecture(weights, key="MODEL.TEXT_ENCODER.WEIGHTS")
     if published.model_type != "bert":
         raise ValueError(
-            f"{weights} is a {published.model_type}, no BERT; set MODEL.TEXT_ENCODER.NAME to "
+            f"{weights} is a {published.model_type}, not a BERT; set MODEL.TEXT_ENCODER.NAME to "
             "HuggingFaceTextEncoder"
         )
     keys = {

@@ -1,4 +1,4 @@
-"""Building the text encoder, and asking about it before it is built."""
+"""Build the text encoder; query its sizes before it is built."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import nn
 
-from ..registry import component_class
+from ..registry import get_component_class
 
 TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
 TEXT_ENCODER_REGISTRY.__doc__ = """
@@ -27,20 +27,20 @@ def build_text_encoder(cfg: CfgNode) -> nn.Module:
 
 
 def text_output_shape(cfg: CfgNode) -> ShapeSpec:
-    """Channels C_l of what the configured text encoder gives.
+    """Channels C_l of the configured text encoder's output.
 
-    Asked of the class: the backbone is built, and draws its random weights, before the text encoder
-    does, so a text encoder that had to exist first would change what every seed stands for.
+    The class answers, not an instance: the backbone draws its random weights before the text
+    encoder is built, and another order would change the result of every seed.
     """
     return _configured_class(cfg).output_shape(cfg)
 
 
 def text_vocabulary_size(cfg: CfgNode) -> int | None:
-    """Token ids that the configured text encoder has rows for; None where it does not say."""
+    """Number of token ids that the configured text encoder accepts; None if it does not say."""
     encoder = _configured_class(cfg)
     return encoder.vocabulary_size(cfg) if hasattr(encoder, "vocabulary_size") else None
 
 
 def _configured_class(cfg: CfgNode) -> Any:
     name = cfg.MODEL.TEXT_ENCODER.NAME
-    return component_class(TEXT_ENCODER_REGISTRY, name, key="MODEL.TEXT_ENCODER.NAME")
+    return get_component_class(TEXT_ENCODER_REGISTRY, name, key="MODEL.TEXT_ENCODER.NAME")

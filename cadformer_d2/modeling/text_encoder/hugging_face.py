@@ -16,12 +16,12 @@ from ..alignment import alignment_reads_roles
 from .architecture import (
     architecture_json,
     build_network,
+    get_layers,
     keep_first_layers,
-    layers_of,
-    leave_out_unread,
     load_network,
-    most_tokens,
+    max_num_tokens,
     read_architecture,
+    remove_unused_parts,
 )
 from .build import TEXT_ENCODER_REGISTRY
 
@@ -36,7 +36,7 @@ WHOLE = "all"  # in FROZEN: every part
 class HuggingFaceTextEncoder(nn.Module):
     """The last hidden state of BERT, RoBERTa, CLIP's text tower, ..., without what follows it.
 
-    Its sizes are those of its config.json, MODEL.TEXT_ENCODER's own are not read.
+    Its sizes come from its config.json; the size keys of MODEL.TEXT_ENCODER are not read.
     """
 
     parts: ClassVar[Mapping[str, str]] = {"": "text"}
@@ -56,28 +56,28 @@ class HuggingFaceTextEncoder(nn.Module):
         Args:
             config: the architecture and its sizes.
             num_layers: layers that run, from the first; -1: all; 0: the embeddings alone.
-            weights: where pre-trained weights lie; "" starts at random.
+            weights: location of pre-trained weights; "" starts at random.
             frozen: parts that do not train, such as "embeddings" or "encoder.layer.11"; "all":
                 nothing trains, dropout is off, and no activation is kept for a backward pass.
-            reads_roles: whether the expression is read again with the words of each role alone.
-            max_tokens: longest expression that it is going to be given.
+            reads_roles: whether to encode the expression again with the words of each role alone.
+            max_tokens: length of the longest expression.
 
         Raises:
             FileNotFoundError: ``weights`` is not on this machine.
-            ValueError: the weights are of another network, a part to freeze does not exist, or the
-                network takes no expression of ``max_tokens``.
+            ValueError: the weights belong to another network, a part to freeze does not exist, or
+                ``max_tokens`` exceeds what the network accepts.
         """
         super().__init__()
         self.reads = ("input_ids", "attention_mask", *(ROLES if reads_roles else ()))
         self.is_frozen = WHOLE in frozen
         keep_first_layers(config, num_layers)
         network = load_network(weights, config) if weights else build_network(config)
-        leave_out_unread(network)
-        # By the name it has in published files, so that weights keep theirs: "bert", "roberta", ...
+        remove_unused_parts(network)
+        # Named as in published files ("bert", "roberta", ...), so that weights keep their names.
         self.network_name = network.base_model_prefix
         self.add_module(self.network_name, network)
-        freeze(network, frozen)
-        refuse_long_expressions(network, max_tokens)
+        _freeze(network, frozen)
+        _refuse_long_expressions(network, max_tokens)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class HuggingFaceTextEncoder(nn.Module):
     def _architecture(cls, cfg: CfgNode) -> PretrainedConfig:
         """
         Raises:
-            ValueError: neither WEIGHTS nor CONFIG names one.
+            ValueError: neither WEIGHTS nor CONFIG is set.
         """
         text = cfg.MODEL.TEXT_ENCODER
         for key in ("CONFIG", "WEIGHTS"):
@@ -124,7 +124,7 @@ class HuggingFaceTextEncoder(nn.Module):
 
     def recomputed_modules(self) -> list[nn.Module]:
         """The network's layers, for MODEL.CHECKPOINT_ACTIVATIONS; none where it is frozen."""
-        return [] if self.is_frozen else layers_of(self.network)
+        return [] if self.is_frozen else get_layers(self.network)
 
     def train(self, mode: bool = True) -> HuggingFaceTextEncoder:
         """As nn.Module's; a frozen encoder stays in evaluation mode."""
@@ -136,7 +136,7 @@ class HuggingFaceTextEncoder(nn.Module):
             input_ids: (B, T) int64 in [0, vocab_size); anything on padding.
             attention_mask: (B, T), 1 on real tokens, 0 on padding.
             roles: none, or (B, T) bool for the words of the object and for those of the place. The
-                expression is then read two times more, each time with these words alone.
+                expression is then encoded twice more, with these words alone.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
             return self.encode(input_ids, attention_mask, roles)
@@ -147,7 +147,7 @@ class HuggingFaceTextEncoder(nn.Module):
         """As ``forward``."""
         is_token = attention_mask.bool()
         pad_id = self.network.config.pad_token_id
-        if pad_id is not None:  # some count their positions by it
+        if pad_id is not None:  # some networks count positions by it
             input_ids = input_ids.masked_fill(~is_token, pad_id)
         readings = [
             TextFeatures(tokens=self.read(input_ids, mask, is_token), is_token=mask)
@@ -161,7 +161,7 @@ class HuggingFaceTextEncoder(nn.Module):
     def read(self, input_ids: Tensor, mask: Tensor, is_token: Tensor) -> Tensor:
         """The last hidden states (B, T, C) with attention to the tokens of a mask.
 
-        An expression without any such token is read whole: nobody looks at the result.
+        An expression without any such token is encoded whole: the result is not used.
         """
         visible = torch.where(mask.any(dim=1, keepdim=True), mask, is_token)
         mask = self.network_mask(visible)
@@ -172,8 +172,8 @@ class HuggingFaceTextEncoder(nn.Module):
         return visible.long()
 
 
-def freeze(network: PreTrainedModel, parts: tuple[str, ...]) -> None:
-    """Keep the named parts as they are in training.
+def _freeze(network: PreTrainedModel, parts: tuple[str, ...]) -> None:
+    """Exclude the named parts from training.
 
     Raises:
         ValueError: there is no such part.
@@ -192,14 +192,14 @@ def freeze(network: PreTrainedModel, parts: tuple[str, ...]) -> None:
 
 
 def _parts_to_freeze(network: PreTrainedModel) -> str:
-    layers = layers_of(network)
+    layers = get_layers(network)
     ends = [name for name, part in network.named_modules() if part in (layers[:1] + layers[-1:])]
     return ", ".join(map(repr, [*(name for name, _ in network.named_children()), *ends]))
 
 
-def refuse_long_expressions(network: nn.Module, max_tokens: int) -> None:
-    """Raise ValueError where expressions may be longer than the network takes."""
-    most = most_tokens(network)
+def _refuse_long_expressions(network: nn.Module, max_tokens: int) -> None:
+    """Raise ValueError if expressions may be longer than the network accepts."""
+    most = max_num_tokens(network)
     if most is not None and max_tokens > most:
         raise ValueError(
             f"INPUT.MAX_TOKENS is {max_tokens}, but the text encoder has {most} positions; lower it"

@@ -9,7 +9,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from cadformer_d2.benchmark.memory import measure_kept_for_backward
-from cadformer_d2.modeling.checkpointing import COMPONENTS
+from cadformer_d2.modeling.activation_recomputation import COMPONENTS
 
 BATCH_SIZE = 4
 

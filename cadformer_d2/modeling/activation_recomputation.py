@@ -1,4 +1,4 @@
-"""Activation checkpointing: less memory in training for a second forward pass of chosen parts."""
+"""Activation recomputation: chosen parts run forward twice in training to save memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ COMPONENTS = ("text_encoder", "backbone", "alignment", "neck", "decoder")
 
 
 class RecomputedForward:
-    """A module's ``forward`` whose inner activations are not kept but computed again."""
+    """A module's ``forward`` that recomputes its activations instead of keeping them."""
 
     def __init__(self, module: nn.Module):
         """
         Args:
-            module: whose ``forward`` is called.
+            module: its ``forward`` is called.
         """
         self.module = module
         self.forward = module.forward
@@ -34,7 +34,7 @@ class RecomputedForward:
             call,
             *inputs,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), unchanged_statistics(self.module)),
+            context_fn=lambda: (nullcontext(), _freeze_running_statistics(self.module)),
         )
 
 
@@ -45,10 +45,10 @@ def is_recomputed(module: nn.Module) -> bool:
 def recompute_activations(
     modules: Mapping[str, Sequence[nn.Module]], components: Sequence[str]
 ) -> None:
-    """Let modules of the named components recompute their activations; weights keep their names.
+    """Make the named components recompute their activations; weights keep their names.
 
     Args:
-        modules: of each component that the model has; those of the named ones are changed in place.
+        modules: by component of the model; those of the named components are changed in place.
         components: of ``COMPONENTS``.
 
     Raises:
@@ -62,15 +62,15 @@ def recompute_activations(
         if not modules.get(component):
             raise ValueError(
                 f"MODEL.CHECKPOINT_ACTIVATIONS has {component!r}, but this model has no such "
-                "component, or one without anything to recompute; leave it out"
+                "component, or nothing to recompute in it; leave it out"
             )
         for module in modules[component]:
             module.forward = RecomputedForward(module)  # type: ignore[method-assign]
 
 
 @contextmanager
-def unchanged_statistics(module: nn.Module) -> Iterator[None]:
-    """Within the context batch norms leave their running statistics alone.
+def _freeze_running_statistics(module: nn.Module) -> Iterator[None]:
+    """Within the context, batch norms do not update their running statistics.
 
     The second forward pass would count the batch twice.
     """
@@ -78,7 +78,7 @@ def unchanged_statistics(module: nn.Module) -> Iterator[None]:
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm, (_, count) in zip(norms, kept, strict=True):
         norm.momentum = 0.0
-        if count is not None:  # one of its own: synchronised norms refuse to be without
+        if count is not None:  # a copy: synchronised norms need one
             norm.num_batches_tracked = count.clone()
     try:
         yield
