@@ -203,6 +203,10 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # CADFormer and RMSIN).
     decoder.NUM_KERNELS = 1
 
+    # Positions per axis for which the decoder's last map has logits, 1, 2 or 4: finer masks where
+    # objects are a few strides large. The papers have 1.
+    decoder.SUBPIXELS = 1
+
     loss = cfg.MODEL.LOSS = CfgNode()
     # The registered loss; the keys below are CrossEntropyDice's, the paper's.
     loss.NAME = "CrossEntropyDice"

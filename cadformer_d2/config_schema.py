@@ -91,6 +91,7 @@ class Decoder(Section):
     FFN_DIM: Count
     DROPOUT: Dropout
     NUM_KERNELS: Count
+    SUBPIXELS: Literal[1, 2, 4]
 
 
 class Loss(Section):

@@ -57,7 +57,8 @@ class CADFormer(nn.Module):
             text_encoder: called with the samples' fields that its ``reads`` names, padded.
             backbone: (image, text) -> (pyramid, text).
             neck: (pyramid, text) -> pyramid, or None.
-            decoder: (pyramid, text) -> logits at the stride of the backbone's first stage.
+            decoder: (pyramid, text) -> logits at the stride of the backbone's first stage, or at a
+                fraction of it that divides it.
             criterion: (logits, target) -> dict of losses.
             pixel_mean, pixel_std: per channel, of pixels in [0, 255].
             padded_length: number of tokens to which to pad expressions; None: ``round_up_tokens``
@@ -131,9 +132,12 @@ class CADFormer(nn.Module):
         pyramid, text = self.backbone(images, text)
         if self.neck is not None:
             pyramid = self.neck(pyramid, text)
-        logits = self.decoder(pyramid, text)  # (B, 2, h_1, w_1)
+        logits = self.decoder(pyramid, text)  # (B, 2, s * h_1, s * w_1)
+        subpixels = logits.shape[-1] // next(iter(pyramid.values())).shape[-1]
         height, width = images.shape[-2:]
-        logits = upsample_to_input(logits, (height, width), self.stride)  # (B, 2, H, W)
+        logits = upsample_to_input(
+            logits, (height, width), self.stride // subpixels
+        )  # (B, 2, H, W)
         if self.training:
             return self.criterion(logits, self.stack_targets(batch))
         return self.postprocess(logits, batch)

@@ -7,6 +7,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from cadformer_d2.config import add_cadformer_config
+from cadformer_d2.modeling.decoder.build import DECODER_REGISTRY
 from cadformer_d2.modeling.meta_arch import round_up_tokens, upsample_to_input
 from cadformer_d2.modeling.text_encoder import TEXT_ENCODER_REGISTRY
 from cadformer_d2.structures import TextFeatures
@@ -125,6 +126,26 @@ def test_logits_stay_over_their_pixels_when_the_input_was_padded():
     full = upsample_to_input(logits, (12, 16), 4)
     assert upsampled.shape == (1, 2, 12, 13)
     assert torch.equal(upsampled, full[..., :13])
+
+
+@pytest.mark.parametrize("name", [name for name, _ in DECODER_REGISTRY])
+def test_every_decoder_can_answer_on_a_finer_grid_than_its_map(name, tiny_cfg):
+    tiny_cfg.MODEL.DECODER.NAME, tiny_cfg.MODEL.DECODER.SUBPIXELS = name, 2
+    model, seen = build_model(tiny_cfg).eval(), {}
+    model.decoder.classifier.register_forward_hook(
+        lambda _, arguments, coarse: seen.update(coarse=coarse)
+    )
+    model.decoder.register_forward_hook(lambda _, arguments, logits: seen.update(logits=logits))
+    with torch.no_grad():
+        (answer,) = model([make_sample(size=(61, 90))])
+    coarse, logits = seen["coarse"], seen["logits"]  # (1, 2 * 4, h, w), (1, 2, 2 h, 2 w)
+    for row in (0, 1):
+        for column in (0, 1):
+            part = coarse.unflatten(1, (2, 2, 2))[:, :, row, column]
+            assert torch.equal(logits[..., row::2, column::2], part)
+    assert answer["sem_seg"].shape == (2, 61, 90)
+    expected = upsample_to_input(logits, (61, 90), model.stride // 2).softmax(dim=1)[0]
+    torch.testing.assert_close(answer["sem_seg"], expected)
 
 
 def test_the_position_signal_tells_places_apart(tiny_cfg):

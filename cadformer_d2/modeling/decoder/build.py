@@ -12,8 +12,8 @@ from ..registry import get_component_class
 DECODER_REGISTRY = Registry("DECODER")
 DECODER_REGISTRY.__doc__ = """
 Called as ``cls(cfg, input_shape, text_shape)`` with the backbone's shapes by name and the text
-encoder's, whose ``channels`` are C_l; ``forward(pyramid, text)`` returns logits (B, 2, h_1, w_1). A
-class attribute ``reads_text`` says whether text is used.
+encoder's, whose ``channels`` are C_l. ``forward(pyramid, text)`` returns logits (B, 2, h_1, w_1),
+or of a whole multiple of that size. A class attribute ``reads_text`` says whether text is used.
 """
 
 

@@ -21,13 +21,20 @@ class LGCEDecoder(SimpleDecoding):
     reads_text = True
 
     @configurable
-    def __init__(self, *, input_shape: dict[str, ShapeSpec], hidden_dim: int, text_dim: int):
+    def __init__(
+        self,
+        *,
+        input_shape: dict[str, ShapeSpec],
+        hidden_dim: int,
+        text_dim: int,
+        subpixels: int = 1,
+    ):
         """
         Args:
-            input_shape, hidden_dim: as TopDownDecoder.
+            input_shape, hidden_dim, subpixels: as TopDownDecoder.
             text_dim: C_l.
         """
-        super().__init__(input_shape=input_shape, hidden_dim=hidden_dim)
+        super().__init__(input_shape=input_shape, hidden_dim=hidden_dim, subpixels=subpixels)
         self.enhancement = LGCE(input_shape=input_shape, text_dim=text_dim)
 
     @classmethod

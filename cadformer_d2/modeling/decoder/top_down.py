@@ -21,7 +21,8 @@ class TopDownDecoder(nn.Module):
     """D_4 = F_4. For i = 3, 2, 1: upsample D_{i+1} to stage i, join with F_i, fuse, refine.
 
     Fusing is [3x3 conv, BN, ReLU, another 3x3 convolution, BN, ReLU]; subclasses say which one
-    comes second, and how to refine. A 1x1 convolution of D_1 gives the logits.
+    comes second, and how to refine. A 1x1 convolution of D_1 gives the logits, of several positions
+    for each of D_1 where ``subpixels`` is above 1 (sub-pixel convolution, arXiv 1609.05158).
     """
 
     reads_text = False
@@ -36,12 +37,14 @@ class TopDownDecoder(nn.Module):
         *,
         input_shape: dict[str, ShapeSpec],
         hidden_dim: int,
+        subpixels: int,
         second_convolution: Callable[[int], nn.Module],
     ):
         """
         Args:
             input_shape: the backbone's maps by name, finest first.
             hidden_dim: channels of D_3, D_2 and D_1.
+            subpixels: s, positions per axis for which one of D_1 has logits; 1 in the papers.
             second_convolution: from a number of channels to a 3x3 convolution that keeps it.
         """
         super().__init__()
@@ -60,13 +63,19 @@ class TopDownDecoder(nn.Module):
             )
             for coarse, skip in zip(coarse_channels, channels[-2::-1], strict=True)
         )
-        self.classifier = nn.Conv2d(hidden_dim, 2, 1)
+        self.subpixels = subpixels
+        self.classifier = nn.Conv2d(hidden_dim, 2 * subpixels**2, 1)
 
     @classmethod
     def from_config(
         cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec], text_shape: ShapeSpec
     ) -> dict[str, Any]:
-        return {"input_shape": input_shape, "hidden_dim": cfg.MODEL.DECODER.HIDDEN_DIM}
+        decoder = cfg.MODEL.DECODER
+        return {
+            "input_shape": input_shape,
+            "hidden_dim": decoder.HIDDEN_DIM,
+            "subpixels": decoder.SUBPIXELS,
+        }
 
     def recomputed_modules(self) -> list[nn.Module]:
         """The levels' convolutions, for MODEL.CHECKPOINT_ACTIVATIONS."""
@@ -79,7 +88,7 @@ class TopDownDecoder(nn.Module):
             text: as it left the backbone.
 
         Returns:
-            logits (B, 2, h_1, w_1): background, target.
+            logits (B, 2, s * h_1, s * w_1): background, target.
         """
         fine_to_coarse = [pyramid[name] for name in self.in_features]
         decoded = fine_to_coarse[-1]  # D_4
@@ -90,7 +99,8 @@ class TopDownDecoder(nn.Module):
             )
             decoded = fuse(torch.cat([decoded, skip], dim=1))  # (B, hidden_dim, h_i, w_i)
             decoded = self.refine(level, decoded, text)
-        return self.classifier(decoded)
+        logits = self.classifier(decoded)  # (B, 2 s^2, h_1, w_1)
+        return F.pixel_shuffle(logits, self.subpixels) if self.subpixels > 1 else logits
 
     def refine(self, level: int, decoded: Tensor, text: TextFeatures) -> Tensor:
         """Refine a level (0 at stage 3) after its convolutions; the identity here."""
@@ -102,11 +112,12 @@ class SimpleDecoding(TopDownDecoder):
     """LAVT's head (arXiv 2112.02244), also FIANet's: ordinary convolutions, no text."""
 
     @configurable
-    def __init__(self, *, input_shape: dict[str, ShapeSpec], hidden_dim: int):
+    def __init__(self, *, input_shape: dict[str, ShapeSpec], hidden_dim: int, subpixels: int = 1):
         """Args: as TopDownDecoder."""
         super().__init__(
             input_shape=input_shape,
             hidden_dim=hidden_dim,
+            subpixels=subpixels,
             second_convolution=lambda dim: Convolution3x3(dim, dim),
         )
 
@@ -116,15 +127,23 @@ class OAD(TopDownDecoder):
     """RMSIN's oriented-aware decoder (arXiv 2312.12470): adaptive rotated convolutions, no text."""
 
     @configurable
-    def __init__(self, *, input_shape: dict[str, ShapeSpec], hidden_dim: int, num_kernels: int):
+    def __init__(
+        self,
+        *,
+        input_shape: dict[str, ShapeSpec],
+        hidden_dim: int,
+        num_kernels: int,
+        subpixels: int = 1,
+    ):
         """
         Args:
-            input_shape, hidden_dim: as TopDownDecoder.
+            input_shape, hidden_dim, subpixels: as TopDownDecoder.
             num_kernels: base kernels of each adaptive rotated convolution.
         """
         super().__init__(
             input_shape=input_shape,
             hidden_dim=hidden_dim,
+            subpixels=subpixels,
             second_convolution=lambda dim: AdaptiveRotatedConv2d(
                 in_channels=dim, out_channels=dim, num_kernels=num_kernels
             ),
