@@ -206,7 +206,6 @@ class RefSegTrainer(DefaultTrainer):
                 f"{len(evaluators)} evaluators for {len(names)} datasets (DATASETS.TEST {names})"
             )
         results: OrderedDict[str, Any] = OrderedDict()
-        was_training = model.training
         for number, name in enumerate(names):
             loader = cls.build_test_loader(cfg, name)
             evaluator = evaluators[number] if evaluators else cls.build_evaluator(cfg, name)
@@ -215,7 +214,6 @@ class RefSegTrainer(DefaultTrainer):
             if comm.is_main_process():
                 results[name] = result
                 print_csv_format(result)
-        model.train(was_training)
         return results[names[0]] if len(results) == 1 else results
 
 

@@ -300,6 +300,9 @@ def test_a_schedule_that_cannot_be_says_why(tiny_cfg):
 
 
 class CountingEvaluator(DatasetEvaluator):
+    def __init__(self, *, factor=1):
+        self.factor = factor
+
     def reset(self):
         self.number = 0
 
@@ -307,7 +310,7 @@ class CountingEvaluator(DatasetEvaluator):
         self.number += len(inputs)
 
     def evaluate(self):
-        return {"counting": {"samples": self.number}}
+        return {"counting": {"samples": self.factor * self.number}}
 
 
 class OwnTrainer(RefSegTrainer):
@@ -390,10 +393,10 @@ def test_a_model_is_scored_by_the_evaluators_that_are_handed_over(tmp_path):
     cfg = training_cfg(tmp_path)
     cfg.DATASETS.TEST = ("synthrs_val", "synthrs_test")
     model = RefSegTrainer.build_model(cfg).train()
-    results = RefSegTrainer.test(cfg, model, [CountingEvaluator(), CountingEvaluator()])
+    results = RefSegTrainer.test(cfg, model, [CountingEvaluator(), CountingEvaluator(factor=2)])
     assert {name: result["counting"]["samples"] for name, result in results.items()} == {
         "synthrs_val": 6,
-        "synthrs_test": 6,
+        "synthrs_test": 12,
     }
     assert model.training
     with pytest.raises(ValueError, match="1 evaluators for 2 datasets"):
