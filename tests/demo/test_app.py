@@ -253,11 +253,13 @@ def test_what_is_temporary_is_removed_when_the_page_is_stopped(
     left = []
 
     def upload_and_stop():
-        Raw(f"http://127.0.0.1:{port}/", patience=20)
-        left.extend(path for path in tmp_path.rglob("*") if path.is_file())
-        # Where nobody would catch it, it would end the tests.
-        is_caught = signal.getsignal(number) is not signal.SIG_DFL
-        os.kill(os.getpid(), number if is_caught else signal.SIGINT)
+        try:
+            Raw(f"http://127.0.0.1:{port}/", patience=60)
+            left.extend(path for path in tmp_path.rglob("*") if path.is_file())
+        finally:  # or the test would wait for ever
+            # Where nobody would catch it, it would end the tests.
+            is_caught = signal.getsignal(number) is not signal.SIG_DFL
+            os.kill(os.getpid(), number if is_caught else signal.SIGINT)
 
     threading.Thread(target=upload_and_stop, daemon=True).start()
     handled = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)

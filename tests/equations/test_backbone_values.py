@@ -17,7 +17,8 @@ SIZE = (70, 93)  # (96, 96) in whole cells of the last level
 
 
 def woven(network, levels, w, cfg, image, text):
-    """V_i is what level i gives; the network goes on with V_i + update; pyramid LN_i(...).
+    """V_i is what level i gives; the alignment sees LN(V_i) + position_i; the network goes on with
+    V_i + update; pyramid LN_i(...). Without views, the alignment sees V_i, V_1 with its position.
 
     Args:
         network: timm's, whole; it is told by hooks.
@@ -32,10 +33,17 @@ def woven(network, levels, w, cfg, image, text):
             channels_last = level.shape[1] != w[f"norms.{i}.weight"].shape[0]
             map_ = level.permute(0, 3, 1, 2) if channels_last else level
             V, size = as_positions(map_), map_.shape[-2:]
-            if i == 0 and cfg.MODEL.POSITION.NAME == "sincos":
-                V = V + sine_cosine(w / "position", size, cfg.MODEL.POSITION.NUM_WAVES)
+            waves = cfg.MODEL.POSITION.NUM_WAVES if cfg.MODEL.POSITION.NAME == "sincos" else 0
+            if not cfg.MODEL.TIMM.STAGE_VIEWS:
+                if i == 0 and waves:
+                    V = V + sine_cosine(w / "position", size, waves)
+                seen = V
+            else:
+                seen = layer_norm(w / f"views.{i}.norm", V)
+                if waves:
+                    seen = seen + sine_cosine(w / f"views.{i}.position", size, waves)
             heads = cfg.MODEL.ALIGNMENT.NUM_HEADS[i]
-            F, _, update, L = align(w / f"alignments.{i}", V, text, size, heads, None)
+            F, _, update, L = align(w / f"alignments.{i}", seen, text, size, heads, None)
             text = type(text)(L, text.is_token, text.object_words, text.position_words)
             pyramid[f"stage{i + 1}"] = as_map(layer_norm(w / f"norms.{i}", F), size)
             if i == 3:
@@ -53,6 +61,7 @@ def woven(network, levels, w, cfg, image, text):
     return pyramid, text
 
 
+@pytest.mark.parametrize("has_views", [True, False])
 @pytest.mark.parametrize(
     ("name", "position", "tolerance"),
     [
@@ -62,9 +71,11 @@ def woven(network, levels, w, cfg, image, text):
         ("test_convnext", "sincos", 1e-4),  # its waves are kept in float32
     ],
 )
-def test_a_network_of_timm_woven_with_the_text_is_its_equation(name, position, tolerance):
+def test_a_network_of_timm_woven_with_the_text_is_its_equation(
+    name, position, tolerance, has_views
+):
     cfg = tiny_cfg(BACKBONE="TextAwareTimm", POSITION=position)
-    cfg.MODEL.TIMM.NAME = name
+    cfg.MODEL.TIMM.NAME, cfg.MODEL.TIMM.STAGE_VIEWS = name, has_views
     cfg.MODEL.ALIGNMENT.DECODER_FEATURE = "fused"
     cfg.MODEL.ALIGNMENT.NUM_HEADS = (1, 2, 4, 2)
     backbone, w = randomized(build_backbone(cfg, text_output_shape(cfg)))

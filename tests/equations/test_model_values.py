@@ -24,6 +24,8 @@ CHOICES = (
     + [("POSITION", "sincos")]
 )
 FEATURES = {"PWAM": "fused", "IIM": "fused", "SMGAMAsReleased": "fused"}
+# The signal's waves are kept in float32; CIM's norms over few values enlarge what rounding leaves.
+TOLERANCES = {("POSITION", "sincos"): 1e-5, ("NECK", "CIM"): 1e-8}
 SIZE = (70, 93)  # the sides are no multiples of 4, nor the maps' of the window or of 2
 
 
@@ -75,8 +77,7 @@ def test_a_model_is_its_equations(role, name):
     assert len(ours) == len(expected)
     for mine, theirs in zip(ours, expected, strict=True):
         assert 0.01 < theirs.std() and 0.02 < theirs.mean() < 0.98, "saturated: nothing compared"
-        # The waves' numbers are kept in float32.
-        assert_equal(mine["sem_seg"], theirs, tolerance=1e-5 if role == "POSITION" else EXACT)
+        assert_equal(mine["sem_seg"], theirs, tolerance=TOLERANCES.get((role, name), EXACT))
 
 
 def test_a_fixed_length_pads_as_far_as_it_says():
