@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,10 +18,6 @@ def normalize_over_positions(x: Tensor, eps: float = 1e-5) -> Tensor:
     Returns:
         (B, N, C); zero where a channel is constant over the positions, N = 1 included.
     """
-    if x.is_cpu and x.shape[1] > 1 and not torch.compiler.is_compiling():
-        # One image's positions are a batch of rows to a batch norm, which reads them as they lie: a
-        # quarter of the time of turning the map twice.
-        return torch.stack([F.batch_norm(rows, None, None, training=True, eps=eps) for rows in x])
     # As a layer norm over the last axis, because F.instance_norm refuses a single position.
     return F.layer_norm(x.transpose(1, 2), x.shape[1:2], eps=eps).transpose(1, 2)
 
