@@ -35,7 +35,7 @@ try:
         refuse_unsafe_outputs,
         remove_leftovers_beside,
     )
-    from ..inference.raster import RasterScene, limit_cache
+    from ..inference.raster import Scene, limited_cache
     from ..inference.raster_segmentation import (
         MODES,
         Segmenter,
@@ -108,7 +108,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _plan_tiles(
-    arguments: argparse.Namespace, scene: RasterScene, network_size: tuple[int, int]
+    arguments: argparse.Namespace, scene: Scene, network_size: tuple[int, int]
 ) -> TilePlan:
     """Plan the tiles of the scene.
 
@@ -145,7 +145,7 @@ def _plan_tiles(
     return TilePlan(tile=(height, width), overlap=overlap)
 
 
-def _warn_of_places(expression: str, scene: RasterScene, num_tiles: int) -> None:
+def _warn_of_places(expression: str, scene: Scene, num_tiles: int) -> None:
     words = find_place_words(expression)
     if num_tiles > 1 and words:
         _warn(
@@ -160,7 +160,7 @@ def _warn_of_places(expression: str, scene: RasterScene, num_tiles: int) -> None
         )
 
 
-def _warn_of_pixels(scene: RasterScene) -> None:
+def _warn_of_pixels(scene: Scene) -> None:
     placement = scene.placement
     if placement.gcps:
         _warn(f"{scene.path} is georeferenced by {len(placement.gcps)} ground control points")
@@ -209,7 +209,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
     arguments.weights = arguments.weights or find_ready_model()
     outputs = _check_output_files(arguments)
-    scene = RasterScene(
+    scene = Scene(
         arguments.scene,
         bands=tuple(arguments.bands) if arguments.bands else None,
         percentiles=tuple(arguments.stretch) if arguments.stretch else None,
@@ -268,7 +268,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     warnings.filterwarnings("ignore", "Dataset has no geotransform")  # _warn_of_pixels says it
     try:
-        with limit_cache():
+        with limited_cache():
             _segment(arguments)
     except KeyboardInterrupt:
         print("finished tiles are kept; continue with --resume", file=sys.stderr)

@@ -10,7 +10,7 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from detectron2.config import CfgNode
@@ -26,6 +26,9 @@ from ..model_folder import find_model_folder
 from ..package_files import find_package_file, is_package_reference
 from .plain_files import read_json, read_text
 from .validation import Text, quote, validate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 # Vocabularies that come with the package, by the name INPUT.TOKENIZER gives them.
 PACKAGED_FOLDER = Path(__file__).parent / "vocabularies"
@@ -81,6 +84,15 @@ class ExpressionTokenizer:
         self.backend.enable_truncation(max_tokens)
         self.vocabulary_size = 1 + max(self.backend.get_vocab().values())
         self.unknown_id = _find_unknown_id(self.backend)
+
+    @functools.cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """As transformers' code expects it; made on first use, since importing that library takes
+        seconds.
+        """
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast(tokenizer_object=self.backend)
 
     def __call__(self, expression: str) -> Tensor:
         """Token ids (T,) int64, T <= max_tokens, without padding.

@@ -33,7 +33,7 @@ def judge_workspace(workspace: Workspace, limits: QualityLimits) -> list[JudgedM
         FileNotFoundError: a target has no mask yet.
     """
     records = workspace.read_all_masks()
-    targets = tqdm(workspace.read_targets(), desc="judging", unit="mask", leave=False)
+    targets = tqdm(workspace.targets(), desc="judging", unit="mask", leave=False)
     judged = [judge_mask(target, records[target.target_id], limits) for target in targets]
     return sorted(judged, key=lambda entry: (entry.verdict.score, entry.target.target_id))
 

@@ -27,7 +27,7 @@ def build_masks(workspace: Workspace, segmenter: Segmenter) -> int:
         ValueError: the existing masks are from another segmenter.
     """
     folder = workspace.read_image_folder()
-    groups = group_by_image(workspace.read_targets())
+    groups = group_by_image(workspace.targets())
     waiting = [
         name for name, targets in groups.items() if not _is_done(workspace, targets, segmenter)
     ]

@@ -138,7 +138,7 @@ def import_answers(*, work: Path, review: Path, annotator: str) -> str:
     if not annotator.isidentifier():
         raise ValueError(f"annotator is {annotator!r}; use letters, digits and _")
     workspace = Workspace(work)
-    known = {target.target_id for target in workspace.read_targets()}
+    known = {target.target_id for target in workspace.targets()}
     decisions = import_review(review)
     strangers = set(decisions) - known
     if strangers:
@@ -159,7 +159,7 @@ def compare_annotators(*, work: Path, limits: Path) -> str:
         raise ValueError(f"{work}: there are no decisions yet; run the step 'import' first")
     found = _find_current_consensus(workspace, kept_limits)
     path = work / "disputes.csv"
-    disputed = write_disputes(path, found, decisions, workspace.read_targets())
+    disputed = write_disputes(path, found, decisions, workspace.targets())
     several = {name: given for name, given in decisions.items() if name != FINAL}
     return (
         f"{format_agreement(several)}\n\n{len(found)} targets decided, {disputed} disputed: "

@@ -116,7 +116,7 @@ class Workspace:
     def _read_triplets_file(self) -> _TripletsFile:
         return self._read("triplets.json", _TRIPLETS, made_by="read")
 
-    def read_targets(self) -> list[Target]:
+    def targets(self) -> list[Target]:
         return group_targets(self.read_triplets())
 
     def read_image_folder(self) -> Path:
@@ -155,7 +155,7 @@ class Workspace:
             FileNotFoundError: a target has none yet.
         """
         found: dict[int, MaskRecord] = {}
-        for image, targets in group_by_image(self.read_targets()).items():
+        for image, targets in group_by_image(self.targets()).items():
             masks = self.read_masks(image)
             missing = [t for t in targets if masks is None or t.target_id not in masks.masks]
             if masks is None or missing:
@@ -168,7 +168,7 @@ class Workspace:
 
     def read_segmenter(self) -> Mapping[str, str]:
         """The version of the segmenter that made the masks."""
-        for image in group_by_image(self.read_targets()):
+        for image in group_by_image(self.targets()):
             masks = self.read_masks(image)
             if masks is not None:
                 return masks.segmenter

@@ -13,7 +13,7 @@ import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 
 from ..atomic_files import replace_atomically
-from .raster import BLOCK_SIDE, RasterScene, raster_window
+from .raster import BLOCK_SIDE, Scene, raster_window
 from .tiling import Window, block_windows
 
 NODATA = 255  # value of the mask where the scene has no data
@@ -22,7 +22,7 @@ NODATA = 255  # value of the mask where the scene has no data
 class MaskFile:
     """A mask of a scene, written block by block: 1 target, 0 background, 255 no data."""
 
-    def __init__(self, scene: RasterScene, folder: Path):
+    def __init__(self, scene: Scene, folder: Path):
         """
         Args:
             scene: gives the mask its CRS, transform and size.
@@ -81,7 +81,7 @@ class MaskFile:
             self.cloud_optimized.replace(temporary)
 
 
-def _placement_profile(scene: RasterScene) -> dict[str, Any]:
+def _placement_profile(scene: Scene) -> dict[str, Any]:
     """The scene's georeference for rasterio."""
     placement = scene.placement
     if placement.gcps:

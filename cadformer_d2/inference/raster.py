@@ -38,7 +38,7 @@ CACHE_MEGABYTES = 64
 LARGEST_SHARE_BETWEEN = 0.05
 
 
-class RasterScene:
+class Scene:
     """A raster, maybe georeferenced, whose pixels are read as 8-bit RGB."""
 
     def __init__(
@@ -233,7 +233,7 @@ def raster_window(window: Window) -> RasterWindow:
     return RasterWindow(window.column, window.row, window.width, window.height)
 
 
-def limit_cache() -> rasterio.Env:
+def limited_cache() -> rasterio.Env:
     """Limit GDAL's cache and keep it off the network within a context.
 
     Enter it before using rasterio, because drivers are loaded once.

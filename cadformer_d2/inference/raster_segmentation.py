@@ -17,7 +17,7 @@ import numpy as np
 from ..data.expression_roles import PLACES
 from .connected_components import ConnectedComponent, find_components, merge_components
 from .mask_file import MaskFile
-from .raster import BLOCK_SIDE, RasterScene
+from .raster import BLOCK_SIDE, Scene
 from .tile_store import TileStore
 from .tiling import TileGrid, Window, blend, block_windows
 
@@ -60,7 +60,7 @@ class TilePlan:
 
 
 def segment_tiles(
-    scene: RasterScene, grid: TileGrid, store: TileStore, segment: Segmenter, *, batch_size: int = 1
+    scene: Scene, grid: TileGrid, store: TileStore, segment: Segmenter, *, batch_size: int = 1
 ) -> Iterator[int]:
     """Segment every tile that is not in the store yet; yields the number of tiles of each batch.
 
@@ -82,7 +82,7 @@ def segment_tiles(
 
 
 def assemble_components(
-    scene: RasterScene, grid: TileGrid, store: TileStore, mask_file: MaskFile | None = None
+    scene: Scene, grid: TileGrid, store: TileStore, mask_file: MaskFile | None = None
 ) -> Iterator[ConnectedComponent]:
     """Assemble the tiles, write the mask to its file, and yield its connected components.
 
@@ -96,7 +96,7 @@ def assemble_components(
 
 
 def _assemble_blocks(
-    scene: RasterScene, grid: TileGrid, store: TileStore, mask_file: MaskFile | None
+    scene: Scene, grid: TileGrid, store: TileStore, mask_file: MaskFile | None
 ) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
     """Assemble blocks of the scene, each with its mask and probability; write the mask."""
     for block in block_windows(scene.size, BLOCK_SIDE):
@@ -109,7 +109,7 @@ def _assemble_blocks(
         yield block, mask, probability
 
 
-def describe_job(scene: RasterScene, plan: TilePlan, **identity: str) -> dict[str, Any]:
+def describe_job(scene: Scene, plan: TilePlan, **identity: str) -> dict[str, Any]:
     """Describe everything that the tiles of a run depend on, for JSON."""
     # Includes the files with the pixels of a VRT or of a raster inside a container.
     files = [file.stat() for file in scene.source.files if file.exists()]

@@ -137,7 +137,7 @@ def test_a_small_sams_masks_are_judged_reviewed_and_written(synthrs, tmp_path):
     record = json.loads((root / "mydata" / "build.json").read_text())
     assert record["segmenter"]["model_type"] == "sam" and "transformers" in record["segmenter"]
     assert record["limits"]["least_stability"] == 0.9
-    targets = {target.target_id: target for target in workspace.read_targets()}
+    targets = {target.target_id: target for target in workspace.targets()}
     for ref in refs:
         assert set(targets[ref["ref_id"]].sentences) == {s["sent"] for s in ref["sentences"]}
 

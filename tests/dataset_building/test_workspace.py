@@ -11,7 +11,7 @@ def test_a_name_that_leads_out_of_the_workspace_is_refused_wherever_it_is_read(n
     workspace = Workspace(tmp_path / "work")
     workspace.write_triplets([GroundedTriplet(name, (0, 0, 9, 9), "it", "c", "train", "")], None)
     with pytest.raises(ValueError, match=r"triplets\.json: triplets\.0\.image .*'read' again"):
-        workspace.read_targets()
+        workspace.targets()
     with pytest.raises(ValueError, match="file"):
         workspace.write_masks(ImageMasks(name, {}, {}))
     assert [path.name for path in tmp_path.iterdir()] == ["work"]

@@ -6,7 +6,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 from scene_files import DARK, HEIGHT, WIDTH, truth, write_scene
 
-from cadformer_d2.inference.raster import RasterScene
+from cadformer_d2.inference.raster import Scene
 from cadformer_d2.inference.tiling import Window
 
 WHOLE = Window(0, 0, HEIGHT, WIDTH)
@@ -38,20 +38,20 @@ def test_a_band_that_is_named_as_a_colour_is_not_transparency(tmp_path):
     path = write_bands(tmp_path / "s.tif", values)
     with rasterio.open(path) as tagged:
         assert tagged.colorinterp[3] == ColorInterp.alpha  # which nobody asked for
-    scene = RasterScene(path, bands=(4, 1, 2))
+    scene = Scene(path, bands=(4, 1, 2))
     assert scene.is_valid(WHOLE).all()
     pixels, is_valid = scene.read(Window(0, 0, 10, 20), (1, 2))
     assert is_valid.all() and (pixels == [0, 10, 20]).all()
-    assert not RasterScene(path).is_valid(WHOLE)[:, :50].any()
+    assert not Scene(path).is_valid(WHOLE)[:, :50].any()
 
 
 def test_transparency_that_looks_like_a_picture_is_named(tmp_path, caplog):
     infrared = np.arange(HEIGHT * WIDTH, dtype=np.uint32).reshape(1, HEIGHT, WIDTH) % 251
     values = np.concatenate([four_bands(10, 20, 30), infrared.astype(np.uint8)])
     path = write_bands(tmp_path / "s.tif", values)
-    RasterScene(path, bands=(4, 1, 2))
+    Scene(path, bands=(4, 1, 2))
     assert not caplog.messages
-    RasterScene(path)
+    Scene(path)
     assert "band 4 is called alpha and used as transparency" in caplog.text
 
 
@@ -59,7 +59,7 @@ def test_a_band_that_is_a_colour_weighs_no_other(tmp_path):
     values = four_bands(0, 20, 30, 0)
     values[[0, 3], :, 50:] = 200
     path = write_bands(tmp_path / "s.tif", values)
-    pixels, _ = RasterScene(path, bands=(1, 4, 2)).read(Window(0, 40, 10, 20), (1, 1))
+    pixels, _ = Scene(path, bands=(1, 4, 2)).read(Window(0, 40, 10, 20), (1, 1))
     assert pixels[0, 0].tolist() == [100, 100, 20]
 
 
@@ -69,13 +69,13 @@ def test_transparency_that_gdal_makes_no_mask_of_is_seen(tmp_path):
     path = write_bands(
         tmp_path / "s.tif", values, colours=["red", "green", "blue", "undefined", "alpha"]
     )
-    is_valid = RasterScene(path).is_valid(WHOLE)
+    is_valid = Scene(path).is_valid(WHOLE)
     assert not is_valid[:, :50].any() and is_valid[:, 50:].all()
 
 
 def test_transparency_beside_one_band_is_not_a_colour(tmp_path):
     path = write_bands(tmp_path / "s.tif", four_bands(10, 255), colours=["gray", "alpha"])
-    assert RasterScene(path).bands == (1, 1, 1)
+    assert Scene(path).bands == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_transparency_beside_one_band_is_not_a_colour(tmp_path):
 def test_bands_are_taken_as_they_are_tagged(tmp_path, colours, bands):
     values = four_bands(10, 20, 30, 255)
     path = write_bands(tmp_path / "s.tif", values, colours=colours, photometric="MINISBLACK")
-    assert RasterScene(path).bands == bands
+    assert Scene(path).bands == bands
 
 
 COLORMAP = {value: (3 * value, 255 - value, value, 255) for value in range(80)}
@@ -102,8 +102,8 @@ def test_a_palette_beside_transparency_is_seen_in_its_colours(tmp_path):
     alpha = np.full_like(numbers, 255)
     alpha[:, :50] = 0
     profile = {"colormap": COLORMAP, "photometric": "palette"}
-    plain = RasterScene(write_bands(tmp_path / "plain.tif", numbers[None], **profile))
-    both = RasterScene(
+    plain = Scene(write_bands(tmp_path / "plain.tif", numbers[None], **profile))
+    both = Scene(
         write_bands(
             tmp_path / "both.tif",
             np.stack([numbers, alpha]),
@@ -126,7 +126,7 @@ def test_a_palette_of_16_bits_is_seen_in_its_colours(tmp_path):
         colormap=COLORMAP,
         photometric="palette",
     )
-    assert (RasterScene(path).read(Window(0, 0, 4, 5), (4, 5))[0] == [21, 248, 7]).all()
+    assert (Scene(path).read(Window(0, 0, 4, 5), (4, 5))[0] == [21, 248, 7]).all()
 
 
 def write_vrt(path, *, dtype="Byte", colour="Palette", table=""):
@@ -154,14 +154,14 @@ UNCLEAR = {
 def test_bands_that_are_no_image_are_named(tmp_path, kind):
     options, message = UNCLEAR[kind]
     with pytest.raises(ValueError, match=message):
-        RasterScene(write_vrt(tmp_path / "s.vrt", **options))
+        Scene(write_vrt(tmp_path / "s.vrt", **options))
 
 
 def test_few_bits_look_like_eight(tmp_path):
-    eight = RasterScene(write_bands(tmp_path / "8.tif", truth()[None] * np.uint8(255)))
+    eight = Scene(write_bands(tmp_path / "8.tif", truth()[None] * np.uint8(255)))
     one = write_bands(tmp_path / "1.tif", truth()[None].astype(np.uint8), nbits=1)
     four = write_bands(tmp_path / "4.tif", truth()[None] * np.uint8(15), nbits=4)
-    for scene in (RasterScene(one), RasterScene(one, bands=(1, 1, 1)), RasterScene(four)):
+    for scene in (Scene(one), Scene(one, bands=(1, 1, 1)), Scene(four)):
         for shape in (scene.size, (30, 100)):
             pixels, _ = scene.read(WHOLE, shape)
             expected, _ = eight.read(WHOLE, shape)
@@ -172,6 +172,6 @@ def test_infinite_values_are_not_valid(tmp_path):
     path = write_scene(tmp_path / "s.tif", dtype="float32", nodata=np.inf, hole=(0, 0, 300, 99))
     with rasterio.open(path, "r+") as scene:
         scene.nodata = None
-    scene = RasterScene(path)
+    scene = Scene(path)
     assert not scene.is_valid(WHOLE)[:, :99].any()
     assert np.isfinite(scene.limits).all() and scene.limits[0, 0] == DARK

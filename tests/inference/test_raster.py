@@ -11,7 +11,7 @@ from scene_files import BRIGHT, HEIGHT, TRANSFORM, UTM, WIDTH, truth, write_scen
 
 from cadformer_d2.inference.mask_file import MaskFile
 from cadformer_d2.inference.placement import Placement
-from cadformer_d2.inference.raster import CACHE_MEGABYTES, RasterScene, limit_cache
+from cadformer_d2.inference.raster import CACHE_MEGABYTES, Scene, limited_cache
 from cadformer_d2.inference.tiling import Window
 
 WHOLE = Window(0, 0, HEIGHT, WIDTH)
@@ -25,7 +25,7 @@ def looks_right(scene):
 
 
 def test_a_window_of_the_scene_is_read_at_the_size_asked_for(tmp_path):
-    scene = RasterScene(write_scene(tmp_path / "s.tif"))
+    scene = Scene(write_scene(tmp_path / "s.tif"))
     pixels, is_valid = scene.read(Window(100, 980, 60, 100), (30, 50))
     assert pixels.shape == (30, 50, 3) and is_valid.all()
     assert (pixels[2:-2, 2:-2] == BRIGHT).all()
@@ -41,11 +41,11 @@ def test_every_type_of_number_is_stretched_to_what_can_be_seen(tmp_path, dtype, 
             scene.write(scene.read() - 3000)
     else:
         path = write_scene(tmp_path / "s.tif", dtype=dtype, scale=scale)
-    assert looks_right(RasterScene(path))
+    assert looks_right(Scene(path))
 
 
 def test_one_band_serves_for_all_three(tmp_path):
-    scene = RasterScene(write_scene(tmp_path / "s.tif", bands=1))
+    scene = Scene(write_scene(tmp_path / "s.tif", bands=1))
     assert scene.bands == (1, 1, 1) and looks_right(scene)
 
 
@@ -54,12 +54,12 @@ def test_a_palette_is_seen_in_its_colours_unless_its_band_is_asked_for(tmp_path)
     with rasterio.open(path, "r+") as scene:
         scene.write(np.where(truth(), 3, 4).astype(np.uint8), 1)
         scene.write_colormap(1, {3: (250, 240, 10, 255), 4: (0, 30, 40, 255)})
-    pixels, is_valid = RasterScene(path).read(WHOLE, (HEIGHT, WIDTH))
+    pixels, is_valid = Scene(path).read(WHOLE, (HEIGHT, WIDTH))
     assert is_valid.all()
     np.testing.assert_array_equal(pixels[truth()], [[250, 240, 10]] * truth().sum())
-    edge, _ = RasterScene(path).read(Window(100, 978, 1, 4), (1, 1))
+    edge, _ = Scene(path).read(Window(100, 978, 1, 4), (1, 1))
     np.testing.assert_array_equal(edge, [[[125, 135, 25]]])  # of the colours, not their numbers
-    values, _ = RasterScene(path, bands=(1, 1, 1)).read(WHOLE, (HEIGHT, WIDTH))
+    values, _ = Scene(path, bands=(1, 1, 1)).read(WHOLE, (HEIGHT, WIDTH))
     assert set(np.unique(values)) == {3, 4}
 
 
@@ -68,7 +68,7 @@ def test_bands_are_taken_in_the_order_asked_for(tmp_path):
     with rasterio.open(path, "r+") as scene:
         for band in range(1, 5):
             scene.write(np.full((HEIGHT, WIDTH), 10 * band, np.uint8), band)
-    pixels, _ = RasterScene(path, bands=(4, 1, 2)).read(WHOLE, (2, 2))
+    pixels, _ = Scene(path, bands=(4, 1, 2)).read(WHOLE, (2, 2))
     assert pixels[0, 0].tolist() == [40, 10, 20]
 
 
@@ -78,7 +78,7 @@ def test_transparent_pixels_are_not_valid(tmp_path):
         alpha = np.full((HEIGHT, WIDTH), 255, np.uint8)
         alpha[:, :50] = 0
         scene.write(alpha, 4)
-    is_valid = RasterScene(path).is_valid(WHOLE)
+    is_valid = Scene(path).is_valid(WHOLE)
     assert not is_valid[:, :50].any() and is_valid[:, 50:].all()
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_number_is_not_valid_and_does_not_spoil_the_stretch(tmp_path)
     path = write_scene(tmp_path / "s.tif", dtype="float32", nodata=np.nan, hole=(0, 0, 300, 99))
     with rasterio.open(path, "r+") as scene:
         scene.nodata = None  # so that nothing but the values themselves says so
-    scene = RasterScene(path)
+    scene = Scene(path)
     is_valid = scene.is_valid(WHOLE)
     assert not is_valid[:, :99].any() and is_valid[:, 99:].all()
     assert np.isfinite(scene.limits).all() and scene.read(WHOLE, scene.size)[0].max() == 255
@@ -115,7 +115,7 @@ def test_a_pixel_in_degrees_is_narrower_than_high_away_from_the_equator():
 
 def test_without_a_crs_nothing_is_known_of_the_ground(tmp_path):
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
-        assert RasterScene(write_scene(tmp_path / "s.tif", crs=None)).placement.pixel_metres is None
+        assert Scene(write_scene(tmp_path / "s.tif", crs=None)).placement.pixel_metres is None
 
 
 def is_cloud_optimized(path):
@@ -148,7 +148,7 @@ def is_cloud_optimized(path):
 )
 def test_a_mask_is_a_cloud_optimized_geotiff_on_the_scenes_grid(tmp_path, crs, transform):
     path = write_scene(tmp_path / "s.tif", crs=crs, transform=transform)
-    mask_file = MaskFile(RasterScene(path), tmp_path)
+    mask_file = MaskFile(Scene(path), tmp_path)
     mask_file.write(WHOLE, truth(), np.ones((HEIGHT, WIDTH), bool))
     mask_file.finish(tmp_path / "m.tif")
     assert is_cloud_optimized(tmp_path / "m.tif") and not is_cloud_optimized(path)
@@ -174,13 +174,13 @@ def test_a_mistake_is_named(tmp_path, mistake):
     else:
         write_scene(path)
     with pytest.raises(ValueError, match=message):
-        RasterScene(path, **options)
+        Scene(path, **options)
 
 
 def test_a_scene_without_a_valid_pixel_cannot_be_stretched(tmp_path):
     path = write_scene(tmp_path / "t.tif", dtype="uint16", nodata=0, hole=(0, 0, HEIGHT, WIDTH))
     with pytest.raises(ValueError, match="has no valid pixel"):
-        RasterScene(path)
+        Scene(path)
 
 
 def test_a_mask_that_does_not_read_back_is_not_put_under_its_name(tmp_path, monkeypatch):
@@ -193,7 +193,7 @@ def test_a_mask_that_does_not_read_back_is_not_put_under_its_name(tmp_path, monk
             file.truncate(target.stat().st_size - 300)
 
     monkeypatch.setattr("cadformer_d2.inference.mask_file.rasterio.shutil.copy", cut_short)
-    mask_file = MaskFile(RasterScene(write_scene(tmp_path / "s.tif")), tmp_path)
+    mask_file = MaskFile(Scene(write_scene(tmp_path / "s.tif")), tmp_path)
     mask_file.write(WHOLE, truth(), np.ones((HEIGHT, WIDTH), bool))
     with pytest.raises(OSError, match=r"m\.tif could not be written"):
         mask_file.finish(tmp_path / "m.tif")
@@ -201,7 +201,7 @@ def test_a_mask_that_does_not_read_back_is_not_put_under_its_name(tmp_path, monk
 
 
 def test_gdals_memory_does_not_depend_on_the_machine():
-    with limit_cache():
+    with limited_cache():
         assert get_gdal_config("GDAL_CACHEMAX") == CACHE_MEGABYTES
 
 
@@ -222,7 +222,7 @@ def colours(seed=0, bands=4):
 def test_a_transform_that_places_nothing_is_named(tmp_path):
     path = write_bands(tmp_path / "s.tif", colours(), transform=Affine(np.nan, 0, 0, 0, -1, 0))
     with pytest.raises(ValueError, match="unusable geotransform"):
-        RasterScene(path)
+        Scene(path)
 
 
 @pytest.mark.parametrize("num_points", [1, 4])
@@ -230,7 +230,7 @@ def test_ground_control_points_that_place_nothing_are_named(tmp_path, num_points
     points = [GroundControlPoint(0, 0, 500_000, 5_300_000)] * num_points
     path = write_bands(tmp_path / "s.tif", colours(), transform=None, gcps=points)
     with pytest.raises(ValueError, match=f"has {num_points} ground control points that are unus"):
-        RasterScene(path)
+        Scene(path)
 
 
 def test_ground_control_points_place_a_scene_and_stay_in_the_mask(tmp_path):
@@ -240,7 +240,7 @@ def test_ground_control_points_place_a_scene_and_stay_in_the_mask(tmp_path):
         for column in (0, 50)
     ]
     profile = {"transform": None, "gcps": points}
-    scene = RasterScene(write_bands(tmp_path / "gcps.tif", colours(), **profile))
+    scene = Scene(write_bands(tmp_path / "gcps.tif", colours(), **profile))
     expected = [(500_005, 5_299_990)]
     np.testing.assert_allclose(scene.placement.to_crs([(10, 20)]), expected, atol=1e-3)
     assert scene.placement.pixel_metres == pytest.approx((0.5, 0.5), rel=5e-3)
@@ -271,7 +271,7 @@ LO_29 = "EPSG:2053"  # counts to the west and to the south
     ],
 )
 def test_a_scene_is_seen_with_north_up(tmp_path, transform, crs, turn):
-    scene = RasterScene(write_scene(tmp_path / "s.tif"))
+    scene = Scene(write_scene(tmp_path / "s.tif"))
     scene.placement = Placement(crs and CRS.from_string(crs), transform, scene.size)
     array = np.arange(12).reshape(3, 4)
     np.testing.assert_array_equal(scene.turn_upright(array), turn(array))

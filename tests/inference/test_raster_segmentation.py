@@ -7,7 +7,7 @@ from rasterio.transform import Affine
 from scene_files import HEIGHT, WIDTH, bright, truth, write_scene
 
 from cadformer_d2.inference.mask_file import MaskFile
-from cadformer_d2.inference.raster import RasterScene
+from cadformer_d2.inference.raster import Scene
 from cadformer_d2.inference.raster_segmentation import (
     TilePlan,
     assemble_components,
@@ -23,7 +23,7 @@ NUM_TILES = len(PLAN.grid((HEIGHT, WIDTH)))
 
 def run(path, folder, *, plan=PLAN, segment=bright, resume=False, batch_size=1, **scene_options):
     """Mask (height, width) as written, and the components."""
-    scene = RasterScene(path, **scene_options)
+    scene = Scene(path, **scene_options)
     grid = plan.grid(scene.size)
     store = TileStore(
         folder / "tiles",

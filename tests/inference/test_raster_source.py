@@ -12,7 +12,7 @@ from PIL import Image
 from scene_files import write_scene
 
 from cadformer_d2.inference import raster_source
-from cadformer_d2.inference.raster import RasterScene
+from cadformer_d2.inference.raster import Scene
 from cadformer_d2.inference.raster_segmentation import TilePlan, describe_job
 from cadformer_d2.inference.tiling import Window
 
@@ -68,12 +68,12 @@ def asks_through(source):
 READ = """
 import sys
 from pathlib import Path
-from cadformer_d2.inference.raster import RasterScene, limit_cache
+from cadformer_d2.inference.raster import Scene, limited_cache
 from cadformer_d2.inference.tiling import Window
-with limit_cache():
+with limited_cache():
     for path in map(Path, sys.argv[1:]):
         try:
-            RasterScene(path).read(Window(0, 0, 64, 64), (64, 64))
+            Scene(path).read(Window(0, 0, 64, 64), (64, 64))
         except (ValueError, OSError) as error:
             print(error)
 """
@@ -98,7 +98,7 @@ def test_no_file_makes_requests(tmp_path, server):
 @pytest.mark.parametrize("address", ["https://a.org/s.tif", "s3://b/s.tif", "/vsicurl/x"])
 def test_an_address_is_refused_as_one(address):
     with pytest.raises(ValueError, match="download it first"):
-        RasterScene(Path(address))
+        Scene(Path(address))
 
 
 def test_a_container_of_rasters_says_what_to_give(tmp_path):
@@ -113,34 +113,34 @@ def test_a_container_of_rasters_says_what_to_give(tmp_path):
         ) as target:
             target.write(np.full((3, 8, 8), value, np.uint8))
     with pytest.raises(ValueError, match="has 2 rasters; choose one of them instead, .*GPKG:"):
-        RasterScene(path)
-    pixels, _ = RasterScene(Path(f"GPKG:{path}:two")).read(Window(0, 0, 8, 8), (8, 8))
+        Scene(path)
+    pixels, _ = Scene(Path(f"GPKG:{path}:two")).read(Window(0, 0, 8, 8), (8, 8))
     assert abs(int(pixels.mean()) - 20) <= 3  # compressed with loss
 
 
 def test_pages_of_a_tiff_say_which_is_read(tmp_path, caplog):
     pages = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (10, 20)]
     pages[0].save(tmp_path / "s.tif", save_all=True, append_images=pages[1:])
-    assert (RasterScene(tmp_path / "s.tif").read(Window(0, 0, 8, 8), (8, 8))[0] == 10).all()
+    assert (Scene(tmp_path / "s.tif").read(Window(0, 0, 8, 8), (8, 8))[0] == 10).all()
     second = Path(f"GTIFF_DIR:2:{tmp_path / 's.tif'}")
     assert f"the first one is read; to read another, pass for example {second}" in caplog.text
-    assert (RasterScene(second).read(Window(0, 0, 8, 8), (8, 8))[0] == 20).all()
+    assert (Scene(second).read(Window(0, 0, 8, 8), (8, 8))[0] == 20).all()
 
 
 def test_what_is_no_raster_is_named(tmp_path):
     path = write_scene(tmp_path / "s.tif")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"s\.tif cannot be opened as a raster"):
-        RasterScene(path)
+        Scene(path)
 
 
 def test_tiles_are_of_the_files_that_a_scene_points_to(tmp_path):
     source = write_scene(tmp_path / "source.tif")
     with rasterio.open(source) as dataset:
         rasterio.shutil.copy(dataset, tmp_path / "s.vrt", driver="VRT")
-    before = describe_job(RasterScene(tmp_path / "s.vrt"), TilePlan())
+    before = describe_job(Scene(tmp_path / "s.vrt"), TilePlan())
     write_scene(source, compress="deflate")
-    assert describe_job(RasterScene(tmp_path / "s.vrt"), TilePlan()) != before
+    assert describe_job(Scene(tmp_path / "s.vrt"), TilePlan()) != before
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_what_is_slow_in_windows_is_decoded_once(
     options = {"compress": "deflate"} if driver == "GTiff" else {}
     with rasterio.open(tmp_path / "s", "w", **profile, **options) as target:
         target.write(values)
-    scene = RasterScene(tmp_path / "s")
+    scene = Scene(tmp_path / "s")
     assert "cannot be read by windows; decoding it once into" in caplog.text
     assert scene.dataset.profile["tiled"]
     assert not list((tmp_path / "work").iterdir())  # also if the process is killed now
@@ -174,9 +174,9 @@ def test_what_is_slow_in_windows_is_decoded_once(
 
 def test_what_is_small_or_tiled_is_read_where_it_lies(tmp_path, caplog):
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "s.png")
-    assert RasterScene(tmp_path / "s.png").dataset.driver == "PNG"
+    assert Scene(tmp_path / "s.png").dataset.driver == "PNG"
     tiled = write_scene(tmp_path / "s.tif", tiled=True, compress="deflate")
-    assert RasterScene(tiled).dataset.name == str(tiled) and not caplog.messages
+    assert Scene(tiled).dataset.name == str(tiled) and not caplog.messages
 
 
 def test_a_copy_that_fails_names_the_scene(tmp_path, small_cache):
@@ -185,4 +185,4 @@ def test_a_copy_that_fails_names_the_scene(tmp_path, small_cache):
     content = (tmp_path / "s.png").read_bytes()
     (tmp_path / "s.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(OSError, match=r"s\.png could not be decoded"):
-        RasterScene(tmp_path / "s.png")
+        Scene(tmp_path / "s.png")

@@ -7,7 +7,7 @@ import numpy as np
 
 from .canvas import Canvas, ellipse, rectangle, rotate
 from .objects import DRAW, SHADOW, footprint, vary
-from .scene import Scene, SceneObject
+from .scene import DrawnScene, SceneObject
 
 GROUNDS = ((118, 132, 88), (152, 140, 108), (168, 164, 154), (100, 120, 84), (176, 160, 124))
 SUPERSAMPLING = 3
@@ -15,7 +15,7 @@ SUPERSAMPLING = 3
 TANK_SHADOW, TREE_SHADOW = 0.022, 0.008
 
 
-def draw_scene(scene: Scene, *, size: int) -> tuple[np.ndarray, list[np.ndarray]]:
+def draw_scene(scene: DrawnScene, *, size: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Draw a scene.
 
     Args:
@@ -102,7 +102,7 @@ def _sample_crossing_line(rng: np.random.Generator, *, bend: float) -> np.ndarra
 
 
 def _draw_houses(
-    canvas: Canvas, scene: Scene, shadow: np.ndarray, rng: np.random.Generator
+    canvas: Canvas, scene: DrawnScene, shadow: np.ndarray, rng: np.random.Generator
 ) -> None:
     """Draw roofs with a ridge and a shadow, clear of the objects."""
     for _ in range(rng.integers(0, 9)):
@@ -117,7 +117,9 @@ def _draw_houses(
         canvas.fill_polygon(half, tuple(0.82 * value for value in roof))
 
 
-def _draw_trees(canvas: Canvas, scene: Scene, shadow: np.ndarray, rng: np.random.Generator) -> None:
+def _draw_trees(
+    canvas: Canvas, scene: DrawnScene, shadow: np.ndarray, rng: np.random.Generator
+) -> None:
     """Draw groups of crowns with shadows, clear of the objects."""
     for _ in range(rng.integers(2, 7)):
         group = rng.uniform(0, 1, 2)
@@ -133,7 +135,7 @@ def _draw_trees(canvas: Canvas, scene: Scene, shadow: np.ndarray, rng: np.random
             canvas.fill_polygon(lit, tuple(1.2 * value for value in green))
 
 
-def _is_clear(scene: Scene, centre: np.ndarray, radius: float) -> bool:
+def _is_clear(scene: DrawnScene, centre: np.ndarray, radius: float) -> bool:
     """Whether a disc touches none of the scene's objects."""
     return all(
         np.hypot(*(centre - (target.x, target.y))) > target.radius + radius

@@ -18,7 +18,7 @@ from ..grammar.descriptions import (
 from ..grammar.phrasing import NUMBER_WORDS
 from ..grammar.wording import synthrs_wording
 from ..refer_writer import words_of
-from .scene import Scene, SceneObject
+from .scene import DrawnScene, SceneObject
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDING = synthrs_wording(RRSISHR_CLASSES)
@@ -26,7 +26,7 @@ MOST_ALIKE = 3  # objects of one category in a scene
 
 
 def choose_descriptions(
-    scene: Scene, target: SceneObject, rng: np.random.Generator, most: int = 3
+    scene: DrawnScene, target: SceneObject, rng: np.random.Generator, most: int = 3
 ) -> list[Description]:
     """Choose up to ``most`` descriptions at random, relations before positions."""
     candidates = unique_descriptions(scene, target, (propose_places, propose_relations))

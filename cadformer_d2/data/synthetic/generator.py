@@ -30,7 +30,7 @@ from ..refer_writer import (
 )
 from .drawing import draw_scene
 from .expressions import WORDING, choose_descriptions
-from .scene import Scene, SceneObject, sample_scene
+from .scene import DrawnScene, SceneObject, sample_scene
 
 NAME = "synthrs"
 STAMP = "parameters.json"  # beside the annotations: the parameters of the dataset
@@ -171,7 +171,9 @@ def _make_scene(
     return {"split": split, "file_name": file_name, "targets": targets}
 
 
-def _describe_targets(scene: Scene, style: str, rng: np.random.Generator) -> list[dict[str, Any]]:
+def _describe_targets(
+    scene: DrawnScene, style: str, rng: np.random.Generator
+) -> list[dict[str, Any]]:
     """Describe the objects that can be singled out, with up to three expressions each."""
     targets = []
     for index, target in enumerate(scene.objects):
@@ -182,7 +184,7 @@ def _describe_targets(scene: Scene, style: str, rng: np.random.Generator) -> lis
 
 
 def _write_expressions(
-    scene: Scene, target: SceneObject, style: str, rng: np.random.Generator
+    scene: DrawnScene, target: SceneObject, style: str, rng: np.random.Generator
 ) -> Iterator[dict[str, str]]:
     for description in choose_descriptions(scene, target, rng, most=SENTENCES_PER_REF):
         is_long = style == "long" or (style == "mixed" and rng.random() < 0.5)

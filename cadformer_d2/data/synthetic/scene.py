@@ -46,7 +46,7 @@ class SceneObject:
 
 
 @dataclass(frozen=True)
-class Scene:
+class DrawnScene:
     """Objects that do not overlap, and the seed of everything else in the image."""
 
     objects: tuple[SceneObject, ...]
@@ -62,7 +62,7 @@ class Scene:
         return True
 
 
-def sample_scene(rng: np.random.Generator) -> Scene:
+def sample_scene(rng: np.random.Generator) -> DrawnScene:
     """Sample a scene of three to six objects; one category usually occurs two or three times."""
     categories = _sample_categories(rng)
     objects: list[SceneObject] = []
@@ -70,7 +70,7 @@ def sample_scene(rng: np.random.Generator) -> Scene:
         placed = _place_object(category, objects, rng)
         if placed is not None:
             objects.append(placed)
-    return Scene(tuple(objects), ground_style=int(rng.integers(2**31)))
+    return DrawnScene(tuple(objects), ground_style=int(rng.integers(2**31)))
 
 
 def _sample_categories(rng: np.random.Generator) -> list[str]:
