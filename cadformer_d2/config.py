@@ -224,6 +224,8 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     solver.BASE_LR = 5e-5
     # Learning rate of the text encoder as a multiple of BASE_LR (1 in the papers).
     solver.TEXT_ENCODER_LR_FACTOR = 1.0
+    # The same of the backbone's network, without its alignments.
+    solver.BACKBONE_LR_FACTOR = 1.0
     solver.WEIGHT_DECAY = 0.01
     # Norms, biases and relative position tables.
     solver.WEIGHT_DECAY_NORM = 0.0

@@ -128,6 +128,7 @@ class DataLoader(Section):
 class Solver(Section):
     BASE_LR: Positive
     TEXT_ENCODER_LR_FACTOR: NotNegative
+    BACKBONE_LR_FACTOR: NotNegative
     WEIGHT_DECAY: NotNegative
     WEIGHT_DECAY_NORM: NotNegative
     WEIGHT_DECAY_BIAS: NotNegative

@@ -22,14 +22,16 @@ SCHEDULES: dict[str, tuple[str, ...]] = {
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     """AdamW (betas 0.9, 0.999) over all trainable parameters.
 
-    The text encoder has its own factor on the learning rate (1 by default); norms, biases and
-    relative position tables have their own weight decay (0 by default).
+    The text encoder and the backbone's network have their own factors on the learning rate (1 by
+    default); norms, biases and relative position tables have their own weight decay (0 by default).
     """
+    factors = {"text_encoder.": cfg.SOLVER.TEXT_ENCODER_LR_FACTOR}
+    factors |= dict.fromkeys(_network_names(model), cfg.SOLVER.BACKBONE_LR_FACTOR)
     groups = get_default_optimizer_params(
         model,
         base_lr=cfg.SOLVER.BASE_LR,
-        lr_factor_func=lambda name: (
-            cfg.SOLVER.TEXT_ENCODER_LR_FACTOR if name.startswith("text_encoder.") else 1.0
+        lr_factor_func=lambda name: next(
+            (factor for prefix, factor in factors.items() if name.startswith(prefix)), 1.0
         ),
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
@@ -41,6 +43,13 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
         },
     )
     return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, fused=True)
+
+
+def _network_names(model: nn.Module) -> list[str]:
+    """Names of the backbone's network: of what pre-trained weights are for, without alignments."""
+    backbone = model.backbone
+    network = set(backbone.network_modules(len(backbone.shapes)))
+    return [f"{name}." for name, module in model.named_modules() if module in network]
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMultiplier:

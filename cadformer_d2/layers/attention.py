@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..structures import TextFeatures
 
+EPSILON = 1e-5  # added to variances over positions
 
-def normalize_over_positions(x: Tensor, eps: float = 1e-5) -> Tensor:
+
+def normalize_over_positions(x: Tensor, eps: float = EPSILON) -> Tensor:
     """InstanceNorm without affine parameters: each channel to zero mean and unit variance.
 
     Args:
@@ -116,7 +119,67 @@ class WordPixelAttention(CrossAttention):
             LayerNorm(W_o(softmax(Q K^T / sqrt(dim)) U)) (B, T, dim). Rows of padded tokens are
             undefined.
         """
-        key = normalize_over_positions(self.key(visual))
-        value = normalize_over_positions(self.value(visual))
-        attended = self.attend(self.query(text.tokens), key, value, is_key=None)
+        query = self.query(text.tokens)
+        if self.is_cheaper_in_visual_channels(visual):
+            attended = self.attend_in_visual_channels(query, visual)
+        else:
+            key = normalize_over_positions(self.key(visual))
+            value = normalize_over_positions(self.value(visual))
+            attended = self.attend(query, key, value, is_key=None)
         return self.norm(self.output(attended))
+
+    def is_cheaper_in_visual_channels(self, visual: Tensor) -> bool:
+        """Whether a map is so narrow that K and U (B, N, dim) are best not made.
+
+        All heads together must have no more channels than K, and the products of a covariance with
+        W_k and W_v must stay below those of W_k and W_v with the map.
+        """
+        num_positions, channels = visual.shape[1:]
+        return self.num_heads * channels <= self.key.out_features and num_positions >= 4 * channels
+
+    def attend_in_visual_channels(self, query: Tensor, visual: Tensor) -> Tensor:
+        """softmax(Q K^T / sqrt(dim)) U with K and U normalised over positions, but never made.
+
+        norm(W v + b) = W' (v - mean v), where W' is W, each row divided by the deviation of its
+        channel over the positions. So softmax(Q K^T) U = softmax((Q W'_k) (v - mean v)^T)
+        (v - mean v) W'_u^T: attention of T words to N positions of C channels instead of dim.
+
+        Args:
+            query: Q (B, T, dim).
+            visual: V (B, N, C).
+
+        Returns:
+            (B, T, dim).
+        """
+        heads, dim = self.num_heads, query.shape[-1]
+        # The meta device, which counts operators, knows no autocast. Written out here: a function
+        # that returns a context breaks a compiled graph.
+        kind = visual.device.type if visual.device.type != "meta" else "cpu"
+        with torch.autocast(kind, enabled=False):
+            visual = visual.to(torch.promote_types(visual.dtype, torch.float32))
+            centred = visual - visual.mean(dim=1, keepdim=True)  # (B, N, C)
+            covariance = centred.mT @ centred / centred.shape[1]  # (B, C, C)
+            key_map, value_map = (
+                _divide_by_deviation(linear, covariance).unflatten(1, (heads, -1)).to(query.dtype)
+                for linear in (self.key, self.value)
+            )  # (B, heads, dim / heads, C)
+        query = query.unflatten(-1, (heads, -1)).transpose(1, 2) @ key_map  # (B, heads, T, C)
+        positions = centred.to(query.dtype)[:, None]  # (B, 1, N, C)
+        # All heads attend to the same positions, so that they are rows of one attention.
+        attended = F.scaled_dot_product_attention(
+            query.flatten(1, 2)[:, None], positions, positions, scale=dim**-0.5
+        )[:, 0]  # (B, heads * T, C)
+        attended = attended.unflatten(1, (heads, -1)) @ value_map.mT  # (B, heads, T, dim / heads)
+        return attended.transpose(1, 2).flatten(2)
+
+
+def _divide_by_deviation(linear: nn.Linear, covariance: Tensor) -> Tensor:
+    """W (D, C) with row j divided by the deviation of its product: (B, D, C).
+
+    The variance of w_j v + b_j over positions is w_j Cov(v) w_j^T.
+    """
+    weight = linear.weight.to(covariance.dtype)
+    variance = ((weight @ covariance) * weight).sum(dim=-1, keepdim=True)  # (B, D, 1)
+    # The bias has no effect. As a zero it has a gradient, for which training on several GPUs waits.
+    variance = variance + 0 * linear.bias[:, None].to(variance.dtype)
+    return weight * (variance + EPSILON).rsqrt()

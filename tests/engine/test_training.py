@@ -236,8 +236,10 @@ def test_norms_biases_and_position_tables_do_not_decay(tiny_cfg):
             assert decay[id(parameter)] == 0.01, name
 
 
-def test_the_text_encoder_can_have_a_learning_rate_of_its_own(tiny_cfg):
+def test_text_encoder_and_network_can_have_learning_rates_of_their_own(tiny_cfg):
+    """The network of the backbone is what pre-trained weights are for: no alignment, no norm."""
     tiny_cfg.SOLVER.TEXT_ENCODER_LR_FACTOR = 0.1
+    tiny_cfg.SOLVER.BACKBONE_LR_FACTOR = 0.2
     model = build_model(tiny_cfg)
     rates = {
         id(p): group["lr"]
@@ -245,7 +247,11 @@ def test_the_text_encoder_can_have_a_learning_rate_of_its_own(tiny_cfg):
         for p in group["params"]
     }
     for name, parameter in model.named_parameters():
-        expected = 5e-6 if name.startswith("text_encoder.") else 5e-5
+        expected = 5e-5
+        if name.startswith("text_encoder."):
+            expected = 5e-6
+        elif name.startswith(("backbone.patch_embed.", "backbone.stages.", "backbone.merges.")):
+            expected = 1e-5
         assert rates[id(parameter)] == pytest.approx(expected), name
 
 

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -50,6 +51,38 @@ def test_heads_keep_the_scale_of_the_full_width():
     ]
     expected = normalize_over_positions(attention.output(torch.cat(heads, dim=-1)))
     torch.testing.assert_close(attention(visual, text), expected)
+
+
+@pytest.mark.parametrize("channels, is_narrow", [(4, True), (8, False)])
+@pytest.mark.parametrize("heads", [1, 3])
+def test_word_pixel_attention_is_the_equation(heads, channels, is_narrow):
+    """Also where neither key nor value map is made, and with channels of any mean and scale."""
+    torch.manual_seed(0)
+    attention = WordPixelAttention(query_dim=12, memory_dim=channels, dim=12, num_heads=heads)
+    attention = attention.double()
+    text = text_features()
+    text = TextFeatures(text.tokens.double().requires_grad_(), text.is_token)
+    scales = torch.logspace(-2, 1, channels, dtype=torch.float64)
+    visual = (scales * (torch.randn(2, 20, channels, dtype=torch.float64) + 3)).requires_grad_()
+    assert attention.is_cheaper_in_visual_channels(visual) == is_narrow
+
+    query = attention.query(text.tokens).chunk(heads, dim=-1)
+    key, value = (
+        normalize_over_positions(linear(visual)).chunk(heads, dim=-1)
+        for linear in (attention.key, attention.value)
+    )
+    attended = [
+        (q @ k.transpose(1, 2) / 12**0.5).softmax(-1) @ u
+        for q, k, u in zip(query, key, value, strict=True)
+    ]
+    expected = attention.norm(attention.output(torch.cat(attended, dim=-1)))
+    got = attention(text, visual)
+    torch.testing.assert_close(got, expected)
+
+    inputs = [visual, text.tokens, *attention.parameters()]
+    gradients = [torch.autograd.grad((x**3).sum(), inputs) for x in (got, expected)]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-7)
 
 
 def test_padding_changes_neither_direction():

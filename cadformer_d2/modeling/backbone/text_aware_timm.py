@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
@@ -94,11 +95,14 @@ class TextAwareTimm(TextAwareBackbone):
                 f"the image is {tuple(image.shape[-2:])}, but {self.network.name} was built for "
                 f"{self.network.fixed_size} and accepts no other size; set INPUT.SIZE to it"
             )
-        return padded
+        # Channels last in memory, as the levels will be: a third less time for a CPU's depthwise
+        # convolutions, and positions with all their channels cost no copy.
+        return padded.contiguous(memory_format=torch.channels_last)
 
     def run_stage(self, stage: int, x: Tensor, text: TextFeatures) -> StageInput:
         x = self.stages[stage](x)
-        # Contiguous, so that a linear map is one product over all samples and positions.
+        # Contiguous, so that a linear map is one product over all samples and positions. No copy
+        # where the network keeps channels last in memory.
         map_ = x if self.network.is_channels_last else x.permute(0, 2, 3, 1).contiguous()
         height, width = map_.shape[1:3]
         return StageInput(map_.flatten(1, 2), text, (height, width))
@@ -110,8 +114,7 @@ class TextAwareTimm(TextAwareBackbone):
 
     def leave_stage(self, stage: int, visual: Tensor, map_size: tuple[int, int]) -> Tensor:
         map_ = visual.unflatten(1, map_size)
-        # Contiguous, since some networks use Tensor.view on their maps.
-        return map_ if self.network.is_channels_last else map_.permute(0, 3, 1, 2).contiguous()
+        return map_ if self.network.is_channels_last else map_.permute(0, 3, 1, 2)
 
     def network_modules(self, num_stages: int) -> list[nn.Module]:
         return list(self.stages[:num_stages])
