@@ -40,7 +40,10 @@ class Annotation(TypedDict):
 
 
 class ReferRecord(TypedDict):
-    """A dataset dict: one target with its expressions.
+    """A dataset dict: the targets of some expressions, usually one.
+
+    A dataset may claim that expressions have any number of targets; the mask is then the union of
+    the annotations, and an expression without annotations asks for what the image does not show.
 
     Training has one record per ref (the mapper draws one of its expressions), evaluation one
     record per (ref, expression), so that each is evaluated once.
@@ -54,9 +57,14 @@ class ReferRecord(TypedDict):
     sent_id: int | None  # id of the expression, in evaluation; None in training
     sent_ids: list[int]  # one per expression
     expressions: list[str]
-    sentence_kinds: NotRequired[list[str]]  # synthrs only: category, position or relation
-    category_id: int  # contiguous, from 0
-    annotations: list[Annotation]  # exactly one
+    # Where the expressions are written by the grammar: category, relation, size or position for one
+    # target; several; absent (nothing of the category is in the image) or absent_hard (only the
+    # place or relation is false).
+    sentence_kinds: NotRequired[list[str]]
+    # Of what the expressions ask for, contiguous, from 0. -1 only where the file names no category
+    # for an expression without targets, as gRefCOCO's do.
+    category_id: int
+    annotations: list[Annotation]  # the targets; exactly one unless the dataset says otherwise
 
 
 class ModelInput(TypedDict):
@@ -74,10 +82,13 @@ class ModelInput(TypedDict):
     image_id: int
     ref_id: int
     sent_id: int
-    category_id: int
+    category_id: int  # as in the record
     sentence_kind: NotRequired[str]
-    gt_mask: NotRequired[Tensor]  # training: (H, W) bool at network resolution
-    gt_rle: NotRequired[RunLengthMask]  # evaluation: the target at (height, width)
+    # Of the expression, at least 0; not in prediction. A mask may be empty although it is not 0,
+    # where a small target vanishes at the network's resolution.
+    num_targets: NotRequired[int]
+    gt_mask: NotRequired[Tensor]  # training: (H, W) bool, the targets' union at network resolution
+    gt_rle: NotRequired[RunLengthMask]  # evaluation: the targets' union at (height, width)
 
 
 @dataclass(frozen=True)

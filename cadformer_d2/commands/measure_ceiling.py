@@ -22,6 +22,7 @@ from pycocotools import mask as coco_mask
 from tabulate import tabulate
 
 from ..data.catalog import load_dataset_records, register_datasets
+from ..data.masks import unite_targets
 from ..dataset_building.defects import DefectLog
 from ..dataset_building.images import mask_iou
 from ..dataset_building.readers.rsvg_hr import read_rsvg_hr
@@ -58,7 +59,8 @@ def _dataset_masks(name: str) -> Iterator[np.ndarray]:
     """Masks (height, width) uint8 of a registered dataset."""
     register_datasets()
     for record in load_dataset_records(name):
-        yield coco_mask.decode(record["annotations"][0]["segmentation"])
+        if record["annotations"]:  # nothing to shrink otherwise
+            yield coco_mask.decode(unite_targets(record))
 
 
 def _resize_mask_by_corner(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

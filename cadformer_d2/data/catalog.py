@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,8 @@ class DatasetInfo:
     name: str
     classes: tuple[str, ...]
     published_counts: dict[str, int]
+    # Whether refs may have several targets or none; otherwise such a ref is an error.
+    any_targets: bool = field(default=False, kw_only=True)
 
     def annotations(self, root: Path) -> Path:
         return root / self.name
@@ -47,6 +49,7 @@ class DatasetInfo:
             split=split,
             classes=self.classes,
             lenient=lenient,
+            any_targets=self.any_targets,
         )
 
 
@@ -78,6 +81,7 @@ DATASETS = {
         DatasetInfo("rrsishr", RRSISHR_CLASSES, {"train": 2118, "val": 268, "test": 264}),
         RefSegRSInfo("refsegrs", ("target",), {"train": 2172, "val": 431, "test": 1817}),
         DatasetInfo("synthrs", RRSISHR_CLASSES, {}),
+        DatasetInfo("gsynthrs", RRSISHR_CLASSES, {}, any_targets=True),
     )
 }
 
@@ -105,7 +109,8 @@ def _read_described_dataset(path: Path) -> DatasetInfo:
     """The dataset that a ``dataset.json`` describes."""
     name = path.parent.name
     try:
-        return DatasetInfo(name, *read_description(path))
+        found = read_description(path)
+        return DatasetInfo(name, found.classes, found.counts, any_targets=found.any_targets)
     except (ValueError, OSError) as error:
         message = f"{name} is not usable: {error}"
         log_first_n(logging.WARNING, message, name=__name__, key="message")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,17 +23,25 @@ class _Description(TypedDict, total=False):
 
     classes: Annotated[list[Name], Field(min_length=1)]
     counts: dict[Literal["train", "val", "test"], Annotated[int, Field(ge=0)]]
+    targets: Literal["one", "any"]
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    """What a ``dataset.json`` says."""
+
+    classes: tuple[str, ...]  # key ``classes``
+    # Key ``counts``, optional: refs per split, which ``cadformer dataset check`` compares with the
+    # files.
+    counts: dict[str, int]
+    any_targets: bool  # key ``targets``: "any" number for each ref, or "one", the default
 
 
 _DESCRIPTION = TypeAdapter(_Description)
 
 
-def read_description(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
+def read_description(path: Path) -> DatasetDescription:
     """
-    Returns:
-        category names (key ``classes``), and refs per split (key ``counts``, optional), which
-        ``cadformer dataset check`` compares with the files.
-
     Raises:
         OSError: the file cannot be read.
         ValueError: the file is damaged; the message names file and key.
@@ -42,10 +51,14 @@ def read_description(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
         description = validate(_DESCRIPTION, content)
     except ValueError as error:
         raise ValueError(
-            f"{path}: {error}; expected 'classes', a list of names, and 'counts', the number of "
-            f"refs of {', '.join(SPLITS)}"
+            f"{path}: {error}; expected 'classes', a list of names, 'counts', the number of refs "
+            f"of {', '.join(SPLITS)}, and 'targets', 'one' or 'any' for each ref"
         ) from error
     classes = description.get("classes", [])
     if len(set(map(normalize_name, classes))) < len(classes) or not classes:
         raise ValueError(f"{path}: 'classes' is {classes}; expected distinct names")
-    return tuple(classes), description.get("counts", {})
+    return DatasetDescription(
+        classes=tuple(classes),
+        counts=description.get("counts", {}),
+        any_targets=description.get("targets") == "any",
+    )

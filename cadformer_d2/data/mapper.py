@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 from ..structures import ModelInput, ReferRecord
 from .augmentation import ExpressionAugInput, build_augmentations, seed_numpy
 from .image_file import read_image
+from .masks import unite_targets
 from .network_input import NetworkInput
 
 EVAL_RESOLUTIONS = ("input", "native")
@@ -27,7 +28,8 @@ class RefSegMapper:
        together, without transforms that would make the expression false.
     3. Resize the image to the network's size and tokenize the expression.
     4. Training: the mask at the network's size (nearest). Evaluation: the mask, run-length encoded,
-       at the resolution of scoring, given by ``height`` and ``width``.
+       at the resolution of scoring, given by ``height`` and ``width``. The mask is the union of the
+       record's targets, and empty if it has none.
     """
 
     @configurable
@@ -97,6 +99,7 @@ class RefSegMapper:
             "ref_id": record["ref_id"],
             "sent_id": record["sent_ids"][position],
             "category_id": record["category_id"],
+            "num_targets": len(record["annotations"]),
             **self._make_target(record, mask),
         }
         if "sentence_kinds" in record:
@@ -107,7 +110,7 @@ class RefSegMapper:
         self, record: ReferRecord, image: np.ndarray, position: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, str]:
         """Augment image, mask and expression for training."""
-        mask = coco_mask.decode(record["annotations"][0]["segmentation"])
+        mask = coco_mask.decode(unite_targets(record))
         expression = record["expressions"][position]
         if not self.augmentations.augs:
             return image, mask, expression
@@ -148,7 +151,7 @@ class RefSegMapper:
         if mask is not None:
             trained = self.network_input.prepare_mask(np.ascontiguousarray(mask))
             return {**native, "gt_mask": torch.from_numpy(trained).bool()}
-        encoded = record["annotations"][0]["segmentation"]
+        encoded = unite_targets(record)
         if self.eval_resolution == "native":
             return {**native, "gt_rle": encoded}
         height, width = self.network_input.size

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from ..structures import Annotation, RunLengthMask
+from ..structures import Annotation, ReferRecord, RunLengthMask
 from .validation import quote, validate
 
 MOST_PIXELS = 2**28  # of an image; a mask takes a byte for each when it is decoded
@@ -136,6 +136,17 @@ def count_run_pixels(counts: bytes) -> int:
     if runs.min() < 0:
         raise ValueError("a mask run has a negative length")
     return int(runs.sum())
+
+
+def unite_targets(record: ReferRecord) -> RunLengthMask:
+    """The union of a record's targets; empty without targets."""
+    masks = [annotation["segmentation"] for annotation in record["annotations"]]
+    if len(masks) == 1:
+        return masks[0]
+    if not masks:
+        height, width = record["height"], record["width"]
+        return _compress_runs([height * width], height, width)
+    return coco_mask.merge(masks)
 
 
 def make_annotation(mask: RunLengthMask, *, category_id: int) -> Annotation:

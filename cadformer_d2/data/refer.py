@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from ..structures import ReferRecord
 from .annotation_files import (
     INSTANCES_FILE,
-    REFS_FILE,
+    NO_ID,
     AnnotationFiles,
     Id,
     RefEntry,
@@ -62,16 +62,18 @@ def load_refer_records(
     split: str,
     classes: Sequence[str] | None = None,
     lenient: bool = False,
+    any_targets: bool = False,
 ) -> list[ReferRecord]:
     """Load the records of one split, one per ref with all its expressions.
 
     Args:
-        annotations: folder with ``refs(unc).p`` and ``instances.json``.
+        annotations: folder with ``refs(unc).p`` (or ``grefs(unc).json``) and ``instances.json``.
         images: folder of the image files.
         split: as named by the refs.
         classes: names of the categories, in the order of the indices; None: the file's own, in the
             order of their ids.
         lenient: skip and count unusable records instead of raising.
+        any_targets: refs may have several targets or none; otherwise such a ref is unusable.
 
     Raises:
         FileNotFoundError: a file of the dataset is missing.
@@ -79,7 +81,7 @@ def load_refer_records(
             ``EmptySplitError``: the split has no usable ref.
     """
     report = DefectReport(lenient=lenient)
-    files = read_annotation_files(annotations, report)
+    files = read_annotation_files(annotations, report, any_targets=any_targets)
     try:
         indices = match_categories(files.categories, classes)
     except ValueError as error:
@@ -97,12 +99,12 @@ def load_refer_records(
                 raise UnusableRecordError("duplicate ids", "occurs twice")
             records[ref["ref_id"]] = _read_record(ref, files, images, indices)
         except UnusableRecordError as defect:
-            report.add(defect.kind, f"{annotations / REFS_FILE}: ref {ref['ref_id']} {defect}")
+            report.add(defect.kind, f"{files.refs_file}: ref {ref['ref_id']} {defect}")
     report.log(f"{annotations.name} {split}")
     if not records:
         splits = sorted({ref["split"] for ref in files.refs} & KNOWN_SPLITS)
         raise EmptySplitError(
-            f"{annotations / REFS_FILE}: no usable ref of split {split!r}; "
+            f"{files.refs_file}: no usable ref of split {split!r}; "
             f"it has {', '.join(splits) or 'no split'}"
         )
     return list(records.values())
@@ -114,23 +116,23 @@ def _read_record(
     """Join the entries of a ref into a record.
 
     Raises:
-        UnusableRecordError: target, expressions or image are missing or unusable.
+        UnusableRecordError: targets, expressions or image are missing or unusable.
     """
-    target = files.find_target(ref)
-    file_name = _find_image_file(images, target.image_name)
+    targets = files.find_targets(ref)
+    file_name = _find_image_file(images, targets.image_name)
     sentences = _read_sentences(ref)
-    category_id = indices[ref["category_id"]]
+    category_id = indices[ref["category_ids"][0]] if ref["category_ids"] else NO_ID
     record: ReferRecord = {
         "file_name": str(file_name),
-        "height": target.height,
-        "width": target.width,
+        "height": targets.height,
+        "width": targets.width,
         "image_id": ref["image_id"],
         "ref_id": ref["ref_id"],
         "sent_id": None,
         "sent_ids": [sentence["sent_id"] for sentence in sentences],
         "expressions": [sentence["sent"] for sentence in sentences],
         "category_id": category_id,
-        "annotations": [make_annotation(target.mask, category_id=category_id)],
+        "annotations": [make_annotation(mask, category_id=category_id) for mask in targets.masks],
     }
     if all("kind" in sentence for sentence in sentences):
         record["sentence_kinds"] = [sentence["kind"] for sentence in sentences]

@@ -11,13 +11,14 @@ from pycocotools import mask as coco_mask
 
 from ..data.description_file import SPLITS
 from ..data.expression_roles import find_object_spans
+from ..data.masks import unite_targets
 from ..data.queries import query_every_expression
 from ..data.refer_writer import words_of
 from ..structures import ReferRecord
 from .texts import UNSEEN
 from .triplets import GroundedTriplet
 
-ALL = "all"
+ALL, NO_CATEGORY = "all", "none named"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class DescribedExpression:
     image: str
     target: object  # the same for all expressions about one target
     area_share: float | None  # of the mask in the image; None without a mask
+    num_targets: int = 1
 
 
 def describe_records(
@@ -38,14 +40,17 @@ def describe_records(
     """Describe every expression of a split; class names lose control characters."""
     described = []
     for record in query_every_expression(list(records)):
-        (annotation,) = record["annotations"]
+        num_targets = len(record["annotations"])
         pixels = record["height"] * record["width"]
-        area_share = float(coco_mask.area(annotation["segmentation"])) / pixels
-        category = UNSEEN.sub("", classes[record["category_id"]])
+        area_share = float(coco_mask.area(unite_targets(record))) / pixels if num_targets else None
+        category_id = record["category_id"]
+        category = UNSEEN.sub("", classes[category_id]) if category_id >= 0 else NO_CATEGORY
         (sentence,) = record["expressions"]
         target = (split, record["ref_id"])
         described.append(
-            DescribedExpression(split, category, sentence, record["file_name"], target, area_share)
+            DescribedExpression(
+                split, category, sentence, record["file_name"], target, area_share, num_targets
+            )
         )
     return described
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...data.annotation_files import REFS_FILE, read_annotation_files
+from ...data.annotation_files import read_annotation_files
 from ...data.defect_report import DefectReport, UnusableRecordError
 from ...data.masks import mask_box_xyxy
 from ..defects import SET_ASIDE, DefectLog
@@ -29,26 +29,29 @@ def read_refer_boxes(
     files = read_annotation_files(annotations, report)
     for kind, messages in report.offenders.items():
         for message in messages:
-            log.add(annotations / REFS_FILE, "an entry", kind, SET_ASIDE, message)
+            log.add(files.refs_file, "an entry", kind, SET_ASIDE, message)
     repair = Repair(image_sizes, log)
     triplets = []
     for ref in files.refs:
-        place = Place(annotations / REFS_FILE, f"ref {ref['ref_id']}")
+        place = Place(files.refs_file, f"ref {ref['ref_id']}")
         try:
-            target = files.find_target(ref)
+            targets = files.find_targets(ref)
         except UnusableRecordError as defect:
             repair.set_aside(place, defect.kind, str(defect))
             continue
-        x1, y1, x2, y2 = mask_box_xyxy(target.mask)
+        # Refs to several targets or to none are set aside above.
+        (mask,) = targets.masks
+        assert targets.category is not None, "a ref with a target has a category"
+        x1, y1, x2, y2 = mask_box_xyxy(mask)
         for sentence in ref["sentences"]:
             triplet = repair(
                 place,
-                image=target.image_name,
+                image=targets.image_name,
                 box=(x1, y1, x2, y2),
                 sentence=sentence.get("sent", ""),
-                category=target.category,
+                category=targets.category,
                 split=ref["split"],
-                stated_size=(target.height, target.width),
+                stated_size=(targets.height, targets.width),
             )
             if triplet is not None:
                 triplets.append(triplet)
