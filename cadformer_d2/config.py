@@ -89,7 +89,7 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.WEIGHTS = ""
 
     # Components that recompute their activations in the backward pass, for less memory and a longer
-    # step: any of "text_encoder", "backbone", "alignment", "neck", "decoder".
+    # step: any of "text_encoder", "backbone", "alignment", "neck", "decoder", "presence".
     # docs/performance.md says what each saves.
     cfg.MODEL.CHECKPOINT_ACTIVATIONS = ()
 
@@ -207,6 +207,21 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # objects are a few strides large. The papers have 1.
     decoder.SUBPIXELS = 1
 
+    presence = cfg.MODEL.PRESENCE = CfgNode()
+    # What says whether the expression has a target: "" (nothing: in the papers it always has one),
+    # "PooledPresence", trained beside the mask, or "MaskArea", a threshold on the mask's area.
+    presence.NAME = ""
+    # Probability of a target below which the mask is left empty, in evaluation and prediction. 0:
+    # no mask is.
+    presence.THRESHOLD = 0.5
+    # Weight of PooledPresence's binary cross-entropy in the training loss.
+    presence.LOSS_WEIGHT = 0.25
+    # Width of PooledPresence's hidden layers.
+    presence.HIDDEN_DIM = 256
+    # MaskArea: share of the image at which the probability is 0.5; that of the 50 of 480 x 480
+    # pixels which GRES (arXiv 2306.00968) takes.
+    presence.MIN_AREA = 50 / 480**2
+
     loss = cfg.MODEL.LOSS = CfgNode()
     # The registered loss; the keys below are CrossEntropyDice's, the paper's.
     loss.NAME = "CrossEntropyDice"
@@ -261,5 +276,6 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.DTYPE = "float32"
     # "input": compare masks at INPUT.SIZE, as the papers do; "native": at the image's size.
     cfg.TEST.EVAL_RESOLUTION = "input"
-    # IoU of a sample whose mask and prediction are both empty: 0 (LAVT's line) or 1 (GRES).
+    # IoU of a target whose mask at that size is empty, as the prediction is: 0 (LAVT's line) or 1.
+    # An expression without a target counts in gIoU, N-acc and oIoU, which do not read this.
     cfg.TEST.EMPTY_IOU = 0.0

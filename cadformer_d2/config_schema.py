@@ -94,6 +94,13 @@ class Decoder(Section):
     SUBPIXELS: Literal[1, 2, 4]
 
 
+class Presence(Section):
+    THRESHOLD: Annotated[float, Field(ge=0, le=1)]
+    LOSS_WEIGHT: NotNegative
+    HIDDEN_DIM: Count
+    MIN_AREA: Annotated[float, Field(gt=0, le=1)]
+
+
 class Loss(Section):
     CE_WEIGHT: NotNegative
     DICE_WEIGHT: NotNegative
@@ -112,6 +119,7 @@ class Model(Section):
     POSITION: Position
     NECK: Neck
     DECODER: Decoder
+    PRESENCE: Presence
     LOSS: Loss
 
 

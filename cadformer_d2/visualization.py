@@ -33,6 +33,7 @@ PREDICTION_COLOUR = (0.95, 0.15, 0.25)
 SMALLEST_SIDE, LONGEST_SIDE = 384, 2048
 SHOWN_SIDE = 1024  # pixels; larger images are reduced for a figure
 STEEPEST = 4  # largest aspect ratio of an image's place in a sheet
+NOT_HERE = "not in this image"
 CAPTION_WIDTH = 62  # characters of a caption's line under three images
 
 
@@ -209,9 +210,20 @@ def _draw_block(block: Figure, comparison: Comparison, text: str, *, caption_lin
         axis.set_title(title, fontsize=8, parse_math=False)
         axis.axis("off")
         if title in comparison.predictions:
-            _draw_corner_text(axis, f"IoU {comparison.predictions[title].iou:.2f}")
+            _draw_corner_text(axis, _describe_prediction(comparison, title))
+        elif title == "ground truth" and not truth.any():
+            _draw_corner_text(axis, NOT_HERE)
     # parse_math off: a dollar sign in an expression is not mathematics.
     block.text(0.5, caption_share - 0.02, text, ha="center", va="top", fontsize=9, parse_math=False)
+
+
+def _describe_prediction(comparison: Comparison, title: str) -> str:
+    """The IoU, and whether the answer is that there is no target."""
+    prediction = comparison.predictions[title]
+    iou = f"IoU {prediction.iou:.2f}"
+    if prediction.mask.any():
+        return iou
+    return f"{NOT_HERE}, {iou}" if comparison.truth.any() else NOT_HERE
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
 from cadformer_d2.modeling.decoder.build import DECODER_REGISTRY
 from cadformer_d2.modeling.neck.build import NECK_REGISTRY
+from cadformer_d2.modeling.presence.build import PRESENCE_REGISTRY
 from cadformer_d2.modeling.registry import registered_names
 from cadformer_d2.precision import autocast, cast_product_weights
 
@@ -18,6 +19,7 @@ COMPONENTS = [
     *(("ALIGNMENT", name) for name in registered_names(ALIGNMENT_REGISTRY)),
     *(("NECK", name) for name in registered_names(NECK_REGISTRY)),
     *(("DECODER", name) for name in registered_names(DECODER_REGISTRY)),
+    *(("PRESENCE", name) for name in registered_names(PRESENCE_REGISTRY)),
     ("POSITION", "sincos"),
 ]
 

@@ -121,9 +121,9 @@ def test_long_and_foreign_sentences_are_drawn_whole():
 
 
 def test_several_predictions_stand_side_by_side_with_their_ious_in_the_corner():
-    empty = np.zeros((40, 60), bool)
-    predictions = {"lavt": Prediction(empty, 0.25), "ours": Prediction(empty, 0.75)}
-    comparison = Comparison(grey(), empty, "the tank", predictions)
+    mask = np.ones((40, 60), bool)
+    predictions = {"lavt": Prediction(mask, 0.25), "ours": Prediction(mask, 0.75)}
+    comparison = Comparison(grey(), mask, "the tank", predictions)
     figure = draw_comparison_sheet([comparison], columns=1)
     titles = [axis.get_title() for axis in figure.subfigs[0].axes]
     corners = [[text.get_text() for text in axis.texts] for axis in figure.subfigs[0].axes]
@@ -138,3 +138,24 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="too large"):
         save_figure(figure, path, dpi=80)
     assert path.read_bytes() == b"old"
+
+
+def corner_texts(*, truth, prediction, iou):
+    shape = (40, 60)
+    comparison = Comparison(
+        grey(*shape),
+        np.full(shape, truth),
+        "the pool",
+        {"ours": Prediction(np.full(shape, prediction), iou)},
+    )
+    figure = draw_comparison_sheet([comparison], columns=1)
+    axes = figure.subfigs[0].axes
+    return [[text.get_text() for text in axis.texts] for axis in axes]
+
+
+def test_a_sheet_says_what_is_not_in_the_image():
+    absent = "not in this image"
+    assert corner_texts(truth=False, prediction=False, iou=1) == [[], [absent], [absent]]
+    assert corner_texts(truth=True, prediction=False, iou=0) == [[], [], [f"{absent}, IoU 0.00"]]
+    assert corner_texts(truth=False, prediction=True, iou=0) == [[], [absent], ["IoU 0.00"]]
+    assert corner_texts(truth=True, prediction=True, iou=1) == [[], [], ["IoU 1.00"]]

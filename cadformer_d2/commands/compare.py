@@ -39,6 +39,7 @@ from ..evaluation.comparison_table import (
     MethodResult,
     group_rows,
     main_rows,
+    mean_name,
     render_table,
 )
 from ..model_cost import count_flops, count_parameters, random_sample
@@ -216,7 +217,9 @@ def _score_runs(planned: Sequence[Run], arguments: argparse.Namespace) -> list[S
                 progress = f"[{number}/{len(planned)}] {run.folder}"
                 try:
                     scored.append(future.result())
-                    print(f"{progress}: mIoU {scored[-1].metrics['mIoU']:.2f}", flush=True)
+                    metrics = scored[-1].metrics
+                    name = mean_name(metrics)
+                    print(f"{progress}: {name} {metrics[name]:.2f}", flush=True)
                 except subprocess.CalledProcessError:
                     print(f"{progress}: FAILED; {run.folder / 'output.txt'} says why", flush=True)
         except BaseException:

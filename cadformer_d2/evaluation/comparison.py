@@ -16,7 +16,7 @@ class SampleIous:
 
     keys: list[tuple[int, int]]  # (ref_id, sent_id) of each sample
     image_ids: np.ndarray  # (samples,)
-    iou: np.ndarray  # (samples,) in [0, 1]
+    iou: np.ndarray  # (samples,) in [0, 1]; without a target: whether the answer is empty
 
 
 @dataclass(frozen=True)

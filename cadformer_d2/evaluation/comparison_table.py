@@ -14,7 +14,7 @@ from tabulate import tabulate
 from .comparison import SampleIous, average_seeds, bootstrap_interval, compare_paired
 from .metrics import table_metric_names
 
-GROUPINGS = ("kind", "length", "size")
+GROUPINGS = ("targets", "kind", "length", "size")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ def _format_mean_and_spread(values: Sequence[float]) -> str:
 def main_rows(results: Sequence[MethodResult]) -> list[dict[str, str]]:
     """One row per method; the first method is the reference of the paired differences."""
     reference = average_seeds(results[0].samples)
+    mean = mean_name(results[0].metrics[0])
     rows = []
     for result in results:
         average = average_seeds(result.samples)
@@ -49,12 +50,17 @@ def main_rows(results: Sequence[MethodResult]) -> list[dict[str, str]]:
             for name in table_metric_names()
             if all(name in metrics for metrics in result.metrics)
         }
-        row["mIoU 95 %"] = f"{low:.1f} - {high:.1f}"
-        row[f"mIoU minus {results[0].name}"] = _format_difference(average, reference)
+        row[f"{mean} 95 %"] = f"{low:.1f} - {high:.1f}"
+        row[f"{mean} minus {results[0].name}"] = _format_difference(average, reference)
         row |= {name: f"{value:.1f}" for name, value in result.cost.items()}
         row |= {f"published {name}": f"{value:.2f}" for name, value in result.published.items()}
         rows.append(row)
     return rows
+
+
+def mean_name(metrics: Mapping[str, Any]) -> str:
+    """What the mean of the IoUs of all samples is called: gIoU where some have no target."""
+    return "gIoU" if "gIoU" in metrics else "mIoU"
 
 
 def _format_difference(method: SampleIous, reference: SampleIous) -> str:
@@ -68,15 +74,17 @@ def _format_difference(method: SampleIous, reference: SampleIous) -> str:
 
 
 def group_rows(results: Sequence[MethodResult]) -> list[dict[str, str]]:
-    """mIoU by kind of expression, length and target size, and on changed expressions."""
+    """mIoU by kind of expression, length and target size, and on changed expressions.
+
+    gIoU where some expressions have no target: for these it is the share declared absent.
+    """
     rows = []
     for result in results:
         row = {"method": result.name}
         for grouping in GROUPINGS:
             for name in result.metrics[0]["groups"].get(grouping, {}):
-                row[name] = _format_mean_and_spread(
-                    [m["groups"][grouping][name]["mIoU"] for m in result.metrics]
-                )
+                found = [m["groups"][grouping][name] for m in result.metrics]
+                row[name] = _format_mean_and_spread([m[mean_name(m)] for m in found])
         row |= {
             name: _format_mean_and_spread(values) for name, values in result.diagnostics.items()
         }

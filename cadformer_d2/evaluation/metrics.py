@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 NUM_RESAMPLES = 1000
 # Upper limits of the groups by the target's share of the image, and by words of the expression.
 SIZE_GROUPS = (("under_1pct", 0.01), ("1_to_5pct", 0.05), ("over_5pct", np.inf))
+TARGET_GROUPS = (("no_target", 0), ("one_target", 1), ("several_targets", np.inf))
 LENGTH_GROUPS = (("1_to_5_words", 5), ("6_to_10_words", 10), ("11_to_20_words", 20),
                  ("over_20_words", np.inf))  # fmt: skip
 
@@ -28,10 +30,24 @@ class SampleScore:
     num_words: int
     category_id: int
     kind: str | None  # kind of the expression, if the dataset has it
+    num_targets: int = 1  # of the expression in the image
+
+    @property
+    def predicted_area(self) -> int:
+        return self.union - self.target_area + self.intersection
 
     def iou(self, empty_iou: float) -> float:
-        """Intersection over union in [0, 1]; ``empty_iou`` where both masks are empty."""
+        """Intersection over union in [0, 1].
+
+        Without a target: 1 if the prediction is empty, else 0, as in GRES (arXiv 2306.00968). With
+        one whose mask is empty at this resolution, as the prediction is: ``empty_iou``.
+        """
+        if not self.num_targets:
+            return float(not self.predicted_area)
         return self.intersection / self.union if self.union else empty_iou
+
+
+Samples = Literal["all", "with_target", "without_target"]
 
 
 @dataclass(frozen=True)
@@ -43,12 +59,15 @@ class ScoreArrays:
     union: np.ndarray
     target_area: np.ndarray
     image_area: np.ndarray
+    num_targets: np.ndarray
+    predicted_area: np.ndarray
 
     @classmethod
     def from_scores(cls, scores: Sequence[SampleScore], *, empty_iou: float) -> ScoreArrays:
         columns = {
             name: np.array([getattr(score, name) for score in scores], float)
-            for name in ("intersection", "union", "target_area", "image_area")
+            for name in ScoreArrays.__annotations__
+            if name != "iou"
         }
         return cls(iou=np.array([score.iou(empty_iou) for score in scores]), **columns)
 
@@ -56,10 +75,19 @@ class ScoreArrays:
     def ones(self) -> np.ndarray:
         return np.ones_like(self.iou)
 
+    def are_in(self, samples: Samples) -> np.ndarray:
+        """(samples,) bool: with or without a target, or all."""
+        if samples == "all":
+            return np.ones(len(self.iou), bool)
+        return (self.num_targets > 0) == (samples == "with_target")
+
 
 @dataclass(frozen=True)
 class Metric:
-    """A ratio of two sums over samples, in percent; with ``ones`` as denominator, a mean."""
+    """A ratio of two sums over samples, in percent; with ``ones`` as denominator, a mean.
+
+    It is left out where there is no sample of the kind that it is about.
+    """
 
     name: str
     # ScoreArrays -> (numerator, denominator), one entry per sample. If the denominators sum to 0
@@ -67,22 +95,45 @@ class Metric:
     terms: Callable[[ScoreArrays], tuple[np.ndarray, np.ndarray]]
     in_tables: bool = True  # a column of the tables by group and of comparisons
     has_interval: bool = False  # <name>_low and <name>_high are reported
+    samples: Samples = "all"  # the sums are over these
+    # Reported only of datasets in which an expression may have no target or several.
+    is_generalized: bool = False
 
 
-def _precision(threshold: float, **options: bool) -> Metric:
+def _precision(threshold: float, *, in_tables: bool = True) -> Metric:
     """Pr@threshold, the share of samples with that IoU or more."""
-    return Metric(f"Pr@{threshold}", lambda s: (s.iou >= threshold, s.ones), **options)
+    return Metric(
+        f"Pr@{threshold}",
+        lambda s: (s.iou >= threshold, s.ones),
+        samples="with_target",
+        in_tables=in_tables,
+    )
 
 
 # The metrics in display order: evaluator, log, files and comparison tables follow this list.
 METRICS: tuple[Metric, ...] = (
-    Metric("mIoU", lambda s: (s.iou, s.ones), has_interval=True),
+    Metric("mIoU", lambda s: (s.iou, s.ones), has_interval=True, samples="with_target"),
     Metric("oIoU", lambda s: (s.intersection, s.union), has_interval=True),
     _precision(0.5),
     _precision(0.6, in_tables=False),
     _precision(0.7),
     _precision(0.8, in_tables=False),
     _precision(0.9),
+    # As GRES (arXiv 2306.00968) defines them. An expression is declared absent by an empty mask.
+    Metric("gIoU", lambda s: (s.iou, s.ones), has_interval=True, is_generalized=True),
+    Metric("cIoU", lambda s: (s.intersection, s.union), in_tables=False, is_generalized=True),
+    Metric(
+        "N-acc",
+        lambda s: (s.predicted_area == 0, s.ones),
+        samples="without_target",
+        is_generalized=True,
+    ),
+    Metric(
+        "T-acc",
+        lambda s: (s.predicted_area > 0, s.ones),
+        samples="with_target",
+        is_generalized=True,
+    ),
 )
 
 
@@ -100,14 +151,25 @@ def interval_metric_names() -> list[str]:
     return [metric.name for metric in METRICS if metric.has_interval]
 
 
-def summarize(scores: Iterable[SampleScore], *, empty_iou: float) -> dict[str, float]:
-    """Compute all METRICS in percent.
+def is_generalized(scores: Iterable[SampleScore]) -> bool:
+    """Whether any expression has no target or several."""
+    return any(score.num_targets != 1 for score in scores)
 
-    mIoU is the mean over samples, oIoU the sum of intersections over the sum of unions, Pr@x the
-    share of samples with IoU >= x.
+
+def summarize(
+    scores: Iterable[SampleScore], *, empty_iou: float, generalized: bool | None = None
+) -> dict[str, float]:
+    """Compute the METRICS in percent.
+
+    mIoU is the mean over samples with a target, oIoU the sum of all intersections over the sum of
+    all unions, to which an answer without a target adds its area, Pr@x the share of samples with a
+    target with IoU >= x. gIoU is the mean over all samples, where one without a target counts 1 if
+    the answer is empty, else 0; cIoU is oIoU under the name it has there; N-acc is the share of
+    samples without a target with an empty answer, T-acc that of the others with one that is not.
 
     Args:
-        empty_iou: IoU of a sample whose mask and prediction are both empty.
+        empty_iou: IoU of a sample with a target whose mask and prediction are both empty.
+        generalized: whether to compute those of generalized datasets; None: ``is_generalized``.
 
     Raises:
         ValueError: ``scores`` is empty.
@@ -115,12 +177,26 @@ def summarize(scores: Iterable[SampleScore], *, empty_iou: float) -> dict[str, f
     scores = list(scores)
     if not scores:
         raise ValueError("there is no sample to score")
+    generalized = is_generalized(scores) if generalized is None else generalized
     arrays = ScoreArrays.from_scores(scores, empty_iou=empty_iou)
-    return {metric.name: _value(metric, arrays, empty_iou) for metric in METRICS}
+    return {
+        metric.name: _value(metric, arrays, empty_iou)
+        for metric in _metrics_of(arrays, generalized=generalized)
+    }
+
+
+def _metrics_of(arrays: ScoreArrays, *, generalized: bool) -> list[Metric]:
+    """The metrics that have a sample."""
+    return [
+        metric
+        for metric in METRICS
+        if generalized >= metric.is_generalized and arrays.are_in(metric.samples).any()
+    ]
 
 
 def _value(metric: Metric, arrays: ScoreArrays, empty_iou: float) -> float:
-    above, below = (float(term.sum()) for term in metric.terms(arrays))
+    chosen = arrays.are_in(metric.samples)
+    above, below = (float(term[chosen].sum()) for term in metric.terms(arrays))
     return 100 * (above / below) if below else 100 * empty_iou
 
 
@@ -135,9 +211,17 @@ def bootstrap_intervals(
     Returns:
         {"mIoU_low", "mIoU_high", "oIoU_low", "oIoU_high"} in percent, and so on.
     """
-    metrics = [metric for metric in METRICS if metric.has_interval]
     arrays = ScoreArrays.from_scores(scores, empty_iou=empty_iou)
-    columns = [term for metric in metrics for term in metric.terms(arrays)]
+    metrics = [
+        metric
+        for metric in _metrics_of(arrays, generalized=is_generalized(scores))
+        if metric.has_interval
+    ]
+    columns = [
+        np.where(arrays.are_in(metric.samples), term, 0)
+        for metric in metrics
+        for term in metric.terms(arrays)
+    ]
     values = np.stack(columns, axis=1).astype(float)  # (samples, 2 * metrics)
     _, image_index = np.unique([score.image_id for score in scores], return_inverse=True)
     per_image = np.zeros((image_index.max() + 1, values.shape[1]))
@@ -166,8 +250,14 @@ def _group_name(value: float, groups: tuple[tuple[str, float], ...]) -> str:
 def group_scores(
     scores: list[SampleScore], *, class_names: list[str]
 ) -> dict[str, dict[str, list[SampleScore]]]:
-    """Group samples by expression kind and length, category and target size; omits empty groups."""
+    """Group samples by expression kind and length, targets, category and target size.
+
+    Omits empty groups. Targets are counted only where not every expression has exactly one; a
+    sample without any has no size.
+    """
+    generalized = is_generalized(scores)
     by: dict[str, dict[str, list[SampleScore]]] = {
+        "targets": {},
         "kind": {},
         "category": {},
         "size": {},
@@ -176,9 +266,10 @@ def group_scores(
     for score in scores:
         share = score.target_area / score.image_area
         names = {
+            "targets": _group_name(score.num_targets, TARGET_GROUPS) if generalized else None,
             "kind": score.kind,
-            "category": class_names[score.category_id],
-            "size": _group_name(share, SIZE_GROUPS),
+            "category": class_names[score.category_id] if score.category_id >= 0 else None,
+            "size": _group_name(share, SIZE_GROUPS) if score.num_targets else None,
             "length": _group_name(score.num_words, LENGTH_GROUPS),
         }
         for grouping, name in names.items():

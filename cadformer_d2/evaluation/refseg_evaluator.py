@@ -25,6 +25,7 @@ from .metrics import (
     bootstrap_intervals,
     group_scores,
     interval_metric_names,
+    is_generalized,
     metric_names,
     summarize,
     table_metric_names,
@@ -55,7 +56,8 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
             dataset_name: appears in the log and in file names.
             class_names: of the contiguous category ids.
             output_dir: folder for predictions and metrics; None: write nothing.
-            empty_iou: IoU of a sample whose mask and prediction are both empty, in [0, 1].
+            empty_iou: IoU of a sample with a target whose mask and prediction are both empty, in
+                [0, 1].
             eval_resolution: TEST.EVAL_RESOLUTION of the test mapper, for the log.
         """
         self.dataset_name = dataset_name
@@ -105,15 +107,18 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
         scores = [sample["score"] for sample in samples]
         metrics = summarize(scores, empty_iou=self.empty_iou)
         metrics |= bootstrap_intervals(scores, empty_iou=self.empty_iou)
+        generalized = is_generalized(scores)
         groups = {
             grouping: {
-                name: summarize(members, empty_iou=self.empty_iou) | {"samples": len(members)}
+                name: summarize(members, empty_iou=self.empty_iou, generalized=generalized)
+                | {"samples": len(members)}
                 for name, members in by_name.items()
             }
             for grouping, by_name in group_scores(scores, class_names=self.class_names).items()
         }
         for kind, values in groups.get("kind", {}).items():
-            metrics[f"mIoU_{kind}"] = values["mIoU"]
+            name = "mIoU" if "mIoU" in values else "N-acc"  # of expressions without a target
+            metrics[f"{name}_{kind}"] = values[name]
         metrics["num_samples"] = float(len(samples))
         self._log(metrics, groups)
         self._write(metrics, groups, samples)
@@ -121,10 +126,13 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
 
     def _log(self, metrics: dict[str, float], groups: dict[str, dict[str, dict]]) -> None:
         size = "the network's input size" if self.eval_resolution == "input" else "the image's size"
-        names, columns = metric_names(), table_metric_names()
+        names, columns, with_interval = (
+            [name for name in known() if name in metrics]
+            for known in (metric_names, table_metric_names, interval_metric_names)
+        )
         intervals = [
             f"{name} {metrics[f'{name}_low']:.2f} - {metrics[f'{name}_high']:.2f}"
-            for name in interval_metric_names()
+            for name in with_interval
         ]
         logger.info(
             "%s: %d samples, scored at %s, IoU of two empty masks %g\n%s\n95 %% intervals: %s",
@@ -137,7 +145,7 @@ class ReferringSegmentationEvaluator(DatasetEvaluator):
         )
         for grouping, by_name in groups.items():
             rows = [
-                [name, values["samples"], *(values[column] for column in columns)]
+                [name, values["samples"], *(values.get(column) for column in columns)]
                 for name, values in sorted(by_name.items())
             ]
             header = [f"by {grouping}", "samples", *columns]
@@ -184,6 +192,7 @@ def _score_sample(sample: ModelInput, predicted: np.ndarray) -> dict[str, Any]:
         num_words=len(sample["expression"].split()),
         category_id=sample["category_id"],
         kind=sample.get("sentence_kind"),
+        num_targets=sample.get("num_targets", 1),
     )
     return {
         "score": score,

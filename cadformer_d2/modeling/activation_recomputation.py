@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-COMPONENTS = ("text_encoder", "backbone", "alignment", "neck", "decoder")
+COMPONENTS = ("text_encoder", "backbone", "alignment", "neck", "decoder", "presence")
 
 
 class RecomputedForward:

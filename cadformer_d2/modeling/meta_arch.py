@@ -21,6 +21,7 @@ from .compilation import compile_repeated
 from .decoder import build_decoder
 from .loss import build_loss
 from .neck import build_neck
+from .presence import Presence, build_presence
 from .text_encoder import build_text_encoder, text_output_shape
 
 TOKENS_STEP = 8  # multiple of padded lengths on a GPU
@@ -29,7 +30,7 @@ COMPILED_TOKENS_STEP = 32  # and in compiled models
 
 @META_ARCH_REGISTRY.register()
 class CADFormer(nn.Module):
-    """text encoder + [backbone <-> alignment] -> neck -> decoder -> criterion | masks.
+    """text encoder + [backbone <-> alignment] -> neck -> decoder (-> presence) -> losses | masks.
 
     LAVT, LGCE, RMSIN, FIANet and the ablations are other choices of these components.
     """
@@ -49,6 +50,8 @@ class CADFormer(nn.Module):
         criterion: nn.Module,
         pixel_mean: list[float],
         pixel_std: list[float],
+        presence: Presence | None = None,
+        presence_threshold: float = 0.5,
         padded_length: int | None = None,
         recomputed: tuple[str, ...] = (),
     ):
@@ -61,6 +64,8 @@ class CADFormer(nn.Module):
                 fraction of it that divides it.
             criterion: (logits, target) -> dict of losses.
             pixel_mean, pixel_std: per channel, of pixels in [0, 255].
+            presence: (pyramid, text, logits) -> logits (B,) of "there is a target", or None.
+            presence_threshold: probability, in [0, 1], below which an answer is blank.
             padded_length: number of tokens to which to pad expressions; None: ``round_up_tokens``
                 of the batch's longest.
             recomputed: components that recompute their activations in the backward pass.
@@ -74,6 +79,8 @@ class CADFormer(nn.Module):
         self.neck = neck
         self.decoder = decoder
         self.criterion = criterion
+        self.presence = presence
+        self.presence_threshold = presence_threshold
         self.padded_length = padded_length
         self.stride = next(iter(backbone.output_shape().values())).stride  # of h_1 and w_1
         self.is_compiled = False
@@ -92,6 +99,8 @@ class CADFormer(nn.Module):
             "neck": build_neck(cfg, backbone.output_shape(), text_shape),
             "decoder": build_decoder(cfg, backbone.output_shape(), text_shape),
             "criterion": build_loss(cfg),
+            "presence": build_presence(cfg, backbone.output_shape(), text_shape),
+            "presence_threshold": cfg.MODEL.PRESENCE.THRESHOLD,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "padded_length": cfg.INPUT.MAX_TOKENS if cfg.INPUT.PAD_TO_MAX_TOKENS else None,
@@ -126,6 +135,8 @@ class CADFormer(nn.Module):
         Returns:
             in training, the weighted losses; otherwise, per sample, {"sem_seg": (2, height,
             width)}: probabilities of background and target at the sample's own height and width.
+            With a presence component also {"presence": ()}, the probability that there is a target;
+            where it is below the threshold, every pixel is background.
         """
         images = self.preprocess_images(batch)  # (B, 3, H, W)
         text = self.encode_text(batch)
@@ -133,14 +144,19 @@ class CADFormer(nn.Module):
         if self.neck is not None:
             pyramid = self.neck(pyramid, text)
         logits = self.decoder(pyramid, text)  # (B, 2, s * h_1, s * w_1)
+        presence = None if self.presence is None else self.presence(pyramid, text, logits)  # (B,)
         subpixels = logits.shape[-1] // next(iter(pyramid.values())).shape[-1]
         height, width = images.shape[-2:]
         logits = upsample_to_input(
             logits, (height, width), self.stride // subpixels
         )  # (B, 2, H, W)
         if self.training:
-            return self.criterion(logits, self.stack_targets(batch))
-        return self.postprocess(logits, batch)
+            targets = self.stack_targets(batch)
+            losses = self.criterion(logits, targets)
+            if self.presence is not None and presence is not None:
+                losses = {**losses, **self.presence.losses(presence, targets.flatten(1).any(1))}
+            return losses
+        return self.postprocess(logits, batch, presence)
 
     def recomputed_modules(self) -> dict[str, list[nn.Module]]:
         """The modules that each name in MODEL.CHECKPOINT_ACTIVATIONS stands for.
@@ -152,6 +168,7 @@ class CADFormer(nn.Module):
             "backbone": self.backbone,
             "neck": self.neck,
             "decoder": self.decoder,
+            "presence": self.presence,
         }
         modules = {
             name: part.recomputed_modules() if hasattr(part, "recomputed_modules") else [part]
@@ -232,13 +249,28 @@ class CADFormer(nn.Module):
         """Target masks (B, H, W) bool."""
         return torch.stack([self._to_device(sample["gt_mask"]) for sample in batch])
 
-    def postprocess(self, logits: Tensor, batch: list[ModelInput]) -> list[dict[str, Tensor]]:
-        """Probabilities at each sample's own resolution."""
+    def postprocess(
+        self, logits: Tensor, batch: list[ModelInput], presence: Tensor | None = None
+    ) -> list[dict[str, Tensor]]:
+        """Probabilities at each sample's own resolution, as ``forward`` returns them.
+
+        Args:
+            logits: (B, 2, H, W).
+            presence: logits (B,), or None.
+        """
         size = tuple(logits.shape[-2:])
-        return [
+        probability = logits.float().softmax(dim=1)
+        presence = None if presence is None else presence.float().sigmoid()
+        if presence is not None:
+            probability = blank_absent(probability, presence >= self.presence_threshold)
+        outputs = [
             {"sem_seg": sem_seg_postprocess(map_, size, sample["height"], sample["width"])}
-            for map_, sample in zip(logits.float().softmax(dim=1), batch, strict=True)
+            for map_, sample in zip(probability, batch, strict=True)
         ]
+        if presence is not None:
+            for output, value in zip(outputs, presence, strict=True):
+                output["presence"] = value
+        return outputs
 
 
 def _fields(sample: Mapping[str, Any], names: Sequence[str]) -> list[Tensor]:
@@ -249,6 +281,18 @@ def _fields(sample: Mapping[str, Any], names: Sequence[str]) -> list[Tensor]:
 def round_up_tokens(longest: int, step: int) -> int:
     """Round the length of a batch's longest expression up to a multiple of ``step``."""
     return -(-longest // step) * step
+
+
+def blank_absent(probability: Tensor, is_present: Tensor) -> Tensor:
+    """Make every pixel of the samples without a target background.
+
+    Args:
+        probability: (B, 2, H, W) of background and target.
+        is_present: (B,) bool.
+    """
+    blank = torch.zeros_like(probability)
+    blank[:, 0] = 1
+    return torch.where(is_present[:, None, None, None], probability, blank)
 
 
 def upsample_to_input(logits: Tensor, size: tuple[int, int], stride: int) -> Tensor:

@@ -39,6 +39,14 @@ def backbone(w, cfg, image, text):
 
 def logits_at_input(model, cfg, images, fields):
     """(B, 2, H, W) of images (B, 3, H, W) in [0, 255] and the padded fields of the sentences."""
+    logits, *_ = decoded(model, cfg, images, fields)
+    rows, columns = (4 * side for side in logits.shape[-2:])
+    height, width = images.shape[-2:]
+    return resized(logits, (rows, columns), align_corners=True)[..., :height, :width]
+
+
+def decoded(model, cfg, images, fields):
+    """The decoder's logits, with what it read: the pyramid and the text."""
     w = Weights(model.state_dict())
     mean, std = (
         torch.tensor(values, dtype=torch.float64)[:, None, None]
@@ -51,10 +59,7 @@ def logits_at_input(model, cfg, images, fields):
         neck = NECKS[cfg.MODEL.NECK.NAME]
         pyramid = neck(w / "neck", pyramid, text, cfg.MODEL.NECK.NUM_BLOCKS, grid)
     decode = DECODERS[cfg.MODEL.DECODER.NAME]
-    logits = decode(w / "decoder", pyramid, text, cfg.MODEL.DECODER.NUM_HEADS)
-    rows, columns = (4 * side for side in logits.shape[-2:])
-    height, width = images.shape[-2:]
-    return resized(logits, (rows, columns), align_corners=True)[..., :height, :width]
+    return decode(w / "decoder", pyramid, text, cfg.MODEL.DECODER.NUM_HEADS), pyramid, text
 
 
 def probabilities(logits, sizes):
@@ -66,7 +71,10 @@ def probabilities(logits, sizes):
 
 
 def loss(logits, target, *, ce_weight, dice_weight, class_weights, dice_sums):
-    """baselines 1.6: weighted cross-entropy and Dice, each with its weight."""
+    """baselines 1.6: weighted cross-entropy and Dice, each with its weight.
+
+    Dice is summed over the classes that have a pixel.
+    """
     background, foreground = softmax(logits, axis=1).unbind(1)
     p_true = torch.where(target, foreground, background)
     w = torch.where(target, class_weights[1], class_weights[0])
@@ -76,6 +84,7 @@ def loss(logits, target, *, ce_weight, dice_weight, class_weights, dice_sums):
         terms = [
             1 - (2 * (p * y).sum() + 1e-6) / (p.sum() + y.sum() + 1e-6)
             for p, y in ((pb, 1 - t), (pf, t))
+            if y.sum() > 0
         ]
         per_sample.append(sum(terms))
     dice = sum(per_sample) if dice_sums else sum(per_sample) / len(per_sample)

@@ -13,6 +13,7 @@ from cadformer_d2.modeling.backbone.swin_stage import SwinStage
 from cadformer_d2.modeling.decoder.build import DECODER_REGISTRY
 from cadformer_d2.modeling.neck.build import NECK_REGISTRY
 from cadformer_d2.modeling.position import SinCosPosition
+from cadformer_d2.modeling.presence.build import PRESENCE_REGISTRY
 from cadformer_d2.modeling.registry import registered_names
 from cadformer_d2.modeling.text_encoder import TEXT_ENCODER_REGISTRY
 from cadformer_d2.structures import StageInput
@@ -22,6 +23,7 @@ from .decoder import DECODERS, adaptive_rotated_convolution
 from .encoders import encoded, sine_cosine, swin_stage
 from .neck import NECKS
 from .notation import Weights, convolve, randomized
+from .presence import PRESENCES
 from .setting import (
     IS_OBJECT,
     IS_POSITION,
@@ -105,6 +107,22 @@ def test_a_decoder_is_its_equation(name, text_dim):
     maps, text = pyramid(cfg), sentences(text_dim)
     expected = equation_of(DECODERS, name)(w, maps, text, cfg.MODEL.DECODER.NUM_HEADS)
     assert_equal(module(maps, text), expected)
+
+
+@pytest.mark.parametrize("name", registered_names(PRESENCE_REGISTRY))
+@pytest.mark.parametrize("subpixels", [1, 2])
+def test_a_presence_component_is_its_equation(name, subpixels):
+    cfg = tiny_cfg(PRESENCE=name)
+    cfg.MODEL.PRESENCE.MIN_AREA = 0.3
+    module, w = randomized(
+        PRESENCE_REGISTRY.get(name)(cfg, shapes(cfg), ShapeSpec(channels=12)),
+    )
+    maps, text = pyramid(cfg), sentences(12)
+    rows, columns = maps["stage1"].shape[-2:]
+    logits = normal(3, 2, subpixels * rows, subpixels * columns, seed=4)
+    expected = equation_of(PRESENCES, name)(w, maps, text, logits, min_area=0.3)
+    assert expected.std() > 1e-3
+    assert_equal(module(maps, text, logits), expected)
 
 
 def test_a_decoder_in_training_normalises_by_its_batch():

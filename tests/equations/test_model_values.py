@@ -10,11 +10,20 @@ from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
 from cadformer_d2.modeling.decoder.build import DECODER_REGISTRY
 from cadformer_d2.modeling.loss import LOSS_REGISTRY, CrossEntropyDice
 from cadformer_d2.modeling.neck.build import NECK_REGISTRY
+from cadformer_d2.modeling.presence.build import PRESENCE_REGISTRY
 from cadformer_d2.modeling.registry import registered_names
 
-from .model import logits_at_input, loss, probabilities
-from .notation import randomized
-from .setting import EXACT, assert_equal, in_float64, normal, tiny_cfg  # noqa: F401
+from .model import decoded, logits_at_input, loss, probabilities
+from .notation import Weights, randomized, sigmoid
+from .presence import PRESENCES
+from .setting import (
+    EXACT,
+    assert_equal,
+    equation_of,
+    in_float64,  # noqa: F401
+    normal,
+    tiny_cfg,
+)
 
 pytestmark = pytest.mark.usefixtures("in_float64")
 CHOICES = (
@@ -78,6 +87,30 @@ def test_a_model_is_its_equations(role, name):
     for mine, theirs in zip(ours, expected, strict=True):
         assert 0.01 < theirs.std() and 0.02 < theirs.mean() < 0.98, "saturated: nothing compared"
         assert_equal(mine["sem_seg"], theirs, tolerance=TOLERANCES.get((role, name), EXACT))
+
+
+@pytest.mark.parametrize("name", registered_names(PRESENCE_REGISTRY))
+def test_a_model_with_presence_is_its_equations_and_blanks_what_is_below_the_threshold(name):
+    cfg = tiny_cfg(PRESENCE=name)
+    cfg.MODEL.PRESENCE.MIN_AREA = 0.4
+    model, batch = whole_model(cfg), make_batch()
+    images = torch.stack([sample["image"] for sample in batch])
+    with torch.no_grad():
+        logits, pyramid, text = decoded(model, cfg, images, padded_fields(batch, cfg))
+        w = Weights(model.state_dict()) / "presence"
+        presence = sigmoid(equation_of(PRESENCES, name)(w, pyramid, text, logits, min_area=0.4))
+        sizes = [(sample["height"], sample["width"]) for sample in batch]
+        expected = probabilities(expected_logits(model, cfg, batch), sizes)
+        # Between the least and the greatest: one is blank, one is not.
+        model.presence_threshold = float(presence.min() + presence.max()) / 2
+        ours = model(batch)
+    is_present = [bool(value >= model.presence_threshold) for value in presence]
+    assert set(is_present) == {True, False}
+    for mine, p, value, there in zip(ours, expected, presence, is_present, strict=True):
+        assert_equal(mine["presence"], value)
+        blank = torch.zeros_like(p)
+        blank[0] = 1
+        assert_equal(mine["sem_seg"], p if there else blank)
 
 
 def test_a_fixed_length_pads_as_far_as_it_says():

@@ -134,3 +134,77 @@ def test_a_group_holds_its_upper_limit():
         ("length", 20): ["11_to_20_words"],
         ("length", 21): ["over_20_words"],
     }
+
+
+# Six expressions, worked out on paper. Two have no target: N1 is declared absent, N2 is answered
+# with 6 pixels. Four have one: A and B of the example above, D (two targets) with IoU 3 / 4, and E,
+# which is declared absent although it has 5 pixels.
+#   gIoU = (1 + 0 + 0.5 + 1 + 0.75 + 0) / 6 = 54.17 %
+#   cIoU = (1 + 3 + 3) / (6 + 2 + 3 + 4 + 5) = 35 %
+#   N-acc 1 / 2; T-acc 3 / 4; with a target only: mIoU = 2.25 / 4 = 56.25 %, Pr@0.7 = 2 / 4
+GENERALIZED = [
+    score(0, 0, sample=0, target_area=0, num_targets=0, kind="absent"),
+    score(0, 6, sample=1, target_area=0, num_targets=0, kind="absent_hard"),
+    score(1, 2, sample=2, target_area=1, kind="position"),
+    score(3, 3, sample=3, target_area=3, kind="position"),
+    score(3, 4, sample=4, target_area=3, num_targets=2, kind="several"),
+    score(0, 5, sample=5, target_area=5, kind="position"),
+]
+
+
+@pytest.mark.parametrize("empty_iou", [0.0, 1.0])
+def test_expressions_without_a_target_are_scored_as_worked_out_by_hand(empty_iou):
+    metrics = summarize(GENERALIZED, empty_iou=empty_iou)
+    assert metrics["gIoU"] == pytest.approx(100 * 3.25 / 6)
+    assert metrics["cIoU"] == metrics["oIoU"] == pytest.approx(35)
+    assert metrics["N-acc"] == pytest.approx(50)
+    assert metrics["T-acc"] == pytest.approx(75)
+    assert metrics["mIoU"] == pytest.approx(56.25)
+    assert metrics["Pr@0.5"] == pytest.approx(75)
+    assert metrics["Pr@0.7"] == metrics["Pr@0.6"] == pytest.approx(50)
+
+
+def test_a_dataset_of_one_target_each_has_no_other_metrics_than_before():
+    names = {"mIoU", "oIoU", "Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9"}
+    assert summarize(EXAMPLE, empty_iou=0.0).keys() == names
+    assert bootstrap_intervals(EXAMPLE, empty_iou=0.0).keys() == {
+        *("mIoU_low", "mIoU_high", "oIoU_low", "oIoU_high")
+    }
+    assert "targets" not in group_scores(EXAMPLE, class_names=["pool"])
+
+
+def test_metrics_without_a_sample_are_left_out():
+    metrics = summarize(GENERALIZED[:2], empty_iou=0.0)
+    assert metrics.keys() == {"oIoU", "gIoU", "cIoU", "N-acc"}
+    of_targets = summarize(GENERALIZED[2:], empty_iou=0.0, generalized=True)
+    assert "N-acc" not in of_targets and of_targets["T-acc"] == pytest.approx(75)
+
+
+def test_the_interval_of_the_generalized_mean_is_that_of_its_samples():
+    copies = [
+        score(
+            s.intersection,
+            s.union,
+            sample=7 * k + s.ref_id,
+            image=6 * k + s.ref_id,
+            target_area=s.target_area,
+            num_targets=s.num_targets,
+        )
+        for k in range(40)
+        for s in GENERALIZED
+    ]
+    metrics = summarize(copies, empty_iou=0.0)
+    intervals = bootstrap_intervals(copies, empty_iou=0.0)
+    for name, deviation, number in (("gIoU", 0.4254, 240), ("mIoU", 0.3698, 160)):
+        half = 196 * deviation / number**0.5
+        assert intervals[f"{name}_low"] == pytest.approx(metrics[name] - half, abs=1)
+        assert intervals[f"{name}_high"] == pytest.approx(metrics[name] + half, abs=1)
+
+
+def test_groups_by_number_of_targets_and_kind():
+    groups = group_scores([*GENERALIZED, score(1, 1, category_id=-1)], class_names=["pool"])
+    sizes = {grouping: {k: len(v) for k, v in by.items()} for grouping, by in groups.items()}
+    assert sizes["targets"] == {"no_target": 2, "one_target": 4, "several_targets": 1}
+    assert sizes["kind"] == {"absent": 1, "absent_hard": 1, "position": 3, "several": 1}
+    assert sum(sizes["size"].values()) == 5  # what is not there has no size
+    assert sizes["category"] == {"pool": 6}  # a file may name none

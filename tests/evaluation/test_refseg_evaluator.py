@@ -8,7 +8,7 @@ from pycocotools import mask as coco_mask
 
 from cadformer_d2.evaluation import ReferringSegmentationEvaluator
 from cadformer_d2.evaluation.comparison import SampleIous
-from cadformer_d2.evaluation.comparison_table import MethodResult, main_rows
+from cadformer_d2.evaluation.comparison_table import MethodResult, group_rows, main_rows
 from cadformer_d2.evaluation.metrics import METRICS, Metric
 
 
@@ -87,6 +87,57 @@ def test_a_metric_is_one_entry_of_one_list(tmp_path, monkeypatch, caplog):
     saved.pop("missed")  # scored before there was such a metric
     (row,) = main_rows([MethodResult("own", [saved], [samples], {}, {}, {})])
     assert "missed" not in row
+
+
+def score_generalized(scorer):
+    """Nothing asked and nothing found, nothing asked and something found, two targets missed."""
+    scorer.reset()
+    empty, full = np.zeros((9, 11), bool), np.ones((9, 11), bool)
+    for sample, truth, answer, number, kind in (
+        (0, empty, empty, 0, "absent"),
+        (1, empty, full, 0, "absent_hard"),
+        (2, full, empty, 2, "several"),
+        (3, full, full, 1, "category"),
+    ):
+        fields = {"num_targets": number, "sentence_kind": kind}
+        scorer.process([{**make_input(sample, truth), **fields}], [make_output(answer)])
+    return scorer.evaluate()["referring_seg"]
+
+
+def test_absent_answers_are_scored_logged_and_written(tmp_path, caplog):
+    caplog.set_level("INFO")
+    metrics = score_generalized(evaluator(tmp_path))
+    assert metrics["gIoU"] == metrics["N-acc"] == metrics["T-acc"] == metrics["mIoU"] == 50
+    assert metrics["cIoU"] == pytest.approx(100 / 3)
+    assert metrics["N-acc_absent"] == 100 and metrics["N-acc_absent_hard"] == 0
+    assert metrics["mIoU_several"] == 0 and metrics["mIoU_category"] == 100
+    assert "mIoU_absent" not in metrics
+    assert "by targets" in caplog.text and "several_targets" in caplog.text
+    saved = json.loads((tmp_path / "metrics_pools.json").read_text())
+    assert saved["groups"]["targets"]["no_target"]["N-acc"] == 50
+    predictions = json.loads((tmp_path / "predictions_pools.json").read_text())["samples"]
+    assert [sample["iou"] for sample in predictions] == [1, 0, 0, 1]
+    assert [sample["num_targets"] for sample in predictions] == [0, 0, 2, 1]
+
+
+def test_a_comparison_of_such_answers_is_by_their_mean(tmp_path):
+    score_generalized(evaluator(tmp_path))
+    saved = json.loads((tmp_path / "metrics_pools.json").read_text())
+    samples = SampleIous([(k, k) for k in range(4)], np.arange(4), np.array([1.0, 0, 0, 1]))
+    results = [MethodResult("own", [saved], [samples], {}, {}, {})]
+    (row,) = main_rows(results)
+    assert row["gIoU"] == row["N-acc"] == row["T-acc"] == "50.00"
+    assert "gIoU 95 %" in row and "mIoU 95 %" not in row
+    (row,) = group_rows(results)
+    assert row["no_target"] == "50.00" and row["absent_hard"] == "0.00"
+    assert row["several_targets"] == "0.00"
+
+
+def test_datasets_of_one_target_print_what_they_did(caplog):
+    caplog.set_level("INFO")
+    metrics = scored(evaluator(), range(3))["referring_seg"]
+    assert not any(name.split("_")[0] in ("gIoU", "cIoU", "N-acc", "T-acc") for name in metrics)
+    assert "gIoU" not in caplog.text and "targets" not in caplog.text
 
 
 def test_predicting_the_truth_scores_100_and_nothing_scores_0():

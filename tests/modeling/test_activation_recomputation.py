@@ -18,6 +18,7 @@ def build(*components, neck="CIM"):
     torch.manual_seed(0)
     cfg = make_tiny_cfg()
     cfg.MODEL.NECK.NAME = neck
+    cfg.MODEL.PRESENCE.NAME = "PooledPresence"
     cfg.MODEL.CHECKPOINT_ACTIVATIONS = components
     return build_model(cfg).train()
 

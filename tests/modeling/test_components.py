@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cadformer_d2.modeling.alignment.build import ALIGNMENT_REGISTRY
 from cadformer_d2.modeling.decoder.build import DECODER_REGISTRY
 from cadformer_d2.modeling.neck.build import NECK_REGISTRY
+from cadformer_d2.modeling.presence.build import PRESENCE_REGISTRY
 from cadformer_d2.modeling.registry import registered_names
 from cadformer_d2.structures import TextFeatures
 
@@ -21,6 +22,7 @@ CHOICES = (
     [("ALIGNMENT", name) for name in registered_names(ALIGNMENT_REGISTRY)]
     + [("NECK", name) for name in registered_names(NECK_REGISTRY)]
     + [("DECODER", name) for name in registered_names(DECODER_REGISTRY)]
+    + [("PRESENCE", name) for name in registered_names(PRESENCE_REGISTRY)]
     + [("POSITION", "sincos")]
 )
 every_component = pytest.mark.parametrize(("role", "name"), CHOICES)
@@ -30,6 +32,9 @@ def build(role, name):
     torch.manual_seed(0)
     cfg = make_tiny_cfg()
     cfg.MODEL[role].NAME = name
+    cfg.MODEL.PRESENCE.THRESHOLD = (
+        0.0  # no answer is blank; tests/modeling/test_presence.py has those
+    )
     return build_model(cfg)
 
 
@@ -143,7 +148,7 @@ def test_the_sentence_changes_the_prediction(role, name):
     assert not torch.allclose(predict(model, sample)[0], predict(model, other)[0], atol=1e-7)
 
 
-@pytest.mark.parametrize("role", ["ALIGNMENT", "NECK", "DECODER", "TEXT_ENCODER"])
+@pytest.mark.parametrize("role", ["ALIGNMENT", "NECK", "DECODER", "PRESENCE", "TEXT_ENCODER"])
 def test_a_misspelt_name_lists_the_right_ones(role):
     with pytest.raises(ValueError, match=f"MODEL.{role}.NAME is 'SMGMA'; known names: "):
         build(role, "SMGMA")

@@ -129,3 +129,30 @@ def test_a_model_trains_on_it(name):
 def test_an_unknown_loss_lists_the_known_ones():
     with pytest.raises(ValueError, match="LOSS.NAME is 'Dise'; known names: CrossEntropyDice"):
         registered_loss("Dise")
+
+
+@pytest.mark.parametrize("fill", [1e-7, 0.01, 0.3, 0.9])
+def test_an_empty_target_costs_what_the_answer_covers(fill):
+    """P / (2 N - P), by hand in float64; a plain Dice of the target's class would be 1 for all."""
+    p = torch.full((5, 4), fill, dtype=torch.float64)
+    p[2, 1] = min(1.0, 1.1 * fill)
+    area, total = 20, float(p.sum())
+    logits = logits_of(p).float().requires_grad_()
+    losses = criterion(dice_weight=1.0, ce_weight=1.0)(logits, torch.zeros(1, 5, 4).bool())
+    assert losses["loss_dice"].item() == pytest.approx(total / (2 * area - total), abs=2e-6)
+    # The class weights cancel out.
+    assert losses["loss_ce"].item() == pytest.approx(float(-(1 - p).log().mean()), abs=2e-6)
+    losses["loss_dice"].backward()
+    # d/dp of P / (2 N - P) is 2 N / (2 N - P)^2, and dp/dz = p (1 - p): no slope of 1 / smoothing.
+    slope = 2 * area / (2 * area - total) ** 2 * p * (1 - p)
+    torch.testing.assert_close(logits.grad[0, 1].double(), slope, rtol=1e-3, atol=1e-8)
+
+
+def test_empty_targets_are_left_out_of_their_sample_only():
+    logits = logits_of(PROBABILITY).expand(2, -1, -1, -1)
+    target = torch.stack([TARGET, torch.zeros_like(TARGET)])
+    total = float(PROBABILITY.sum())
+    expected = (DICE + total / (8 - total)) / 2
+    assert criterion()(logits, target)["loss_dice"].item() == pytest.approx(
+        0.1 * expected, abs=1e-5
+    )

@@ -20,6 +20,7 @@ from ..alignment import AlignmentSpec, build_alignment
 from ..decoder import decoder_reads_text
 from ..neck import neck_reads_text
 from ..position import build_position
+from ..presence import presence_reads_text
 from .weights import FittedWeights, WeightsRecord, load_backbone_weights
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -109,7 +110,8 @@ class TextAwareBackbone(Backbone):
             text_shape: of the text encoder; ``channels`` are C_l.
         """
         backbone = cfg.MODEL.BACKBONE
-        is_read_at_the_end = decoder_reads_text(cfg) or neck_reads_text(cfg)
+        readers = (decoder_reads_text, neck_reads_text, presence_reads_text)
+        is_read_at_the_end = any(reads_text(cfg) for reads_text in readers)
         last = len(shapes) - 1
         specs = [
             AlignmentSpec(

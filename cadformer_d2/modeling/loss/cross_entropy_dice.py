@@ -16,7 +16,12 @@ DICE_SMOOTHING = 1e-6
 
 
 def _dice_loss(logits: Tensor, target: Tensor, *, reduction: str) -> Tensor:
-    """1 - (2 sum p t + s) / (sum p + sum t + s) per sample and class, summed over the two classes.
+    """1 - (2 sum p t + s) / (sum p + sum t + s) per sample and class, summed over the classes.
+
+    The sum is over the classes that have a pixel, so a sample without a target has the background's
+    term alone, P / (2 N - P) with P = sum p of the target over N pixels: 0 for an empty answer, 1
+    for one that fills the image. The target's term would be 1 - s / (P + s). With s = 1e-6 that is
+    1 whatever the answer, but for answers that are empty already, where its slope is 1 / s.
 
     Args:
         logits: (B, 2, H, W) background, target.
@@ -31,13 +36,20 @@ def _dice_loss(logits: Tensor, target: Tensor, *, reduction: str) -> Tensor:
     truth = torch.stack([~target, target], dim=1).flatten(2).to(probability.dtype)
     overlap = (probability * truth).sum(-1)
     total = probability.sum(-1) + truth.sum(-1)
-    per_sample = (1 - (2 * overlap + DICE_SMOOTHING) / (total + DICE_SMOOTHING)).sum(1)
+    terms = 1 - (2 * overlap + DICE_SMOOTHING) / (total + DICE_SMOOTHING)  # (B, 2)
+    per_sample = (terms * truth.any(-1)).sum(1)
     return per_sample.mean() if reduction == "mean" else per_sample.sum()
 
 
 @LOSS_REGISTRY.register()
 class CrossEntropyDice(nn.Module):
-    """loss = ce_weight * CE + dice_weight * Dice (0.9 and 0.1 in the paper)."""
+    """loss = ce_weight * CE + dice_weight * Dice (0.9 and 0.1 in the paper).
+
+    A target may be empty. Its pixels are background, which the class weights treat as they treat
+    any: CE divides by the sum of the weights, so that in a batch of empty targets alone they cancel
+    out and it is the plain mean of -log p_background. Dice leaves the class without a pixel out
+    (``_dice_loss``).
+    """
 
     parts: ClassVar[Mapping[str, str]] = {"": "loss"}
     class_weights: Tensor
