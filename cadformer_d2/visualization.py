@@ -33,7 +33,7 @@ PREDICTION_COLOUR = (0.95, 0.15, 0.25)
 SMALLEST_SIDE, LONGEST_SIDE = 384, 2048
 SHOWN_SIDE = 1024  # pixels; larger images are reduced for a figure
 STEEPEST = 4  # largest aspect ratio of an image's place in a sheet
-NOT_HERE = "not in this image"
+NOT_HERE = "not in this image"  # what figures and commands say of an empty answer
 CAPTION_WIDTH = 62  # characters of a caption's line under three images
 
 

@@ -28,7 +28,7 @@ from ..atomic_files import write_atomically
 from ..data.image_file import encode_image
 from ..inference import ReferredMask, RefSegPredictor
 from ..inference.ready_model import find_ready_model
-from ..visualization import PREDICTION_COLOUR, draw_answer_sheet, draw_mask, save_figure
+from ..visualization import NOT_HERE, PREDICTION_COLOUR, draw_answer_sheet, draw_mask, save_figure
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -140,16 +140,26 @@ def write_answers(image: np.ndarray, answers: list[ReferredMask], base: Path) ->
         overlay = draw_mask(image, answers[0].mask, colour=PREDICTION_COLOUR)
         write_atomically(figure, encode_image(overlay, ".png"))
         return
-    captioned = [(f"{answer.expression} ({answer.score:.2f})", answer.mask) for answer in answers]
+    captioned = [
+        (f"{answer.expression} ({answer.score:.2f})", answer.mask)
+        if answer.is_present
+        else (f"{answer.expression}: {NOT_HERE}", answer.mask)
+        for answer in answers
+    ]
     save_figure(draw_answer_sheet(image, captioned), figure, dpi=100, bbox_inches="tight")
 
 
 def say(answer: ReferredMask) -> str:
     """One line about an answer."""
-    share = 100 * answer.mask.mean()
-    if not share:
-        return f"{answer.expression}: nothing found"
-    return f"{answer.expression}: {share:.2g} % of the image, score {answer.score:.2f}"
+    presence = "" if answer.presence is None else f"; there with probability {answer.presence:.2f}"
+    if not answer.is_present:
+        return f"{answer.expression}: {NOT_HERE}{presence}"
+    share, parts = 100 * answer.mask.mean(), len(answer.instances)
+    together = f" in {parts} parts" if parts > 1 else ""
+    return (
+        f"{answer.expression}: {share:.2g} % of the image{together}, score {answer.score:.2f}"
+        f"{presence}"
+    )
 
 
 def main() -> None:

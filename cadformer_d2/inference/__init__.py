@@ -1,5 +1,5 @@
 """Inference with a trained model, on images and on rasters of any size."""
 
-from .predictor import ReferredMask, RefSegPredictor
+from .predictor import Instance, ReferredMask, RefSegPredictor
 
-__all__ = ["RefSegPredictor", "ReferredMask"]
+__all__ = ["Instance", "RefSegPredictor", "ReferredMask"]

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast, overload
 
+import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
@@ -39,12 +40,47 @@ CHANNEL_ORDERS = ("RGB", "BGR")
 
 
 @dataclass(frozen=True)
+class Instance:
+    """A connected component of a mask; pixels that touch only at a corner are not connected."""
+
+    box_xyxy: tuple[int, int, int, int]  # left, top, right, bottom in pixels, right and bottom out
+    mask: np.ndarray  # (bottom - top, right - left) bool
+    area: int  # pixels
+    score: float  # mean probability inside, in [0, 1]
+
+
+@dataclass(frozen=True)
 class ReferredMask:
     """The predicted mask of an expression in an image."""
 
     expression: str
     probability: np.ndarray  # (height, width) float32 in [0, 1], at the image's own size
     mask: np.ndarray  # (height, width) bool: where the target is likelier than the background
+    # Probability, in [0, 1], that the image has a target at all; None of a model that does not say.
+    # Below the model's MODEL.PRESENCE.THRESHOLD, ``probability`` is 0 everywhere.
+    presence: float | None = None
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the image has a target: the mask is not empty."""
+        return bool(self.mask.any())
+
+    @property
+    def instances(self) -> list[Instance]:
+        """The mask's connected components, the largest first."""
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(
+            self.mask.astype(np.uint8), connectivity=4
+        )
+        instances = []
+        for label, (left, top, width, height, area) in enumerate(stats.tolist()):
+            if not label:  # the background
+                continue
+            box = slice(top, top + height), slice(left, left + width)
+            mask = labels[box] == label
+            score = float(self.probability[box][mask].mean())
+            corners = (left, top, left + width, top + height)
+            instances.append(Instance(corners, mask, int(area), score))
+        return sorted(instances, key=lambda instance: -instance.area)
 
     @property
     def score(self) -> float:
@@ -279,7 +315,10 @@ class RefSegPredictor:
                 outputs = self.model(batch)
             for sample, output in zip(batch, outputs, strict=True):
                 background, target = output["sem_seg"].cpu().numpy()
-                results.append(ReferredMask(sample["expression"], target, target > background))
+                presence = float(output["presence"]) if "presence" in output else None
+                results.append(
+                    ReferredMask(sample["expression"], target, target > background, presence)
+                )
         return results
 
     def prepare_image(self, image: ImageLike, channel_order: str = "RGB") -> dict[str, Any]:

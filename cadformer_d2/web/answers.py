@@ -18,6 +18,7 @@ import numpy as np
 from ..atomic_files import write_atomically
 from ..data.image_file import encode_image, read_image_size
 from ..inference import ReferredMask, RefSegPredictor
+from ..visualization import NOT_HERE
 
 try:
     from ..inference.connected_components import trace_polygons
@@ -121,7 +122,9 @@ def answer_query(
 
 def format_answer(predictor: RefSegPredictor, found: ReferredMask) -> str:
     """A line of HTML with the expression and the score."""
-    sure = f"score {found.score:.2f}" if found.mask.any() else "nothing found"
+    sure = f"score {found.score:.2f}" if found.is_present else NOT_HERE
+    if found.presence is not None:
+        sure += f"; there with probability {found.presence:.2f}"
     tokenizer = predictor.network_input.tokenizer
     if tokenizer.is_truncated(found.expression):
         sure += f"; only its first {tokenizer.max_word_pieces} word pieces were read"

@@ -22,7 +22,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 from web_page import HEIGHT, WIDTH, load_app, served_page, write_image
 
-from cadformer_d2.inference import RefSegPredictor
+from cadformer_d2.inference import ReferredMask, RefSegPredictor
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +154,15 @@ def test_the_page_says_which_sentence_is_cut(client, image):
 def test_a_sentence_is_shown_as_text(client, image):
     said, *_ = ask(client, image, "<img src=x> & <b>")
     assert "<b>&lt;img src=x&gt; &amp; &lt;b&gt;</b>" in said
+
+
+def test_the_page_says_what_is_not_in_the_image(app, predictor):
+    nothing = np.zeros((4, 4))
+    absent = ReferredMask("the pool", nothing, nothing > 0, presence=0.25)
+    line = app.format_answer(predictor, absent)
+    assert line == "<b>the pool</b>: not in this image; there with probability 0.25"
+    found = ReferredMask("the pool", nothing + 0.75, nothing == 0)
+    assert app.format_answer(predictor, found) == "<b>the pool</b>: score 0.75"
 
 
 @pytest.mark.parametrize("value", [None, "0.5", [], float("nan"), 1.5, True])

@@ -17,7 +17,8 @@ from cadformer_d2.data.mapper import RefSegMapper
 from cadformer_d2.data.queries import query_every_expression
 from cadformer_d2.data.refer import load_refer_records
 from cadformer_d2.evaluation import ReferringSegmentationEvaluator
-from cadformer_d2.inference import RefSegPredictor
+from cadformer_d2.commands.predict import say
+from cadformer_d2.inference import ReferredMask, RefSegPredictor
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +216,58 @@ def test_a_checkpoint_of_a_newer_version_is_named(trained, tmp_path):
     torch.save(content, tmp_path / "newer.pth")
     with pytest.raises(ValueError, match=r"newer\.pth .*FROM_THE_FUTURE.* newer one"):
         RefSegPredictor.from_checkpoint(tmp_path / "newer.pth", device="cpu")
+
+
+def answer(mask, probability=None, **fields):
+    probability = np.where(mask, 0.75, 0.25) if probability is None else probability
+    return ReferredMask("all tanks", probability.astype(np.float32), mask, **fields)
+
+
+def test_instances_are_the_masks_connected_parts_with_area_box_and_score():
+    mask = np.zeros((6, 9), bool)
+    mask[1:3, 1:4] = True  # six pixels
+    mask[3, 4] = True  # touches them at a corner only
+    mask[4:6, 7] = True
+    probability = np.where(mask, 0.6, 0.1)
+    probability[4:6, 7] = (0.7, 0.9)
+    found = answer(mask, probability).instances
+    assert [instance.area for instance in found] == [6, 2, 1]
+    assert [instance.box_xyxy for instance in found] == [(1, 1, 4, 3), (7, 4, 8, 6), (4, 3, 5, 4)]
+    assert [instance.score for instance in found] == pytest.approx([0.6, 0.8, 0.6])
+    again = np.zeros_like(mask)
+    for instance in found:
+        left, top, right, bottom = instance.box_xyxy
+        again[top:bottom, left:right] |= instance.mask
+    np.testing.assert_array_equal(again, mask)
+
+
+def test_an_empty_mask_is_not_present_and_has_no_instance():
+    empty = answer(np.zeros((5, 5), bool))
+    assert not empty.is_present and empty.instances == [] and empty.presence is None
+    assert answer(np.ones((5, 5), bool)).is_present
+
+
+def test_presence_is_the_models_and_blanks_its_answer(trained):
+    cfg = trained[0].clone()
+    cfg.MODEL.PRESENCE.NAME = "PooledPresence"
+    torch.manual_seed(0)
+    image, texts = np.full((40, 60, 3), 90, np.uint8), ["the pool", "the tank"]
+    for threshold, is_present in ((0.0, True), (1.0, False)):
+        model = build_model(cfg)
+        model.presence_threshold = threshold
+        with torch.no_grad():
+            model.decoder.classifier.bias[1] += 9.0
+        for result in RefSegPredictor(cfg=cfg, model=model)(image, texts):
+            assert 0 < result.presence < 1 and result.is_present == is_present
+            assert result.probability.any() == is_present
+
+
+def test_predict_says_what_is_not_there_and_in_how_many_parts():
+    two = np.zeros((10, 10), bool)
+    two[0, :3] = two[5, 5:7] = True
+    assert say(answer(two)) == "all tanks: 5 % of the image in 2 parts, score 0.75"
+    there = say(answer(np.ones((5, 5), bool), presence=0.9))
+    assert there == "all tanks: 1e+02 % of the image, score 0.75; there with probability 0.90"
+    assert say(answer(np.zeros((5, 5), bool))) == "all tanks: not in this image"
+    absent = say(answer(np.zeros((5, 5), bool), presence=0.125))
+    assert absent == "all tanks: not in this image; there with probability 0.12"
