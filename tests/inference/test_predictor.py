@@ -13,11 +13,11 @@ from refer_files import ReferFiles
 
 from cadformer_d2 import checkpoint_file
 from cadformer_d2.checkpoint import RefSegCheckpointer
+from cadformer_d2.commands.predict import say
 from cadformer_d2.data.mapper import RefSegMapper
 from cadformer_d2.data.queries import query_every_expression
 from cadformer_d2.data.refer import load_refer_records
 from cadformer_d2.evaluation import ReferringSegmentationEvaluator
-from cadformer_d2.commands.predict import say
 from cadformer_d2.inference import ReferredMask, RefSegPredictor
 
 
