@@ -305,6 +305,26 @@ class RefSegPredictor:
             for image in images
         )
 
+    def predict_each(
+        self, images: Iterable[ImageLike], expressions: Iterable[str]
+    ) -> list[list[ReferredMask]]:
+        """Query several images with each of several expressions; an image is prepared once.
+
+        Args:
+            images: in RGB, where they are arrays.
+
+        Returns:
+            for each expression, a result for each image, as ``predict_images`` gives it.
+        """
+        prepared = [self.prepare_image(image) for image in images]
+        return [
+            self._predict(
+                cast(ModelInput, {**fields, **self.prepare_expression(expression)})
+                for fields in prepared
+            )
+            for expression in expressions
+        ]
+
     @torch.no_grad()
     def _predict(self, samples: Iterable[ModelInput]) -> list[ReferredMask]:
         """Predict samples of ``prepare_image`` and ``prepare_expression`` in batches."""

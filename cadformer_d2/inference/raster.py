@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from .bands import alpha_bands, choose_colour_bands, few_bit_limits, read_palette
+from .named_url import NamedUrl
 from .placement import Placement
 from .raster_source import NO_NETWORK, RasterSource
 from .tiling import Window
@@ -43,14 +44,15 @@ class Scene:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | NamedUrl,
         *,
         bands: tuple[int, ...] | None = None,
         percentiles: tuple[float, float] | None = None,
     ):
         """
         Args:
-            path: anything GDAL reads.
+            path: anything GDAL reads on this machine, or a GeoTIFF on the network, which is read
+                within ``limited_cache`` and ``path.allowed()``.
             bands: numbers, from 1, of the bands for red, green and blue; None: those that the file
                 calls so, else 1, 2, 3, else the first for all three, in its colours if it has a
                 palette. A band given here does not serve as transparency.
@@ -220,7 +222,7 @@ def _average(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 @contextmanager
-def _report_damage(path: Path, window: Window) -> Iterator[None]:
+def _report_damage(path: Path | NamedUrl, window: Window) -> Iterator[None]:
     """Turn a failed read into an OSError that names the window."""
     try:
         yield

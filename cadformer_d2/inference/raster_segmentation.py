@@ -7,10 +7,11 @@ block by block, and a polygon is passed on as soon as it is complete.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +27,11 @@ MODES = ("tiles", "whole")
 # From pixels (height, width, 3) uint8 RGB of several tiles to probabilities (height, width) in
 # [0, 1] of each.
 Segmenter = Callable[[list[np.ndarray]], list[np.ndarray]]
+# The same for several sentences: a list for each of them.
+SegmenterOfSentences = Callable[[list[np.ndarray]], list[list[np.ndarray]]]
+Tile = tuple[np.ndarray, np.ndarray]  # pixels and validity, as Scene.read returns them
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -73,12 +79,69 @@ def segment_tiles(
     missing = store.missing()
     while batch := list(islice(missing, batch_size)):
         tiles = [scene.read(grid[index], store.shape) for index in batch]
-        images = [scene.turn_upright(pixels) for pixels, is_valid in tiles if is_valid.any()]
-        answers = iter(segment(images) if images else [])
+        _put_answers(scene, batch, tiles, [store], lambda images: [segment(images)])
+        yield len(batch)
+
+
+def segment_tiles_of_sentences(
+    scene: Scene,
+    grid: TileGrid,
+    stores: Sequence[TileStore],
+    segment: SegmenterOfSentences,
+    *,
+    batch_size: int = 1,
+) -> Iterator[int]:
+    """Segment for several sentences; yields the number of tiles of each batch.
+
+    A tile is read once for all of them, the next batch while the network computes. Batches begin
+    at fixed tiles, whatever is in the stores already: a resumed run computes what an uninterrupted
+    one does, to the bit.
+
+    Args:
+        stores: of the sentences, of one shape.
+        segment: from RGB pixels of tiles to the probabilities of each sentence.
+        batch_size: tiles segmented at once, and the most that an interruption loses.
+    """
+    batches = [
+        range(len(grid))[first : first + batch_size] for first in range(0, len(grid), batch_size)
+    ]
+    missing = [b for b in batches if not all(store.is_done[b].all() for store in stores)]
+
+    def read(batch: Sequence[int]) -> list[Tile]:
+        return [scene.read(grid[index], stores[0].shape) for index in batch]
+
+    for batch, tiles in zip(missing, read_ahead(read, missing), strict=True):
+        _put_answers(scene, batch, tiles, stores, segment)
+        yield len(batch)
+
+
+def read_ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield ``read`` of each item; a thread reads the next one meanwhile, and no further."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(read, items[0]) if items else None
+        for following in [*items[1:], None]:
+            if coming is None:
+                return
+            result = coming.result()
+            coming = None if following is None else reader.submit(read, following)
+            yield result
+
+
+def _put_answers(
+    scene: Scene,
+    batch: Sequence[int],
+    tiles: Sequence[Tile],
+    stores: Sequence[TileStore],
+    segment: SegmenterOfSentences,
+) -> None:
+    """Segment a batch of tiles that were read, and store the answers to each sentence."""
+    images = [scene.turn_upright(pixels) for pixels, is_valid in tiles if is_valid.any()]
+    answers = segment(images) if images else [[] for _ in stores]
+    for store, probabilities in zip(stores, answers, strict=True):
+        rest = iter(probabilities)
         for index, (_, is_valid) in zip(batch, tiles, strict=True):
             empty = np.zeros(store.shape, np.float32)
-            store.put(index, scene.turn_upright(next(answers)) if is_valid.any() else empty)
-        yield len(batch)
+            store.put(index, scene.turn_upright(next(rest)) if is_valid.any() else empty)
 
 
 def assemble_components(
@@ -111,13 +174,9 @@ def _assemble_blocks(
 
 def describe_job(scene: Scene, plan: TilePlan, **identity: str) -> dict[str, Any]:
     """Describe everything that the tiles of a run depend on, for JSON."""
-    # Includes the files with the pixels of a VRT or of a raster inside a container.
-    files = [file.stat() for file in scene.source.files if file.exists()]
     plan_fields = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(plan).items()}
     return {
-        "scene": str(scene.path.resolve()),
-        "changed": max((file.st_mtime_ns for file in files), default=0),
-        "bytes": sum(file.st_size for file in files),
+        **scene.source.identity,
         "bands": list(scene.bands),
         "has_palette": scene.palette is not None,
         "limits": None if scene.limits is None else scene.limits.tolist(),

@@ -8,9 +8,13 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from .named_url import NamedUrl
 
 try:
     import rasterio
@@ -47,26 +51,26 @@ NO_NETWORK = {
 class RasterSource:
     """An open raster, or a tiled copy if its format cannot be read by windows."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path | NamedUrl):
         """
         Raises:
-            ValueError: not a raster, a container of several rasters, or a source on the network.
+            ValueError: not a raster, a container of several rasters, or a source on the network
+                that the user did not name.
             OSError: no space for the copy.
         """
-        _refuse_remote(path, str(path))
-        try:
-            self.dataset = rasterio.open(path)
-        except RASTER_ERRORS as error:
-            raise ValueError(f"{path} cannot be opened as a raster: {error}") from error
-        self.files = [Path(name) for name in self.dataset.files]  # itself and its sources
-        for name in self.dataset.files:
-            _refuse_remote(path, name)
+        self.path = path
+        self.dataset, self.files = open_source(path)
         _refuse_container(path, self.dataset)
         self.memory: rasterio.MemoryFile | None = None  # keeps the copy alive
         if _needs_tiled_copy(self.dataset):
             self.dataset = self._make_tiled_copy(path)
 
-    def _make_tiled_copy(self, path: Path) -> rasterio.DatasetReader:
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells the pixels from others without reading them, for JSON."""
+        return source_identity(self.path, self.files)
+
+    def _make_tiled_copy(self, path: Path | NamedUrl) -> rasterio.DatasetReader:
         is_small = _num_bytes(self.dataset, self.dataset.height) <= LARGEST_IN_MEMORY
         place = "memory" if is_small else f"a temporary file in {tempfile.gettempdir()}"
         logger.warning(
@@ -97,6 +101,46 @@ class RasterSource:
             ) from error
 
 
+def open_source(path: Path | NamedUrl) -> tuple[rasterio.DatasetReader, list[Path]]:
+    """The open raster, and the local files with its pixels.
+
+    Raises:
+        ValueError: not a raster, or a source on the network that the user did not name.
+    """
+    is_url = isinstance(path, NamedUrl)
+    if not is_url:
+        _refuse_remote(path, str(path))
+    try:
+        dataset = rasterio.open(path.vsi_name, driver="GTiff") if is_url else rasterio.open(path)
+    except RASTER_ERRORS as error:
+        what = "a GeoTIFF on the network" if is_url else "a raster"
+        raise ValueError(f"{path} cannot be opened as {what}: {error}") from error
+    if is_url:
+        return dataset, []
+    for name in dataset.files:
+        _refuse_remote(path, name)
+    return dataset, [Path(name) for name in dataset.files]  # itself and its sources
+
+
+def source_identity(path: Path | NamedUrl, files: Sequence[Path]) -> dict[str, Any]:
+    """What tells a raster's pixels from others without reading them, for JSON.
+
+    Args:
+        files: the local files with the pixels, of a VRT or of a raster inside a container too.
+
+    Raises:
+        OSError: the server does not answer.
+    """
+    if isinstance(path, NamedUrl):
+        return {"scene": str(path), **path.ask_identity()}
+    found = [file.stat() for file in files if file.exists()]
+    return {
+        "scene": str(path.resolve()),
+        "changed": max((file.st_mtime_ns for file in found), default=0),
+        "bytes": sum(file.st_size for file in found),
+    }
+
+
 def _refuse_remote(path: Path, source: str) -> None:
     """Raise ValueError if a scene or a source of its pixels is on the network."""
     if REMOTE.match(source):
@@ -106,7 +150,7 @@ def _refuse_remote(path: Path, source: str) -> None:
         )
 
 
-def _refuse_container(path: Path, dataset: rasterio.DatasetReader) -> None:
+def _refuse_container(path: Path | NamedUrl, dataset: rasterio.DatasetReader) -> None:
     """Raise ValueError for a file with several rasters or none."""
     if dataset.count:
         _warn_of_others(path, dataset)
@@ -120,7 +164,7 @@ def _refuse_container(path: Path, dataset: rasterio.DatasetReader) -> None:
     raise ValueError(f"{path} has no band of pixels")
 
 
-def _warn_of_others(path: Path, dataset: rasterio.DatasetReader) -> None:
+def _warn_of_others(path: Path | NamedUrl, dataset: rasterio.DatasetReader) -> None:
     """Warn that a container has other rasters or bands that are not colours."""
     if len(dataset.subdatasets) > 1:
         logger.warning(

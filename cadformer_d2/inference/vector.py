@@ -61,16 +61,32 @@ def write_vector(
     """
     refuse_impossible_vector(path, placement)
     in_degrees = path.suffix == ".geojson" and placement.crs is not None
-    tables = (
-        _make_table(some, placement=placement, in_degrees=in_degrees, properties=properties)
-        for some in _split_chunks(components)
+    tables = make_tables(
+        components, placement=placement, in_degrees=in_degrees, properties=properties
     )
     with replace_atomically(path) as temporary:
         if path.suffix == ".geojson":
             return _write_geojson(tables, temporary)
         if path.exists():
             shutil.copyfile(path, temporary)
-        return _write_geopackage(tables, temporary, placement.crs)
+        return write_geopackage(tables, temporary, crs=placement.crs)
+
+
+def make_tables(
+    components: Iterable[ConnectedComponent],
+    *,
+    placement: Placement,
+    in_degrees: bool,
+    properties: Mapping[str, str],
+) -> Iterator[Table]:
+    """Make the columns of polygons, some at a time; the first table may have no row.
+
+    Args:
+        in_degrees: polygons in longitude and latitude, not in the scene's CRS.
+        properties: of every polygon.
+    """
+    for some in _split_chunks(components):
+        yield _make_table(some, placement=placement, in_degrees=in_degrees, properties=properties)
 
 
 def refuse_impossible_vector(path: Path, placement: Placement) -> None:
@@ -158,7 +174,20 @@ def _plain_value(value: Any) -> Any:
     return None if value != value else value
 
 
-def _write_geopackage(tables: Iterable[Table], path: Path, crs: Any) -> int:
+def write_geopackage(
+    tables: Iterable[Table], path: Path, *, crs: Any, geometry_type: str = "Polygon"
+) -> int:
+    """Write or replace the layer of a GeoPackage, whose other layers stay.
+
+    Args:
+        crs: of the polygons; None: pixels.
+
+    Returns:
+        number of rows.
+
+    Raises:
+        OSError: the file could not be written.
+    """
     count = 0
     for number, table in enumerate(tables):
         polygons = table.pop("geometry")
@@ -171,8 +200,9 @@ def _write_geopackage(tables: Iterable[Table], path: Path, crs: Any) -> int:
                 fields=list(table),
                 layer=LAYER,
                 driver="GPKG",
-                geometry_type="Polygon",
-                crs=None if crs is None else crs.to_wkt(),
+                geometry_type=geometry_type,
+                promote_to_multi=geometry_type == "MultiPolygon",
+                crs=getattr(crs, "to_wkt", lambda: crs)(),
                 append=number > 0,
             )
         count += len(polygons)
