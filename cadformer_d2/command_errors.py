@@ -42,7 +42,7 @@ def run_command(main: Callable[..., None], *arguments: Any) -> None:
         if not _is_user_error(error):
             raise
         logger.debug("stopped by", exc_info=True)
-        sys.exit(f"error: {_format_one_line(error)}")
+        sys.exit(f"error: {format_one_line(error)}")
 
 
 def _is_user_error(error: Exception) -> bool:
@@ -52,7 +52,7 @@ def _is_user_error(error: Exception) -> bool:
     return isinstance(error, USER_ERRORS)
 
 
-def _format_one_line(error: BaseException) -> str:
+def format_one_line(error: BaseException) -> str:
     """What an error says, without line breaks; its type where it says nothing."""
     # A KeyError shows its argument with quotes around it.
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)

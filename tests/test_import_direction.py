@@ -72,11 +72,13 @@ ALLOWED = {
         *("structures", "precision", "data", "engine", "model_cost", "layers", "modeling"),
     },
     "web": {"atomic_files", "command_errors", "checkpoint", "data", "inference", "visualization"},
+    "scenes": {"atomic_files", "command_errors", "inference", "pretrained_folder", "version"},
     # On top of all: what is called from a shell.
     "commands": {
         *("atomic_files", "benchmark", "checkpoint", "command_errors", "config", "data"),
         *("dataset_building", "engine", "evaluation", "inference", "model_cost", "precision"),
         *("resampling", "structures", "version", "visualization", "pretrained_folder"),
+        "scenes",
     },
     "__init__": {"modeling", "config", "version"},
     "__main__": {"commands"},

@@ -21,6 +21,7 @@ COMMANDS = {
     "Use a checkpoint": {
         "predict": ("predict", "masks for images and sentences"),
         "segment-raster": ("segment_raster", "mask and polygons for a georeferenced scene"),
+        "segment-scenes": ("segment_scenes", "masks and polygons for many scenes"),
         "compare-rasters": ("compare_rasters", "how far two masks of one scene differ"),
         "app": ("web.app", "a page in the browser"),
         "export": ("export", "a folder in Hugging Face's layout, to keep and share"),

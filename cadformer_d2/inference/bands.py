@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .named_url import NamedUrl
+
 try:
     from rasterio import DatasetReader
     from rasterio.enums import ColorInterp
@@ -28,7 +30,7 @@ OTHER_COLOURS = {
 
 
 def choose_colour_bands(
-    path: Path, dataset: DatasetReader, wanted: tuple[int, ...] | None
+    path: Path | NamedUrl, dataset: DatasetReader, wanted: tuple[int, ...] | None
 ) -> tuple[int, int, int]:
     """Choose the bands, numbered from 1, that serve as red, green and blue.
 
@@ -65,7 +67,7 @@ def alpha_bands(dataset: DatasetReader) -> set[int]:
     return {band for band, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha}
 
 
-def _refuse_complex_values(path: Path, types: set[str]) -> None:
+def _refuse_complex_values(path: Path | NamedUrl, types: set[str]) -> None:
     """Raise ValueError for complex values, as radar images have."""
     odd = sorted(name for name in types if "complex" in name)
     if odd:

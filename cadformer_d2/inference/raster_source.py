@@ -107,16 +107,18 @@ def open_source(path: Path | NamedUrl) -> tuple[rasterio.DatasetReader, list[Pat
     Raises:
         ValueError: not a raster, or a source on the network that the user did not name.
     """
-    is_url = isinstance(path, NamedUrl)
-    if not is_url:
-        _refuse_remote(path, str(path))
+    if isinstance(path, NamedUrl):
+        try:
+            return rasterio.open(path.vsi_name, driver="GTiff"), []
+        except RASTER_ERRORS as error:
+            raise ValueError(
+                f"{path} cannot be opened as a GeoTIFF on the network: {error}"
+            ) from error
+    _refuse_remote(path, str(path))
     try:
-        dataset = rasterio.open(path.vsi_name, driver="GTiff") if is_url else rasterio.open(path)
+        dataset = rasterio.open(path)
     except RASTER_ERRORS as error:
-        what = "a GeoTIFF on the network" if is_url else "a raster"
-        raise ValueError(f"{path} cannot be opened as {what}: {error}") from error
-    if is_url:
-        return dataset, []
+        raise ValueError(f"{path} cannot be opened as a raster: {error}") from error
     for name in dataset.files:
         _refuse_remote(path, name)
     return dataset, [Path(name) for name in dataset.files]  # itself and its sources

@@ -18,6 +18,7 @@ from .connected_components import ConnectedComponent
 from .placement import LONGITUDE_LATITUDE, Placement
 
 try:
+    import pyogrio
     import pyogrio.errors
     import pyogrio.raw
     import shapely
@@ -175,12 +176,18 @@ def _plain_value(value: Any) -> Any:
 
 
 def write_geopackage(
-    tables: Iterable[Table], path: Path, *, crs: Any, geometry_type: str = "Polygon"
+    tables: Iterable[Table],
+    path: Path,
+    *,
+    crs: Any,
+    geometry_type: str = "Polygon",
+    changed: str | None = None,
 ) -> int:
     """Write or replace the layer of a GeoPackage, whose other layers stay.
 
     Args:
-        crs: of the polygons; None: pixels.
+        crs: of the polygons, rasterio's or a text; None: pixels.
+        changed: when the file says that it was changed, ISO 8601; None: now.
 
     Returns:
         number of rows.
@@ -190,14 +197,15 @@ def write_geopackage(
     """
     count = 0
     for number, table in enumerate(tables):
-        polygons = table.pop("geometry")
-        with _report_write_failure(), warnings.catch_warnings():
+        polygons = table["geometry"]
+        fields = {name: column for name, column in table.items() if name != "geometry"}
+        with _report_write_failure(), _saying_changed(changed), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "'crs' was not provided")
             pyogrio.raw.write(
                 str(path),
                 geometry=shapely.to_wkb(polygons),
-                field_data=list(table.values()),
-                fields=list(table),
+                field_data=list(fields.values()),
+                fields=list(fields),
                 layer=LAYER,
                 driver="GPKG",
                 geometry_type=geometry_type,
@@ -207,6 +215,16 @@ def write_geopackage(
             )
         count += len(polygons)
     return count
+
+
+@contextmanager
+def _saying_changed(time: str | None) -> Iterator[None]:
+    """Let a GeoPackage say that it was changed at this time."""
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": time})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 
 
 @contextmanager

@@ -14,13 +14,10 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
-import torch
 from command_process import start
-from conftest import make_tiny_cfg
-from detectron2.modeling import build_model
+from many_scenes import save_tiny_model
 from rasterio.transform import Affine
 
-from cadformer_d2.checkpoint import RefSegCheckpointer
 from cadformer_d2.command_errors import run_command
 
 ROOT = Path(__file__).parent.parent.parent
@@ -30,12 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 def files(tmp_path_factory):
     """A folder with a checkpoint and a scene of 16 bits in UTM."""
     folder = tmp_path_factory.mktemp("raster")
-    cfg = make_tiny_cfg()
-    torch.manual_seed(0)
-    model = build_model(cfg)
-    with torch.no_grad():
-        model.decoder.classifier.bias[1] += 5  # says yes, so that there is something to map
-    RefSegCheckpointer(model, str(folder), config=cfg).save("model")
+    save_tiny_model(folder)
     values = np.random.default_rng(0).integers(200, 3000, (4, 100, 150), dtype=np.uint16)
     profile = {"driver": "GTiff", "dtype": "uint16", "count": 4, "height": 100, "width": 150}
     profile |= {"crs": "EPSG:32632", "transform": Affine(2, 0, 5e5, 0, -2, 5.3e6)}
