@@ -7,6 +7,10 @@ The mask is a Cloud-Optimized GeoTIFF with the scene's CRS, transform and size. 
 (longitude, latitude) or a GeoPackage in the scene's CRS. --resume continues an interrupted run,
 which loses one batch of tiles at most. --overwrite replaces existing files; the other layers of a
 GeoPackage stay.
+
+A model that can say what is not there answers "the storage tank" with one object of the scene, the
+likeliest, and "all storage tanks" with all of them. --targets says what is meant; of other models,
+which find something in every tile, it is all.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..data.class_names import OBJECT_NAMES
 from ..inference import RefSegPredictor
 from ..inference.ready_model import find_ready_model
 from ..pretrained_folder import weights_files, weights_hash
@@ -34,10 +39,14 @@ try:
     )
     from ..inference.raster import Scene, limited_cache
     from ..inference.raster_segmentation import (
+        TARGETS,
         Segmenter,
         assemble_components,
         describe_job,
+        find_best_component,
+        read_targets,
         segment_tiles,
+        write_component_mask,
     )
     from ..inference.scene_doubts import doubts_of_placement, doubts_of_places
     from ..inference.tile_store import TileStore
@@ -57,6 +66,12 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mask", type=Path, help=".tif to write")
     parser.add_argument("--vector", type=Path, help=".geojson or .gpkg to write")
     add_raster_options(parser)
+    parser.add_argument(
+        "--targets",
+        choices=TARGETS,
+        help="what is meant in the scene; default: what the expression says, of a model that can "
+        "say what is not there, else all",
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace outputs of an earlier run"
     )
@@ -85,11 +100,35 @@ def _check_output_files(arguments: argparse.Namespace) -> list[Path]:
     return outputs
 
 
-def _make_segmenter(predictor: RefSegPredictor, expression: str) -> Segmenter:
-    """A function from RGB pixels of tiles to the probability of the expression's target."""
+def _choose_targets(arguments: argparse.Namespace, predictor: RefSegPredictor) -> str:
+    """Whether all objects that fit are meant, or one.
+
+    A model that finds something in every tile was asked for all of it by "the storage tank" as
+    well, and still is.
+    """
+    if arguments.targets:
+        return arguments.targets
+    if not predictor.cfg.MODEL.PRESENCE.NAME:
+        return "all"
+    names = (*OBJECT_NAMES, *predictor.cfg.INPUT.OBJECT_NAMES)
+    return read_targets(arguments.expression, names)
+
+
+def _make_segmenter(predictor: RefSegPredictor, expression: str, targets: str) -> Segmenter:
+    """A function from RGB pixels of tiles to the probability of the expression's target.
+
+    Where one object is meant, answers compete, and a pixel's probability is that of being the
+    target's times that of a target in the tile.
+    """
 
     def segment(tiles: list[np.ndarray]) -> list[np.ndarray]:
-        return [result.probability for result in predictor.predict_images(tiles, expression)]
+        results = predictor.predict_images(tiles, expression)
+        return [
+            result.probability * (1.0 if result.presence is None else result.presence)
+            if targets == "one"
+            else result.probability
+            for result in results
+        ]
 
     return segment
 
@@ -122,21 +161,28 @@ def _segment(arguments: argparse.Namespace) -> None:
         "sentence": arguments.expression,
         "checkpoint": weights_hash(arguments.weights),
     }
+    targets = _choose_targets(arguments, predictor)
     store = TileStore(
         outputs[0].with_name(f"{outputs[0].name}.tiles"),
-        job=describe_job(scene, plan, **identity, dtype=arguments.dtype),
+        job=describe_job(scene, plan, **identity, dtype=arguments.dtype, targets=targets),
         num_tiles=len(grid),
         shape=predictor.input_size,
         resume=arguments.resume,
     )
     if arguments.compile and not store.is_done.all():
         predictor.compile()
-    ask = _make_segmenter(predictor, arguments.expression)
+    ask = _make_segmenter(predictor, arguments.expression, targets)
     with tqdm(total=len(grid), initial=int(store.is_done.sum()), unit="tile") as progress:
         for count in segment_tiles(scene, grid, store, ask, batch_size=arguments.batch_size):
             progress.update(count)
     mask_file = MaskFile(scene, store.folder) if arguments.mask else None
-    components = assemble_components(scene, grid, store, mask_file)
+    if targets == "one":
+        best = find_best_component(assemble_components(scene, grid, store))
+        components = iter([] if best is None else [best])
+        if mask_file is not None:
+            write_component_mask(scene, best, mask_file)
+    else:
+        components = assemble_components(scene, grid, store, mask_file)
     if arguments.vector:
         num_polygons = write_vector(
             components, arguments.vector, placement=scene.placement, properties=identity
@@ -146,11 +192,13 @@ def _segment(arguments: argparse.Namespace) -> None:
     if mask_file is not None:
         remove_leftovers_beside(arguments.mask)
         mask_file.finish(arguments.mask)
+    num_blank = int(store.is_blank.sum())
     store.remove()
     seconds, megapixels = time.perf_counter() - start, scene.size[0] * scene.size[1] / 1e6
     print(
         f"{num_polygons} polygons; {megapixels:.1f} megapixels in {seconds:.0f} s, "
-        f"{megapixels / seconds:.2f} a second; written: {', '.join(map(str, outputs))}"
+        f"{megapixels / seconds:.2f} a second; {num_blank} of {len(grid)} tiles have no target; "
+        f"written: {', '.join(map(str, outputs))}"
     )
 
 

@@ -17,7 +17,7 @@ from .tiling import Window
 
 try:
     import shapely
-    from rasterio.features import shapes
+    from rasterio.features import rasterize, shapes
     from rasterio.transform import Affine
 except ModuleNotFoundError as error:
     raise ImportError(
@@ -62,6 +62,20 @@ def find_components(
         )
         for outline, label in shapes(labels, mask=mask, connectivity=4, transform=place)
     ]
+
+
+def paint_component(component: ConnectedComponent, block: Window) -> np.ndarray:
+    """The pixels (block.height, block.width) bool of a component in a block."""
+    left, top, right, bottom = (round(side) for side in component.polygon.bounds)
+    if Window(top, left, bottom - top, right - left).overlap(block) is None:
+        return np.zeros((block.height, block.width), bool)
+    painted = rasterize(
+        [component.polygon],
+        out_shape=(block.height, block.width),
+        transform=Affine.translation(block.column, block.row),
+        dtype=np.uint8,
+    )
+    return painted.astype(bool)
 
 
 def merge_components(

@@ -64,9 +64,12 @@ class TileStore:
         self.path = folder / "tiles.bin"
         self.path.touch()
         self.file = self.path.open("r+b", buffering=0)
-        self.is_done = np.array(
-            [self._read_record(index) is not None for index in range(num_tiles)]
-        )
+        self.is_done = np.zeros(num_tiles, bool)
+        self.is_blank = np.zeros(num_tiles, bool)  # probability 0 everywhere
+        for index in range(num_tiles):
+            content = self._read_record(index)
+            self.is_done[index] = content is not None
+            self.is_blank[index] = content is not None and not any(content)
 
     @property
     def record_bytes(self) -> int:
@@ -91,7 +94,7 @@ class TileStore:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise OSError(f"{self.path} could not be written: {error}") from error
-        self.is_done[index] = True
+        self.is_done[index], self.is_blank[index] = True, not any(content)
 
     def get(self, index: int) -> np.ndarray:
         """Probabilities (height, width) float32 in [0, 1] of a stored tile."""

@@ -51,7 +51,8 @@ def write_vector(
         components: in pixels; consumed in chunks.
         path: ends in .geojson or .gpkg.
         placement: of the scene.
-        properties: of every polygon, besides mean_probability, area_m2 and area_px.
+        properties: of every polygon, besides instance (a number from 1), mean_probability, area_m2
+            and area_px. GeoJSON has the number of instances at its end as well.
 
     Returns:
         number of polygons.
@@ -86,8 +87,16 @@ def make_tables(
         in_degrees: polygons in longitude and latitude, not in the scene's CRS.
         properties: of every polygon.
     """
+    first_instance = 1
     for some in _split_chunks(components):
-        yield _make_table(some, placement=placement, in_degrees=in_degrees, properties=properties)
+        yield _make_table(
+            some,
+            placement=placement,
+            in_degrees=in_degrees,
+            properties=properties,
+            first_instance=first_instance,
+        )
+        first_instance += len(some)
 
 
 def refuse_impossible_vector(path: Path, placement: Placement) -> None:
@@ -122,6 +131,7 @@ def _make_table(
     placement: Placement,
     in_degrees: bool,
     properties: Mapping[str, str],
+    first_instance: int,
 ) -> Table:
     """Make the columns of polygons as written; areas are those of the written polygons."""
     polygons = placement.polygons_to_crs(
@@ -137,6 +147,7 @@ def _make_table(
     sums = np.array([component.probability_sum for component in components], float)
     return {
         **{key: np.array([value] * len(components), object) for key, value in properties.items()},
+        "instance": first_instance + np.arange(len(components)),
         "mean_probability": np.round(sums / counts, DIGITS),
         "area_m2": np.round(area, DIGITS),
         "area_px": counts,
@@ -152,7 +163,7 @@ def _write_geojson(tables: Iterable[Table], path: Path) -> int:
             for feature in _make_features(table):
                 file.write(("," if count else "") + "\n" + json.dumps(feature, ensure_ascii=False))
                 count += 1
-        file.write("\n]}\n")
+        file.write(f'\n], "num_instances": {count}}}\n')
     return count
 
 

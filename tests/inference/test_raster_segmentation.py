@@ -6,16 +6,21 @@ import rasterio
 from rasterio.transform import Affine
 from scene_files import HEIGHT, WIDTH, bright, truth, write_scene
 
+from cadformer_d2.inference.connected_components import paint_component
 from cadformer_d2.inference.mask_file import MaskFile
 from cadformer_d2.inference.raster import Scene
 from cadformer_d2.inference.raster_segmentation import (
     TilePlan,
     assemble_components,
     describe_job,
+    find_best_component,
     find_place_words,
+    read_targets,
     segment_tiles,
+    write_component_mask,
 )
 from cadformer_d2.inference.tile_store import TileStore
+from cadformer_d2.inference.tiling import Window, block_windows
 
 PLAN = TilePlan(tile=(96, 96), overlap=(24, 24))
 NUM_TILES = len(PLAN.grid((HEIGHT, WIDTH)))
@@ -199,3 +204,83 @@ def test_the_network_sees_north_up_however_the_file_runs(tmp_path, rows, columns
     # The large target lies in the last columns of the file.
     fullest = (pixels.mean(axis=2) > 150).sum(axis=0).argmax()
     assert (fullest > pixels.shape[1] / 2) == (columns == "east")
+
+
+EXPRESSIONS = {
+    "the storage tank": "one",
+    "The storage tank on the left": "one",
+    "the storage tanks": "all",
+    "the tank beside the two swimming pools": "one",
+    "the storage tank next to the tennis courts": "one",
+    "the buses": "all",
+    "the bus": "one",
+    "the two tennis courts on the left": "all",
+    "the 3 tennis courts": "all",
+    "all storage tanks": "all",
+    "every roundabout south of the road": "all",
+    "storage tanks": "all",
+    "a storage tank": "all",
+    "the": "all",
+    "theatre": "all",
+}
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_the_words_say_whether_one_object_is_meant(expression):
+    names = ("storage tank", "tennis court", "swimming pool", "bus", "roundabout")
+    assert read_targets(expression, names) == EXPRESSIONS[expression]
+
+
+def surer_of_the_small(pixels):
+    """Finds both targets; 0.9 where a tile shows only a little of one, 0.7 elsewhere."""
+    found = bright(pixels) > 0
+    return np.where(found, 0.9 if found.mean() < 0.15 else 0.7, 0).astype(np.float32)
+
+
+def test_one_object_of_the_scene_is_the_likeliest_over_its_tiles(tmp_path):
+    path = write_scene(tmp_path / "s.tif")
+    _, components = run(path, tmp_path, segment=surer_of_the_small)
+    assert len(components) == 2
+    best = find_best_component(components)
+    assert best.num_pixels == min(component.num_pixels for component in components)
+    scene = Scene(path)
+    folder = tmp_path / "mask"
+    folder.mkdir()
+    mask_file = MaskFile(scene, folder)
+    write_component_mask(scene, best, mask_file)
+    mask_file.finish(folder / "one.tif")
+    with rasterio.open(folder / "one.tif") as result:
+        mask = result.read(1)
+    assert (mask == 1).sum() == best.num_pixels
+    assert (mask == 1)[20:50, 200:240].mean() > 0.95
+
+
+def test_a_component_across_blocks_is_painted_whole(tmp_path):
+    path = write_scene(tmp_path / "s.tif")  # the large target crosses the border of two blocks
+    mask, components = run(path, tmp_path)
+    largest = max(components, key=lambda component: component.num_pixels)
+    painted = np.zeros_like(mask)
+    for block in block_windows((HEIGHT, WIDTH), 1024):
+        rows, columns = block.within(Window(0, 0, HEIGHT, WIDTH))
+        painted[rows, columns] = paint_component(largest, block)
+    assert painted.sum() == 60 * 100 and (painted <= (mask == 1)).all()
+
+
+def test_of_nothing_there_is_no_best_and_the_mask_is_empty(tmp_path):
+    path = write_scene(tmp_path / "s.tif", nodata=255, hole=(0, 0, 300, 250))
+    assert find_best_component([]) is None
+    mask_file = MaskFile(Scene(path), tmp_path)
+    write_component_mask(Scene(path), None, mask_file)
+    mask_file.finish(tmp_path / "one.tif")
+    with rasterio.open(tmp_path / "one.tif") as result:
+        assert set(np.unique(result.read(1))) == {0, 255}
+
+
+def test_tiles_without_a_target_are_counted_also_after_an_interruption(tmp_path):
+    store = {"job": {}, "num_tiles": 3, "shape": (4, 4)}
+    first = TileStore(tmp_path / "t", **store, resume=False)
+    first.put(0, np.zeros((4, 4), np.float32))
+    first.put(1, np.full((4, 4), 0.4, np.float32))
+    again = TileStore(tmp_path / "t", **store, resume=True)
+    assert first.is_blank.tolist() == again.is_blank.tolist() == [True, False, False]
+    assert again.is_done.tolist() == [True, True, False]

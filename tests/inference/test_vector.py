@@ -136,8 +136,12 @@ def test_geojson_is_as_its_standard_asks(tmp_path, grid):
     # counter-clockwise, holes clockwise.
     path, count = write(tmp_path, "out.geojson", grid=grid, mask=blobs(1))
     collection = json.loads(path.read_text())
-    assert set(collection) == {"type", "features"} and collection["type"] == "FeatureCollection"
-    assert len(collection["features"]) == count > 20
+    # Its section 6.1 allows members of one's own.
+    assert set(collection) == {"type", "features", "num_instances"}
+    assert collection["type"] == "FeatureCollection"
+    assert len(collection["features"]) == collection["num_instances"] == count > 20
+    numbers = [feature["properties"]["instance"] for feature in collection["features"]]
+    assert numbers == list(range(1, count + 1))
     num_holes = 0
     for feature in collection["features"]:
         assert set(feature) == {"type", "geometry", "properties"} and feature["type"] == "Feature"
@@ -187,7 +191,8 @@ def test_a_map_of_nothing_has_its_columns_all_the_same(tmp_path, name):
     if name == "out.gpkg":
         assert "sentence" in read_table(path)[2]
     else:
-        assert json.loads(path.read_text()) == {"type": "FeatureCollection", "features": []}
+        empty = {"type": "FeatureCollection", "features": [], "num_instances": 0}
+        assert json.loads(path.read_text()) == empty
 
 
 def test_another_format_is_refused(tmp_path):

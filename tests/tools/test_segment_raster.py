@@ -19,6 +19,7 @@ from many_scenes import save_tiny_model
 from rasterio.transform import Affine
 
 from cadformer_d2.command_errors import run_command
+from cadformer_d2.inference import RefSegPredictor
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -73,6 +74,70 @@ def test_a_sentence_and_a_scene_give_a_mask_and_polygons(files, segment_raster):
     assert features[0]["properties"]["sentence"] == "the tank"
     # Nothing of the work is left behind.
     assert sorted(p.name for p in (files / "out").iterdir()) == ["mask.tif", "tank.geojson"]
+
+
+def model_with_presence(folder, threshold):
+    cfg = make_tiny_cfg()
+    cfg.MODEL.PRESENCE.NAME, cfg.MODEL.PRESENCE.THRESHOLD = "PooledPresence", threshold
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    with torch.no_grad():
+        model.decoder.classifier.bias[1] += 9
+        model.presence.layers[-1].bias += 3
+    RefSegCheckpointer(model, str(folder), config=cfg).save(f"presence{threshold}")
+    return f"presence{threshold}.pth"
+
+
+def polygons(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def test_a_scene_of_tiles_declared_absent_has_no_polygon(files, segment_raster):
+    weights = model_with_presence(files, 1.0)
+    outputs = ("--mask", "none.tif", "--vector", "none.geojson")
+    for expression in ("all tanks", "the tank"):
+        result = segment_raster(*outputs, "--overwrite", expression=expression, weights=weights)
+        assert result.status == 0, result.stderr
+        assert "0 polygons" in result.stdout and "6 of 6 tiles have no target" in result.stdout
+        written = polygons(files, "none.geojson")
+        assert written["features"] == [] and written["num_instances"] == 0
+        with rasterio.open(files / "none.tif") as mask:
+            assert not mask.read(1).any()
+
+
+def test_all_and_the_are_what_they_say_of_a_model_that_knows_absence(files, segment_raster):
+    weights = model_with_presence(files, 0.0)
+    counts = {}
+    for expression, options in (
+        ("all tanks", ()),
+        ("the tank", ()),
+        ("the tank", ("--targets", "all")),
+        ("all tanks", ("--targets", "one")),
+    ):
+        outputs = ("--mask", "said.tif", "--vector", "said.geojson", "--overwrite")
+        result = segment_raster(*outputs, *options, expression=expression, weights=weights)
+        assert result.status == 0, result.stderr
+        written = polygons(files, "said.geojson")
+        numbers = [feature["properties"]["instance"] for feature in written["features"]]
+        assert numbers == list(range(1, written["num_instances"] + 1))
+        area = sum(feature["properties"]["area_px"] for feature in written["features"])
+        with rasterio.open(files / "said.tif") as mask:
+            assert (mask.read(1) == 1).sum() == area
+        counts[expression, options] = len(numbers)
+    assert counts["the tank", ()] == counts["all tanks", ("--targets", "one")] == 1
+    assert counts["all tanks", ()] >= 1
+
+
+def test_older_models_find_all_that_the_words_may_mean(files):
+    from cadformer_d2.commands.segment_raster import _choose_targets
+
+    chosen = []
+    for weights in ("model.pth", model_with_presence(files, 0.5)):
+        predictor = RefSegPredictor.from_checkpoint(files / weights, device="cpu")
+        for wish in (None, "one", "all"):
+            arguments = SimpleNamespace(expression="the storage tank", targets=wish)
+            chosen.append(_choose_targets(arguments, predictor))
+    assert chosen == ["all", "one", "all", "one", "one", "all"]
 
 
 def test_words_for_places_in_tiles_are_warned_of(segment_raster):
