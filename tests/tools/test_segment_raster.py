@@ -14,10 +14,14 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
+import torch
 from command_process import start
+from conftest import make_tiny_cfg
+from detectron2.modeling import build_model
 from many_scenes import save_tiny_model
 from rasterio.transform import Affine
 
+from cadformer_d2.checkpoint import RefSegCheckpointer
 from cadformer_d2.command_errors import run_command
 from cadformer_d2.inference import RefSegPredictor
 
