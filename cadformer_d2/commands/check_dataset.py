@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ..data.catalog import SPLITS, DatasetInfo, dataset_root, find_dataset
 from ..data.mapper import read_record_image
 from ..data.refer import EmptySplitError
+from ..data.target_counts import count_by_targets
 from ..data.truncation import TOKEN_LIMITS, compute_truncated_shares
 from ..structures import ReferRecord
 
@@ -103,10 +104,11 @@ def main() -> None:
             records, found = _load_split(info, arguments.root, split, arguments.subset)
             defects += found + _find_image_defects(records, split)
             if records:
-                rows.append([split, *_count_split(records, arguments.tokenizer)])
+                rows.append(
+                    {"split": split, **_count_split(records, arguments.tokenizer, info.any_targets)}
+                )
     defects += skipped.messages
-    header = ["split", "refs", "sentences", "images"]
-    print(tabulate(rows, [*header, *(f"truncated at {limit} tokens" for limit in TOKEN_LIMITS)]))
+    print(tabulate(rows, headers="keys"))
     for defect in defects:
         print(f"DEFECT  {defect}")
     if defects or not rows:
@@ -114,8 +116,17 @@ def main() -> None:
     print(f"{arguments.name}: no defects")
 
 
-def _count_split(records: list[ReferRecord], vocabulary: str) -> list[int | str]:
+def _count_split(
+    records: list[ReferRecord], vocabulary: str, any_targets: bool
+) -> dict[str, int | str]:
     """Count refs, expressions and images of a split, and the shares that token limits truncate."""
     sentences = [text for record in records for text in record["expressions"]]
-    images = len({record["file_name"] for record in records})
-    return [len(records), len(sentences), images, *_format_shares(sentences, vocabulary)]
+    by_targets = count_by_targets(len(record["annotations"]) for record in records)
+    names = [f"truncated at {limit} tokens" for limit in TOKEN_LIMITS]
+    return {
+        "refs": len(records),
+        **(by_targets if any_targets else {}),
+        "sentences": len(sentences),
+        "images": len({record["file_name"] for record in records}),
+        **dict(zip(names, _format_shares(sentences, vocabulary), strict=True)),
+    }

@@ -12,7 +12,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from ..structures import RunLengthMask, mask_to_json
-from .annotation_files import INSTANCES_FILE, REFS_FILE
+from .annotation_files import INSTANCES_FILE, NO_ID, REFS_FILE
 from .masks import mask_box_xyxy
 
 
@@ -70,6 +70,31 @@ def ref_entry(
         "file_name": file_name,
         "sent_ids": [sentence["sent_id"] for sentence in sentences],
         "sentences": list(sentences),
+    }
+
+
+def any_ref_entry(
+    ref_id: int,
+    ann_ids: Sequence[int],
+    *,
+    image_id: int,
+    category_id: int,
+    split: str,
+    file_name: str,
+    sentences: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """One ref about any number of annotations, as gRefCOCO has it: a list, [-1] for none.
+
+    Args:
+        ann_ids: of its targets, all about one image.
+        category_id: of what the sentences ask for, also where nothing is there.
+        split, file_name, sentences: as in ``ref_entry``.
+    """
+    annotation = {"id": ref_id, "image_id": image_id, "category_id": category_id}
+    return {
+        **ref_entry(annotation, split=split, file_name=file_name, sentences=sentences),
+        "ann_id": list(ann_ids) or [NO_ID],
+        "no_target": not ann_ids,
     }
 
 

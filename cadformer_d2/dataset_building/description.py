@@ -14,6 +14,7 @@ from ..data.expression_roles import find_object_spans
 from ..data.masks import unite_targets
 from ..data.queries import query_every_expression
 from ..data.refer_writer import words_of
+from ..data.target_counts import count_by_targets
 from ..structures import ReferRecord
 from .texts import UNSEEN
 from .triplets import GroundedTriplet
@@ -74,7 +75,8 @@ class Summary:
     num_words: np.ndarray  # (N,) int: words of each sentence, separated by spaces
     num_plain_words: np.ndarray  # (N,) int: without punctuation, also separated by hyphens
     num_categories: np.ndarray  # (N,) int: distinct categories that each sentence names
-    area_shares: np.ndarray  # (M,) float: of each target with a mask, in [0, 1]
+    area_shares: np.ndarray  # (M,) float: of each mask that is not empty, in [0, 1]
+    by_targets: dict[str, int]  # sentences, see count_by_targets
 
     @property
     def categories(self) -> list[str]:
@@ -103,6 +105,7 @@ def summarise(described: Sequence[DescribedExpression]) -> Summary:
         num_plain_words=np.array([len(words_of(text)) for text in texts]),
         num_categories=np.array([count_named_categories(text, categories) for text in texts]),
         area_shares=np.array(list(areas.values()), float),
+        by_targets=count_by_targets(entry.num_targets for entry in described),
     )
 
 

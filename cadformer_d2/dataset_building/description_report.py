@@ -61,6 +61,8 @@ def _number_rows(summary: Summary, truncated: Mapping[int, float]) -> list[list[
         [f"sentences truncated at {limit} tokens", f"{share:.1%}"]
         for limit, share in truncated.items()
     ]
+    if summary.by_targets["one target"] < len(words):
+        rows += [[f"sentences about {name}", n] for name, n in summary.by_targets.items()]
     return rows + _area_rows(summary)
 
 

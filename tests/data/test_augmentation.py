@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from conftest import make_tiny_cfg
@@ -283,3 +284,56 @@ def test_a_transform_that_does_not_say_where_pixels_go_is_refused():
         sample.transform(Silent())
     with pytest.raises(TypeError, match="turns the image into float64; it must stay uint8"):
         sample.transform(T.ColorTransform(lambda img: img / 255))
+
+
+def two_targets():
+    image, mask = scene()
+    other = scene(top=30, left=40)
+    return np.maximum(image, other[0]), mask | other[1]
+
+
+@pytest.mark.parametrize("line", LINES, ids=str)
+def test_several_targets_all_stay_whole(line):
+    for seed in range(10):
+        sample = augment(line, "the pools by the road", seed=seed, image_and_mask=two_targets())
+        assert cv2.connectedComponents(sample.sem_seg)[0] == 1 + 2
+
+
+CUTS = (["RandomCropKeepingTarget", 0.3, 0.6], ["RandomZoom", 1.3, 1.6], ["RandomRotation", [9, 9]])
+
+
+@pytest.mark.parametrize("line", CUTS, ids=str)
+@pytest.mark.parametrize(
+    "text", ["all pools", "every pool", "each pool", "both pools", "two pools"]
+)
+def test_what_counts_or_asks_for_all_keeps_the_whole_image_in_view(line, text):
+    image, mask = two_targets()
+    for targets in (mask, 0 * mask):
+        sample = augment(line, text, seed=1, image_and_mask=(image, targets))
+        np.testing.assert_array_equal(sample.image, image)
+        np.testing.assert_array_equal(sample.sem_seg, targets)
+
+
+@pytest.mark.parametrize("line", LINES, ids=str)
+def test_what_is_not_there_is_not_there_in_another_view(line):
+    image, mask = scene()
+    changed = 0
+    for seed in range(10):
+        absent = augment(line, "the airplane", seed=seed, image_and_mask=(image, 0 * mask))
+        assert not absent.sem_seg.any() and absent.sem_seg.shape == absent.image.shape[:2]
+        assert absent.boxes.shape == (0, 4) and absent.expression == "the airplane"
+        changed += not np.array_equal(absent.image, image)
+    # Else a crop would tell that there is a target.
+    assert changed or line[0] in ("ReleasedBoxes", "RandomCrop_CategoryAreaConstraint")
+
+
+def test_a_false_place_is_turned_with_the_image_and_never_cut():
+    image, mask = scene()  # the pool is in the upper left
+    for line in CUTS:
+        kept = augment(line, "the pool on the right", seed=2, image_and_mask=(image, 0 * mask))
+        np.testing.assert_array_equal(kept.image, image)
+    said = {
+        augment(["RandomFlip", 1.0], text, seed=0, image_and_mask=(image, 0 * mask)).expression
+        for text in ("the pool on the right", "all pools in the right half of the image")
+    }
+    assert said == {"the pool on the left", "all pools in the left half of the image"}

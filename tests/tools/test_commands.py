@@ -3,6 +3,7 @@
 import importlib
 import json
 import pickle
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,3 +135,19 @@ def test_data_that_are_not_there_are_one_clear_line(tmp_path, call):
     result = call("visualize_data", *config, "--output", str(tmp_path / "a.png"), root=tmp_path)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert result.stderr.startswith("error: ") and "is missing" in result.stderr
+
+
+def test_refs_are_counted_by_their_number_of_targets(tmp_path, call):
+    files = ReferFiles(tmp_path, name="gsynthrs")
+    files.refs[0].update(ann_id=[-1])
+    files.refs[3].update(ann_id=[4, 5, 6])
+    files.write()
+    arguments = ("gsynthrs", "--tokenizer", "")
+    result = call("check_dataset", *arguments, root=tmp_path)
+    header, _, train, *_ = (line.split("  ") for line in result.stdout.splitlines())
+    columns = {k.strip(): v for k, v in zip(filter(None, header), filter(None, train), strict=True)}
+    names = ("refs", "no target", "one target", "several targets")
+    assert [int(columns[name]) for name in names] == [3, 1, 1, 1], result.stdout
+    described = call("describe_dataset", *arguments, root=tmp_path)
+    for name in names[1:]:
+        assert re.search(rf"\| sentences about {name} +\| ", described.stdout), described.stdout

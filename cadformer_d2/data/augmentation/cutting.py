@@ -10,7 +10,7 @@ from .build import AUGMENTATION_REGISTRY
 
 @AUGMENTATION_REGISTRY.register()
 class RandomCropKeepingTarget(T.Augmentation):
-    """A crop that contains the whole target, uniform among all such crops.
+    """A crop that contains all targets whole, uniform among all such crops; any without a target.
 
     Like every crop, it is refused if the expression depends on the frame.
     """
@@ -19,7 +19,7 @@ class RandomCropKeepingTarget(T.Augmentation):
         """
         Args:
             share_min, share_max: range of the crop's sides as shares of the image's, drawn
-                separately for height and width. A side is never shorter than the target.
+                separately for height and width. A side is never shorter than the targets.
         """
         super().__init__()
         if not 0 < share_min <= share_max <= 1:
@@ -28,18 +28,21 @@ class RandomCropKeepingTarget(T.Augmentation):
         self.share_max = share_max
 
     def get_transform(self, image: np.ndarray, boxes: np.ndarray) -> T.Transform:
-        if not len(boxes):
-            return T.NoOpTransform()
         height, width = image.shape[:2]
-        x0, y0, x1, y1 = boxes[0].astype(int).tolist()
+        if len(boxes):
+            x0, y0, x1, y1 = boxes[0].astype(int).tolist()
+        else:
+            # Any crop will do, and a crop must not tell that there is a target.
+            x0 = x1 = np.random.randint(width + 1)
+            y0 = y1 = np.random.randint(height + 1)
         left, w = self._interval(x0, x1, width)
         top, h = self._interval(y0, y1, height)
         return T.CropTransform(left, top, w, h, orig_w=width, orig_h=height)
 
     def _interval(self, first: int, last: int, length: int) -> tuple[int, int]:
-        """Start and length of the crop on an axis where the target covers [first, last)."""
+        """Start and length of the crop on an axis where the targets cover [first, last)."""
         share = self._rand_range(self.share_min, self.share_max)
-        side = max(last - first, round(float(share) * length))
+        side = max(1, last - first, round(float(share) * length))
         start = np.random.randint(max(0, last - side), min(first, length - side) + 1)
         return int(start), side
 

@@ -20,18 +20,23 @@ TOLERANCE = 1.0
 
 
 class ExpressionAugInput(T.AugInput):
-    """Detectron2's ``AugInput`` with an expression about the target.
+    """Detectron2's ``AugInput`` with an expression about the targets, usually one.
 
     Where a transform moves the corners of the image decides about the expression. If the whole
     image stays visible around the same centre, it was flipped, turned or scaled, and the words for
     directions are changed to match. Otherwise (a crop, a shift, a rotation by a few degrees) the
-    target must stay whole, and the expression must not depend on the frame (places, extremes,
+    targets must stay whole, and the expression must not depend on the frame (places, extremes,
     counts). A transform that might make the expression false is not applied at all.
+
+    So "all tanks" and "both tanks" keep the whole image in view, although a part that holds every
+    tank would do; "the tanks" may lose what is not a tank. What is not in an image is in no part of
+    it: without a target, every expression that does not depend on the frame stays true.
     """
 
     image: np.ndarray
     sem_seg: np.ndarray
-    boxes: np.ndarray  # (1, 4) x1, y1, x2, y2 of the target in pixels; (0, 4) without a target
+    # (1, 4) x1, y1, x2, y2 around all targets in pixels; (0, 4) without a target
+    boxes: np.ndarray
 
     def __init__(
         self,
@@ -45,8 +50,8 @@ class ExpressionAugInput(T.AugInput):
         """
         Args:
             image: (height, width, 3) uint8, not changed.
-            sem_seg: the target's mask (height, width) uint8, 1 on the target.
-            expression: about the target.
+            sem_seg: mask (height, width) uint8, 1 on the targets.
+            expression: about the targets.
             ref_id: of the sample.
             rng: random numbers for augmentations that take it.
         """
@@ -129,7 +134,7 @@ def _move(tfm: T.Transform, points: np.ndarray) -> np.ndarray:
 
 
 def _box_xyxy(mask: np.ndarray) -> np.ndarray:
-    """The target's box (1, 4) in pixels; (0, 4) for an empty mask."""
+    """The box (1, 4) around a mask, in pixels; (0, 4) for an empty one."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return np.empty((0, 4))

@@ -40,11 +40,12 @@ class InHalf:
     """The object's centre lies in the left, right, upper or lower half of the image."""
 
     side: str  # of SIDES
+    margin: float = REGION_MARGIN  # from the middle, fraction of the axis
 
     def holds(self, scene: SceneGraph, candidate: GraphObject) -> bool | None:
         value = candidate.x if self.side in ("left", "right") else candidate.y
         ahead = 0.5 - value if self.side in ("left", "upper") else value - 0.5
-        return _decide(ahead, REGION_MARGIN)
+        return _decide(ahead, self.margin)
 
 
 @dataclass(frozen=True)

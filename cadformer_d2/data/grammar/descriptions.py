@@ -72,12 +72,12 @@ def propose_places(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
 
 def propose_relations(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
     """Constraints to every object that is alone in its category, other than the target."""
-    return _relations_to(_landmarks(scene, target, most=1))
+    return _relations_to(list_landmarks(scene, target.category, most=1))
 
 
 def propose_group_relations(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
     """Constraints to all the objects of another category together: "the tennis courts"."""
-    landmarks = _landmarks(scene, target, most=LARGEST_GROUP)
+    landmarks = list_landmarks(scene, target.category, most=LARGEST_GROUP)
     return _relations_to([landmark for landmark in landmarks if len(landmark.members) > 1])
 
 
@@ -104,12 +104,12 @@ def _relations_to(landmarks: Sequence[Landmark]) -> list[Constraint]:
     return found
 
 
-def _landmarks(scene: SceneGraph, target: GraphObject, *, most: int) -> list[Landmark]:
+def list_landmarks(scene: SceneGraph, category: str, *, most: int) -> list[Landmark]:
     """The other categories of the scene with at most ``most`` objects, all of them known."""
     found: list[Landmark] = []
     for first in scene.objects:
         members = scene.of_category(first.category)
-        is_other = first.category != target.category and first == members[0]
+        is_other = first.category != category and first == members[0]
         if is_other and len(members) <= most and scene.is_complete(first.category):
             found.append(Landmark(tuple(members)))
     return found

@@ -23,10 +23,12 @@ from .constraints import (
 )
 from .descriptions import Description, true_clauses
 from .scene_graph import GraphObject, SceneGraph
-from .wording import Wording, name_of, pick, plural
+from .statements import Statement
+from .wording import Wording, Words, name_of, pick, plural
 
 LONGEST_EXPRESSION = 41  # words, as in RRSIS-HR
 ADJECTIVE_SHARE = 0.6  # of extremes said before the noun
+PLAIN_HALF_SHARE = 0.3  # of halves said as "on the left"
 NUMBER_WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
 ORDINAL_WORDS = {2: "second", 3: "third", 4: "fourth"}
 
@@ -52,11 +54,23 @@ def write_expression(
     if not wording.repeats_itself:
         said = {getattr(constraint, "half", constraint) for constraint in description.constraints}
         true = [clause for clause in true if clause not in said]
+    return _say_at_length(scene, phrase, true, wording.long_openings, wording, rng)
+
+
+def _say_at_length(
+    scene: SceneGraph,
+    phrase: str,
+    true: Sequence[Constraint],
+    openings: Words,
+    wording: Wording,
+    rng: np.random.Generator,
+) -> str:
+    """Add true clauses and what else is in the scene, up to 41 words in all."""
     clauses = [_write_clause(clause, wording, rng) for clause in true]
     if things := _list_inventory(scene, wording, rng):
         clauses.append(pick(wording.inventory, rng).format(things=things))
     chosen = clauses[: int(rng.integers(1, 4))]
-    opening = str(rng.choice(wording.long_openings))
+    opening = str(rng.choice(openings))
     expression = opening.format(phrase=phrase, clauses=_join(chosen))
     while len(words_of(expression)) > LONGEST_EXPRESSION:
         chosen.pop()
@@ -100,6 +114,56 @@ def _write_short_phrase(
         number, side = ORDINAL_WORDS[constraint.number], wording.edges[constraint.side]
         return pick(wording.numbered, rng).format(number=number, object=name, side=side)
     return f"the {name} {_write_clause(constraint, wording, rng)}"
+
+
+def write_statement(
+    statement: Statement, *, long: bool, wording: Wording, rng: np.random.Generator
+) -> str:
+    """Write an expression for a statement about one object or about all that fit.
+
+    Args:
+        long: as in ``write_expression``.
+    """
+    scene, members = statement.scene, statement.members
+    if not statement.is_about_all:
+        (target,) = members
+        return write_expression(
+            scene, target, statement.description, long=long, wording=wording, rng=rng
+        )
+    phrase = _write_plural_phrase(statement, wording, rng)
+    if not long:
+        return phrase
+    said = [getattr(constraint, "side", None) for constraint in statement.description.constraints]
+    shared = [
+        clause
+        for clause in true_clauses(scene, members[0])
+        if all(clause.holds(scene, other) is True for other in members[1:])
+        and not (isinstance(clause, InHalf) and clause.side in said)
+    ]
+    openings = wording.long_plural_openings
+    return _say_at_length(scene, phrase, _shuffle(shared, rng), openings, wording, rng)
+
+
+def _write_plural_phrase(statement: Statement, wording: Wording, rng: np.random.Generator) -> str:
+    """Write "all storage tanks", "the two tennis courts on the left"."""
+    count, constraints = len(statement.members), statement.description.constraints
+    templates: list[Words] = [wording.all_of]
+    if count > 1:
+        templates.append(wording.plurals)
+    if count in NUMBER_WORDS:
+        templates.append(wording.numbered_plurals)
+    if count == 2:
+        templates[-1] += wording.both
+    name = name_of(statement.description.category, wording, rng)
+    phrase = pick(templates[rng.integers(len(templates))], rng).format(
+        object=name, objects=plural(name), count=NUMBER_WORDS.get(count)
+    )
+    if not constraints:
+        return phrase
+    (constraint,) = constraints
+    if isinstance(constraint, InHalf) and rng.random() < PLAIN_HALF_SHARE:
+        return f"{phrase} {wording.plain_halves[constraint.side]}"
+    return f"{phrase} {_write_clause(constraint, wording, rng)}"
 
 
 def _pick_size_word(rank: SizeRank, count: int, wording: Wording, rng: np.random.Generator) -> str:

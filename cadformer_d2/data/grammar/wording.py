@@ -8,6 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 Words = tuple[str, ...]
+PLAIN_HALVES = {
+    "left": "on the left",
+    "right": "on the right",
+    "upper": "at the top",
+    "lower": "at the bottom",
+}
 EDGES = {"left": "left", "right": "right", "upper": "top", "lower": "bottom"}
 
 
@@ -40,6 +46,17 @@ class Wording:
     first_among: Words = ("the {rank} {object} {half}", "the {rank} one of the {objects} {half}")
     numbered: Words = ("the {number} {object} from the {side}",)
     edges: Mapping[str, str] = field(default_factory=lambda: dict(EDGES))
+    # Of several objects, {objects}, or of all that fit, however many.
+    all_of: Words = ("all {objects}", "all the {objects}", "every {object}", "each {object}")
+    plurals: Words = ("the {objects}",)
+    numbered_plurals: Words = ("the {count} {objects}",)
+    both: Words = ("both {objects}",)
+    plain_halves: Mapping[str, str] = field(default_factory=lambda: dict(PLAIN_HALVES))
+    long_plural_openings: Words = (
+        "in this aerial image , {phrase} , found {clauses}",
+        "{phrase} that can be seen from above {clauses}",
+        "{phrase} , located {clauses}",
+    )
     # Other names of a category, and how often they are used.
     synonyms: Mapping[str, Words] = field(default_factory=dict)
     synonym_share: float = 0.0

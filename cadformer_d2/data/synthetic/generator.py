@@ -23,16 +23,18 @@ from ..image_file import encode_image
 from ..plain_files import read_json
 from ..refer_writer import (
     annotation_entry,
+    any_ref_entry,
     category_entries,
     ref_entry,
     sentence_entry,
     write_refer_files,
 )
+from .any_targets import AnyTargets, describe_any_targets
 from .drawing import draw_scene
 from .expressions import WORDING, choose_descriptions
 from .scene import DrawnScene, SceneObject, sample_scene
 
-NAME = "synthrs"
+NAME, ANY_TARGETS_NAME = "synthrs", "gsynthrs"
 STAMP = "parameters.json"  # beside the annotations: the parameters of the dataset
 SPLITS = ("train", "val", "test")
 STYLES = ("short", "long", "mixed")
@@ -57,6 +59,8 @@ class SynthrsParameters:
     seed: int = 0
     style: str = "short"  # of the expressions: short, long or mixed
     format: int = FORMAT
+    # Refs to several targets or none beside the usual ones; None: no such refs.
+    any_targets: AnyTargets | None = None
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:
@@ -66,6 +70,18 @@ class SynthrsParameters:
         if min(self.train, self.val, self.test) < 1:
             raise ValueError("every split needs at least one scene")
 
+    @property
+    def name(self) -> str:
+        """Of the dataset, which fixes how many targets its refs may have."""
+        return NAME if self.any_targets is None else ANY_TARGETS_NAME
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the stamp."""
+        values = asdict(self)
+        if self.any_targets is None:
+            del values["any_targets"]
+        return values
+
 
 def generate_synthrs(
     root: Path, parameters: SynthrsParameters, *, overwrite: bool = False, processes: int = 2
@@ -73,7 +89,8 @@ def generate_synthrs(
     """Generate the dataset under ``root`` unless the same one is already there.
 
     Args:
-        root: what DETECTRON2_DATASETS names; files go to ``synthrs/`` and ``images/synthrs/``.
+        root: what DETECTRON2_DATASETS names; files go to ``synthrs/`` and ``images/synthrs/``, with
+            refs to any number of targets to ``gsynthrs/`` and ``images/gsynthrs/``.
         overwrite: replace a dataset with other parameters.
         processes: number of drawing processes; does not change the result.
 
@@ -84,7 +101,8 @@ def generate_synthrs(
         FileExistsError: other data are there, and ``overwrite`` is not set.
         OSError: the dataset cannot be written; existing data stay as they were.
     """
-    annotations, images = root / NAME, root / "images" / NAME
+    name = parameters.name
+    annotations, images = root / name, root / "images" / name
     if annotations.exists():
         changes = _find_changed_parameters(annotations, parameters)
         if not changes and images.is_dir():
@@ -94,16 +112,16 @@ def generate_synthrs(
                 f"{annotations} has other parameters ({changes}); pass --overwrite to replace it, "
                 "or choose another --root"
             )
-    scratch = root / f".{NAME}-unfinished"
+    scratch = root / f".{name}-unfinished"
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         _write_dataset(scratch, parameters, processes)
         # A run killed here leaves either all annotations or none; without them, the next run starts
         # over.
-        for finished, name in ((annotations, "annotations"), (images, "images")):
+        for finished, part in ((annotations, "annotations"), (images, "images")):
             finished.parent.mkdir(parents=True, exist_ok=True)
             if finished.exists():
-                os.replace(finished, scratch / f"old-{name}")
+                os.replace(finished, scratch / f"old-{part}")
         os.replace(scratch / "images", images)
         os.replace(scratch / "annotations", annotations)
     except (OSError, BrokenProcessPool) as error:
@@ -118,7 +136,7 @@ def _find_changed_parameters(annotations: Path, parameters: SynthrsParameters) -
     stamp = annotations / STAMP
     if not stamp.is_file():
         return f"there is no {STAMP}, so this program did not write it"
-    present, wanted = read_json(stamp), asdict(parameters)
+    present, wanted = read_json(stamp), parameters.as_dict()
     if not isinstance(present, dict):
         return f"{STAMP} is damaged"
     changes = {key: present.get(key) for key in wanted if present.get(key) != wanted[key]}
@@ -143,9 +161,9 @@ def _write_dataset(folder: Path, parameters: SynthrsParameters, processes: int) 
         processes, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
     ) as pool:
         for made in pool.map(draw, scenes, chunksize=32):
-            _append_scene(instances, refs, made, size=parameters.image_size)
+            _append_scene(instances, refs, made, parameters=parameters)
     write_refer_files(annotations, refs=refs, instances=instances)
-    (annotations / STAMP).write_text(json.dumps(asdict(parameters), indent=2))
+    (annotations / STAMP).write_text(json.dumps(parameters.as_dict(), indent=2))
 
 
 def _make_scene(
@@ -153,22 +171,27 @@ def _make_scene(
 ) -> dict[str, Any]:
     """Draw one scene to disk and describe its targets; depends only on its identity."""
     split, index = identity
-    rng = np.random.default_rng([parameters.seed, SPLITS.index(split), index])
+    seed = [parameters.seed, SPLITS.index(split), index]
+    rng = np.random.default_rng(seed)
     while True:
         scene = sample_scene(rng)
         targets = _describe_targets(scene, parameters.style, rng)
         # At least two targets, so that each can be queried with another's expression.
         if len(targets) >= 2:
             break
+    if parameters.any_targets is not None:
+        # With random numbers of their own, so that everything else is as without them.
+        own_rng = np.random.default_rng([*seed, 1])
+        targets += describe_any_targets(
+            scene, targets, parameters.any_targets, style=parameters.style, rng=own_rng
+        )
     image, masks = draw_scene(scene, size=parameters.image_size)
     file_name = f"{split}_{index:05d}.jpg"
     jpeg = encode_image(image, ".jpg", jpeg_quality=JPEG_QUALITY)
     (folder / file_name).write_bytes(jpeg)
-    targets = [
-        {**target, "mask": coco_mask.encode(np.asfortranarray(masks[target["object"]]))}
-        for target in targets
-    ]
-    return {"split": split, "file_name": file_name, "targets": targets}
+    meant = {index for target in targets for index in target["objects"]}
+    encoded = {index: coco_mask.encode(np.asfortranarray(masks[index])) for index in meant}
+    return {"split": split, "file_name": file_name, "targets": targets, "masks": encoded}
 
 
 def _describe_targets(
@@ -179,7 +202,8 @@ def _describe_targets(
     for index, target in enumerate(scene.objects):
         sentences = list(_write_expressions(scene, target, style, rng))
         if sentences:
-            targets.append({"object": index, "category": target.category, "sentences": sentences})
+            found = {"objects": [index], "category": target.category, "sentences": sentences}
+            targets.append(found)
     return targets
 
 
@@ -195,23 +219,40 @@ def _write_expressions(
 
 
 def _append_scene(
-    instances: dict[str, list], refs: list[dict[str, Any]], made: dict[str, Any], *, size: int
+    instances: dict[str, list],
+    refs: list[dict[str, Any]],
+    made: dict[str, Any],
+    *,
+    parameters: SynthrsParameters,
 ) -> None:
     """Assign ids to a scene's image, targets and sentences and append them to the files."""
+    size, annotations = parameters.image_size, instances["annotations"]
     image_id, file_name = len(instances["images"]) + 1, made["file_name"]
     next_sent_id = refs[-1]["sent_ids"][-1] + 1 if refs else 1
     instances["images"].append(
         {"id": image_id, "file_name": file_name, "height": size, "width": size}
     )
+    ann_ids: dict[int, int] = {}  # of the scene's objects, by their position in it
     for target in made["targets"]:
         category_id = RRSISHR_CLASSES.index(target["category"]) + 1
-        annotation = annotation_entry(len(refs) + 1, image_id, category_id, target["mask"])
-        instances["annotations"].append(annotation)
+        for index in target["objects"]:
+            if index not in ann_ids:
+                ann_ids[index] = len(annotations) + 1
+                mask = made["masks"][index]
+                annotations.append(annotation_entry(ann_ids[index], image_id, category_id, mask))
         sentences = [
             {**sentence_entry(next_sent_id + offset, text["sent"]), "kind": text["kind"]}
             for offset, text in enumerate(target["sentences"])
         ]
         next_sent_id += len(sentences)
-        refs.append(
-            ref_entry(annotation, split=made["split"], file_name=file_name, sentences=sentences)
-        )
+        common: dict[str, Any] = {
+            "split": made["split"],
+            "file_name": file_name,
+            "sentences": sentences,
+        }
+        if parameters.any_targets is None:
+            refs.append(ref_entry(annotations[-1], **common))
+            continue
+        meant = [ann_ids[index] for index in target["objects"]]
+        common |= {"image_id": image_id, "category_id": category_id}
+        refs.append(any_ref_entry(len(refs) + 1, meant, **common))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,20 +65,30 @@ class DrawnScene:
 
 def sample_scene(rng: np.random.Generator) -> DrawnScene:
     """Sample a scene of three to six objects; one category usually occurs two or three times."""
-    categories = _sample_categories(rng)
+    objects = place_objects(_sample_categories(rng), rng)
+    return DrawnScene(tuple(objects), ground_style=int(rng.integers(2**31)))
+
+
+def place_objects(categories: Iterable[str], rng: np.random.Generator) -> list[SceneObject]:
+    """Place one object of each category, clear of the others; leaves out what finds no room."""
     objects: list[SceneObject] = []
     for category in categories:
         placed = _place_object(category, objects, rng)
         if placed is not None:
             objects.append(placed)
-    return DrawnScene(tuple(objects), ground_style=int(rng.integers(2**31)))
+    return objects
+
+
+def sample_copies(category: str, rng: np.random.Generator) -> int:
+    """Sample how many objects a category has that occurs more than once."""
+    return int(rng.choice([2, 3], p=[0.6, 0.4])) if category != "ground track field" else 2
 
 
 def _sample_categories(rng: np.random.Generator) -> list[str]:
     """Sample categories to place, largest first so that all find room."""
     names = rng.permutation(RRSISHR_CLASSES).tolist()
     repeated = names[0]
-    copies = int(rng.choice([2, 3], p=[0.6, 0.4])) if repeated != "ground track field" else 2
+    copies = sample_copies(repeated, rng)
     singles = names[1 : 1 + int(rng.integers(1, 4))]
     return sorted([repeated] * copies + singles, key=lambda name: -SIZES[name][1])
 
