@@ -284,3 +284,27 @@ def test_tiles_without_a_target_are_counted_also_after_an_interruption(tmp_path)
     again = TileStore(tmp_path / "t", **store, resume=True)
     assert first.is_blank.tolist() == again.is_blank.tolist() == [True, False, False]
     assert again.is_done.tolist() == [True, True, False]
+
+
+def blind_at_its_border(pixels):
+    """Finds the targets, but nothing in the outermost eight pixels of a tile."""
+    answer = bright(pixels)
+    answer[:8] = answer[-8:] = answer[:, :8] = answer[:, -8:] = 0
+    return answer
+
+
+def absent_where_little_is_seen(pixels):
+    """Declares absent what fills less than a fiftieth of a tile."""
+    answer = bright(pixels)
+    return answer if (answer > 0).mean() > 0.02 else np.zeros_like(answer)
+
+
+@pytest.mark.parametrize("segment", [blind_at_its_border, absent_where_little_is_seen])
+@pytest.mark.parametrize("overlap", [24, 47])
+def test_what_tiles_cut_is_one_object_in_their_blended_probability(tmp_path, segment, overlap):
+    path = write_scene(tmp_path / "s.tif")
+    plan = TilePlan(tile=(96, 96), overlap=(overlap, overlap))
+    mask, components = run(path, tmp_path, plan=plan, segment=segment)
+    assert len(components) == 2  # the large one lies in several tiles
+    assert ((mask == 1) & truth()).sum() > 0.97 * truth().sum()
+    assert not ((mask == 1) & ~truth()).any()
