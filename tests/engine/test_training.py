@@ -112,6 +112,24 @@ def test_six_samples_can_be_learnt_by_heart(tmp_path):
     assert losses[-1] < 0.2 * losses[0]
 
 
+def test_refs_to_several_targets_or_none_train_and_are_scored(tmp_path):
+    files = ReferFiles(tmp_path, name="gsynthrs")
+    for ref in files.refs:  # one target, none, and two, in every split
+        meant = {1: [ref["ann_id"]], 2: [-1], 3: [7, 8]}
+        ref["ann_id"] = meant[ref["image_id"]]
+    files.write()
+    cfg = training_cfg(tmp_path, **{"MODEL.PRESENCE.NAME": "PooledPresence"})
+    cfg.DATASETS.TRAIN, cfg.DATASETS.VAL = ("gsynthrs_train",), ("gsynthrs_val",)
+    cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER = 3, 2
+    trainer, losses = train(cfg)
+    assert len(losses) == 2 and all(math.isfinite(loss) for loss in losses)
+    assert trainer.storage.latest()["loss_presence"][0] > 0
+    cfg.DATASETS.TEST = ("gsynthrs_test",)
+    found = trainer.test(cfg, trainer.model)["referring_seg"]
+    assert found["num_samples"] == 6  # two expressions of each ref
+    assert {"gIoU", "cIoU", "N-acc", "T-acc"} <= found.keys()
+
+
 def test_a_loss_that_is_not_finite_names_the_samples_and_stops_before_the_step(tmp_path):
     cfg = training_cfg(tmp_path)
     trainer = RefSegTrainer(cfg)
