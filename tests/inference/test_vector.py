@@ -182,6 +182,7 @@ def test_more_polygons_than_are_written_at_once_are_all_there(tmp_path, name, mo
     _, polygons, table = read_table(path)
     assert len(polygons) == len(table["sentence"]) == count > 14
     assert table["area_px"].sum() == blobs(2).sum()
+    assert sorted(table["instance"]) == list(range(1, count + 1))
 
 
 @pytest.mark.parametrize("name", ["out.geojson", "out.gpkg"])

@@ -107,6 +107,14 @@ def test_the_probability_does_not_depend_on_the_batch_or_on_padding(name):
         assert alone["presence"].shape == () and 0 < alone["presence"] < 1
 
 
+def test_the_text_refined_last_is_built_for_presence_alone(tiny_cfg):
+    tiny_cfg.MODEL.DECODER.NAME = "SimpleDecoding"  # reads none
+    for name, is_built in (("", False), ("MaskArea", False), ("PooledPresence", True)):
+        tiny_cfg.MODEL.PRESENCE.NAME = name
+        *_, last = build_model(tiny_cfg).backbone.alignments
+        assert (last.vglva is not None) == is_built
+
+
 def test_an_answer_below_the_threshold_is_blank():
     sample = make_sample(seed=0, native_size=(81, 133))
     (open_,), (blank,) = (ask(build(THRESHOLD=t), sample) for t in (0.0, 1.0))
