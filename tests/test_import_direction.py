@@ -72,7 +72,10 @@ ALLOWED = {
         *("structures", "precision", "data", "engine", "model_cost", "layers", "modeling"),
     },
     "web": {"atomic_files", "command_errors", "checkpoint", "data", "inference", "visualization"},
-    "scenes": {"atomic_files", "command_errors", "inference", "pretrained_folder", "version"},
+    "scenes": {
+        *("atomic_files", "command_errors", "inference", "library_errors", "pretrained_folder"),
+        "version",
+    },
     # On top of all: what is called from a shell.
     "commands": {
         *("atomic_files", "benchmark", "checkpoint", "command_errors", "config", "data"),

@@ -3,14 +3,18 @@
     cadformer segment-scenes "scenes/*.tif" --expression "the storage tank" "the swimming pool" \\
         --weights model_best.pth --output answers
 
-A source is a path, a quoted glob, a .txt file with one source a line, or the URL of a
-Cloud-Optimized GeoTIFF. The output folder holds, for each scene, scenes/NAME-KEY/ with a mask for
-each expression, the polygons and a STAC item; for all together, results.gpkg with every polygon and
-collection.json, a STAC collection.
+A source is a path, a quoted glob, a .txt file with one source a line, the URL of a Cloud-Optimized
+GeoTIFF, or the path or URL of a STAC item, collection or item collection (.json, .geojson). The
+output folder holds, for each scene, scenes/NAME-KEY/ with a mask for each expression, the polygons
+and a STAC item; for all together, results.gpkg with every polygon and collection.json, a STAC
+collection.
 
 Called again, it goes on where it was, however it ended: what is there under a scene's key is not
 done again. A scene that fails is reported at the end and written to failed.txt, which can be given
 as a source; the others go on.
+
+--engine ray segments on several workers of this machine, or, with --ray-address, of a cluster,
+whose machines share the output folder.
 """
 
 from __future__ import annotations
@@ -35,10 +39,12 @@ try:
     from ..scenes.collection import write_collection, write_table
     from ..scenes.job import Job
     from ..scenes.local_engine import segment_locally
+    from ..scenes.ray_engine import RayOptions, segment_on_ray
     from ..scenes.source import SceneSource, find_sources
+    from ..scenes.stac_source import StacReader
     from ..scenes.work_folder import remove_abandoned
     from ..scenes.worker import UNFINISHED, Outcome
-    from .raster_options import add_raster_options, add_weights_option, tile_options
+    from .raster_options import add_raster_options, add_weights_option, positive, tile_options
 except ImportError as error:
     raise SystemExit(f"error: {error}") from error
 
@@ -50,7 +56,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", nargs="+", help="path, quoted glob, list (.txt) or URL")
+    parser.add_argument("source", nargs="+", help="path, glob, list (.txt), URL, STAC (.json)")
     parser.add_argument(
         "--expression", nargs="+", required=True, help="what is looked for, one or several"
     )
@@ -63,8 +69,32 @@ def _parse_arguments() -> argparse.Namespace:
         "--retries", type=int, default=2, help="of a scene that failed; default: %(default)s"
     )
     add_raster_options(parser)
+    parser.add_argument("--asset", help="of STAC items; default: their only GeoTIFF")
     parser.add_argument(
-        "--threads", type=at_least_one, help="of a worker on a CPU; default: torch's choice"
+        "--band-names", nargs=3, help="of red, green, blue, as STAC items name them"
+    )
+    parser.add_argument(
+        "--engine",
+        default="local",
+        choices=("local", "ray"),
+        help="in this process, or on workers by Ray (extra cluster); default: %(default)s",
+    )
+    parser.add_argument(
+        "--threads",
+        type=at_least_one,
+        help="of a worker on a CPU; default: torch's choice, with Ray 1",
+    )
+    parser.add_argument(
+        "--ray-address", help="of a cluster to join; default: Ray is started on this machine"
+    )
+    parser.add_argument(
+        "--workers", type=at_least_one, help="of Ray; default: as many as its CPUs or GPUs carry"
+    )
+    parser.add_argument(
+        "--scene-timeout",
+        type=positive(float),
+        metavar="SECONDS",
+        help="after which a scene has failed, with Ray; default: never",
     )
     return parser.parse_args()
 
@@ -78,6 +108,9 @@ def _make_job(arguments: argparse.Namespace) -> Job:
         raise ValueError(f"--retries is {arguments.retries}; it must be at least 0")
     if arguments.table and arguments.table.suffix != ".gpkg":
         raise ValueError(f"{arguments.table}: the table is written as .gpkg")
+    for option in ("ray_address", "workers", "scene_timeout"):
+        if arguments.engine == "local" and getattr(arguments, option) is not None:
+            raise ValueError(f"--{option.replace('_', '-')} has no effect without --engine ray")
     if len(set(arguments.expression)) < len(arguments.expression):
         raise ValueError("an expression is given twice")
     for expression in arguments.expression:
@@ -109,6 +142,7 @@ class Tally:
     names: dict[SceneSource, str] = field(default_factory=dict)  # of the answers
     failures: dict[SceneSource, str] = field(default_factory=dict)
     num_new: int = 0
+    num_tiles: int = 0  # segmented now
     num_pixels: int = 0
     num_doubts: int = 0
 
@@ -118,6 +152,7 @@ class Tally:
         else:
             self.names[outcome.source] = outcome.name
         self.num_new += bool(outcome.num_pixels)
+        self.num_tiles += outcome.num_tiles
         self.num_pixels += outcome.num_pixels
 
     def ordered_names(self, sources: Iterable[SceneSource]) -> list[str]:
@@ -145,23 +180,48 @@ def _tile_reporter(progress: tqdm) -> Callable[[int, int], None]:
     return report
 
 
-def _read_stac(place: str) -> Iterable[SceneSource]:
-    raise ValueError(f"{place}: STAC documents are not read yet")
+def _start_engine(
+    arguments: argparse.Namespace, job: Job, sources: list[SceneSource], progress: tqdm
+) -> Iterator[Outcome]:
+    """What becomes of the scenes, as it happens."""
+    if arguments.engine == "local":
+        return segment_locally(
+            job, sources, retries=arguments.retries, report=_tile_reporter(progress)
+        )
+    options = RayOptions(
+        address=arguments.ray_address or "",
+        num_workers=arguments.workers,
+        scene_seconds=arguments.scene_timeout,
+    )
+    return segment_on_ray(job, sources, retries=arguments.retries, options=options)
+
+
+def _find_sources(arguments: argparse.Namespace) -> list[SceneSource]:
+    """The scenes, in order.
+
+    Raises:
+        ValueError: none, or options that have no effect.
+    """
+    names = tuple(arguments.band_names) if arguments.band_names else None
+    if names and arguments.bands:
+        raise ValueError("--bands and --band-names contradict each other")
+    read_stac = StacReader(asset=arguments.asset, band_names=names)
+    sources = find_sources(arguments.source, read_stac)
+    if (names or arguments.asset) and not read_stac.places:
+        raise ValueError("--asset and --band-names have no effect: no source is a STAC document")
+    return sources
 
 
 def _segment(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
     job = _make_job(arguments)
-    sources = find_sources(arguments.source, _read_stac)
+    sources = _find_sources(arguments)
     job.prepare_output()
     remove_abandoned(job.output / UNFINISHED)
     tally = Tally()
     log = logging.getLogger(__name__)
     with tqdm(total=len(sources), unit="scene") as progress:
-        outcomes = segment_locally(
-            job, sources, retries=arguments.retries, report=_tile_reporter(progress)
-        )
-        _follow(outcomes, tally, progress, log)
+        _follow(_start_engine(arguments, job, sources, progress), tally, progress, log)
     if tally.num_doubts > MOST_SHOWN:
         print(f"warning: {tally.num_doubts - MOST_SHOWN} more were not shown", file=sys.stderr)
     names = tally.ordered_names(sources)
@@ -171,7 +231,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     seconds = time.perf_counter() - start
     print(
         f"{len(names)} scenes ({len(names) - tally.num_new} were there), {num_polygons} polygons; "
-        f"{tally.num_pixels / 1e6:.1f} megapixels in {seconds:.0f} s, "
+        f"{tally.num_tiles} tiles, {tally.num_pixels / 1e6:.1f} megapixels in {seconds:.0f} s, "
         f"{tally.num_pixels / 1e6 / seconds:.2f} a second; written: {table}"
     )
     _report_failures(tally, job.output / FAILED)

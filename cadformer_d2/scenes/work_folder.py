@@ -4,8 +4,8 @@
     <output>/scenes/<name>/       the answer, whole; it appears by one rename
 
 Whoever works on an answer holds a lock on its folder, which the operating system lets go with the
-process, however it ends. Who finds it taken works in a folder of its own, and the first to finish
-wins: a process that was given up for dead can do no harm.
+process, however it ends; the file names machine and process. Who finds it taken works in a folder
+of its own, and the first to finish wins: a process that was given up for dead can do no harm.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,8 @@ def _lock(folder: Path) -> int | None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(lock), os.stat(folder / LOCK)):
+                os.ftruncate(lock, 0)
+                os.write(lock, f"{socket.gethostname()} {os.getpid()}\n".encode())
                 return lock
         except BlockingIOError:
             os.close(lock)
