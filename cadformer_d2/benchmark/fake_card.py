@@ -11,9 +11,10 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._prims_common import suggest_memory_format
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ..modeling.backbone import swin_stage
+from ..layers import windows
 from .attention_choice import AttentionChoice
 from .cards import Card
 
@@ -29,10 +30,13 @@ def fake_card(card: Card) -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         # Cached biases are keyed by their table's address, which is 0 here.
         warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
-        # Masks are cached by device: fake ones must not leak out, nor real ones in.
-        swin_stage.shift_mask.cache_clear()
-        stack.callback(swin_stage.shift_mask.cache_clear)
+        # Cached by device: fake tensors must not leak out, nor real ones in.
+        for cached in (windows.shift_mask, windows.window_places):
+            cached.cache_clear()
+            stack.callback(cached.cache_clear)
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        layout = "torch._C._conv_determine_backend_memory_format"
+        stack.enter_context(patch(layout, _convolution_layout))
         attend = AttentionChoice(card).attend
         stack.enter_context(patch.object(F, "scaled_dot_product_attention", attend))
         yield
@@ -58,3 +62,10 @@ def _without_values(tensor: torch.Tensor) -> torch.Tensor:
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(moved, requires_grad=tensor.requires_grad)
     return moved
+
+
+def _convolution_layout(x: torch.Tensor, weight: torch.Tensor, _: Any) -> torch.memory_format:
+    """The layout of a convolution's result by cuDNN, which a PyTorch for CPUs lacks."""
+    layouts = {suggest_memory_format(x), suggest_memory_format(weight)}
+    is_last = torch.channels_last in layouts and x.dtype != torch.float64
+    return torch.channels_last if is_last else torch.contiguous_format

@@ -40,7 +40,7 @@ def convolve_3x3(x: Tensor, kernels: Tensor) -> Tensor:
 
     Args:
         x: (B, C_in, h, w).
-        kernels: (B or 1, C_out, C_in, 3, 3).
+        kernels: (B or 1, C_out, C_in, 3, 3); rounded to the dtype of ``x``.
 
     Returns:
         (B, C_out, h, w).
@@ -53,7 +53,8 @@ def convolve_3x3(x: Tensor, kernels: Tensor) -> Tensor:
         return convolve_per_image(x, kernels)
     batch, _, height, width = x.shape
     # One grouped convolution: group b holds image b and its kernel.
-    y = F.conv2d(x.reshape(1, -1, height, width), kernels.flatten(0, 1), padding=1, groups=batch)
+    kernels = kernels.flatten(0, 1).to(x.dtype)
+    y = F.conv2d(x.reshape(1, -1, height, width), kernels, padding=1, groups=batch)
     return y.reshape(batch, -1, height, width)
 
 
@@ -63,22 +64,11 @@ def convolve_per_image(x: Tensor, kernels: Tensor) -> Tensor:
     A grouped convolution needs channels first, and cuDNN would transpose maps and kernels before
     and after it.
     """
-    channels_last = {"memory_format": torch.channels_last}
-    maps = x.contiguous(**channels_last).split(1)
-    kernels = kernels.flatten(0, 1).contiguous(**channels_last).unflatten(0, kernels.shape[:2])
-    pairs = zip(maps, kernels.unbind(), strict=True)
+    maps = x.contiguous(memory_format=torch.channels_last).split(1)
+    # Rounded and turned in one copy: (B, C_out, 9, C_in) in memory.
+    cells = kernels.flatten(-2).mT.to(x.dtype, memory_format=torch.contiguous_format)
+    pairs = zip(maps, cells.mT.unflatten(-1, (3, 3)).unbind(), strict=True)
     return torch.cat([F.conv2d(image, kernel, padding=1) for image, kernel in pairs])
-
-
-def store_weights_channels_last(model: nn.Module) -> None:
-    """Store the weights of convolutions channels last, in place; values do not change.
-
-    The pyramid leaves the backbone channels last, and a GPU transposes weights in another order at
-    every use. A CPU gains nothing. Call it before building the optimizer.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def is_winograd_faster(x: Tensor, kernels: Tensor) -> bool:

@@ -100,8 +100,7 @@ class AdaptiveRotatedConv2d(nn.Module):
         Returns:
             (B, C_out, h, w).
         """
-        kernels = self.rotate_kernels(*self.router(x)).to(x.dtype)
-        return convolve_3x3(x, kernels)
+        return convolve_3x3(x, self.rotate_kernels(*self.router(x)))
 
     def rotate_kernels(self, angles: Tensor, weights: Tensor) -> Tensor:
         """Compute each image's kernel (B, C_out, C_in, 3, 3) from (B, n) angles and weights.

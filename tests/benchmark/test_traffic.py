@@ -18,7 +18,7 @@ from cadformer_d2.benchmark.running_part import RunningPart
 from cadformer_d2.benchmark.traffic import KernelCount, count_traffic
 from cadformer_d2.commands import benchmark
 from cadformer_d2.model_cost import count_flops_by_part, random_sample
-from cadformer_d2.modeling.backbone.swin_stage import shift_mask
+from cadformer_d2.layers.windows import shift_mask
 
 H200 = CARDS["h200"]
 

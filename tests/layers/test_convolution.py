@@ -11,7 +11,6 @@ from cadformer_d2.layers.convolution import (
     convolve_3x3,
     convolve_per_image,
     is_winograd_faster,
-    store_weights_channels_last,
 )
 
 WIDE, POSITIONS = 128, (47, 50)  # sides that are no multiples of the tile's step
@@ -125,11 +124,3 @@ def test_images_one_by_one_give_the_same_maps_and_gradients():
         strict=True,
     ):
         torch.testing.assert_close(mine, theirs)
-
-
-def test_weights_kept_channels_last_are_the_same_weights():
-    module = torch.nn.Sequential(Convolution3x3(4, 6), torch.nn.Linear(6, 6))
-    before = copy.deepcopy(module.state_dict())
-    store_weights_channels_last(module)
-    assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
-    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())

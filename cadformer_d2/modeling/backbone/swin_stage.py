@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import cast
 
@@ -12,15 +11,11 @@ from detectron2.modeling.backbone.swin import (
     BasicLayer,
     SwinTransformerBlock,
     WindowAttention,
-    window_partition,
-    window_reverse,
 )
 from torch import Tensor, nn
 
 from ...layers.mixed_precision import compute_dtype
-
-MASKED = -100.0  # Swin's; an attention weight of exp(-100) is negligible
-CACHED_SIZES = 64  # four stages, a few image sizes; a mask takes 0.4 to 8 MB in Swin-B
+from ...layers.windows import WindowPlaces, from_windows, shift_mask, to_windows, window_places
 
 
 class FusedWindowAttention(nn.Module):
@@ -102,7 +97,7 @@ class FusedWindowAttention(nn.Module):
 class SwinBlock(nn.Module):
     """x + s * attention of the normed windows, then x + s' * MLP(LN(x)).
 
-    It takes over the submodules of Detectron2's block with their names. Sizes, mask and stochastic
+    It takes over the submodules of Detectron2's block with their names. Places, mask and stochastic
     depth are arguments, so that torch.compile shares one graph between blocks of one size.
     """
 
@@ -125,14 +120,14 @@ class SwinBlock(nn.Module):
     def forward(
         self,
         x: Tensor,
-        map_size: tuple[int, int],
+        places: WindowPlaces,
         mask: Tensor | None,
         kept: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         """
         Args:
             x: (B, height * width, C).
-            map_size: (height, width), positions.
+            places: of ``window_places``.
             mask: of ``shift_mask`` for shifted windows, else None.
             kept: s and s', (B, 1, 1) each, of stochastic depth; None: both 1.
 
@@ -140,11 +135,10 @@ class SwinBlock(nn.Module):
             (B, height * width, C).
         """
         # Round before moving into windows: the product rounds anyway.
-        normed = self.norm1(x).to(compute_dtype(x)).unflatten(1, map_size)
-        windows = to_windows(normed, self.window_size, self.shift_size)
-        attended = _from_windows(
-            self.attn(windows, mask), map_size, self.window_size, self.shift_size
-        ).flatten(1, 2)
+        normed = self.norm1(x).to(compute_dtype(x))
+        windows = to_windows(normed, places)  # (B, windows * N, C)
+        attended = self.attn(windows.reshape(-1, self.window_size**2, x.shape[-1]), mask)
+        attended = from_windows(attended.reshape(windows.shape), places)
         x = x + (attended if kept is None else attended * kept[0])
         response = self.mlp(self.norm2(x))
         return x + (response if kept is None else response * kept[1])
@@ -184,64 +178,6 @@ class SwinStage(BasicLayer):
             if block.shift_size:
                 how = (self.window_size, block.shift_size, compute_dtype(x), x.device)
                 mask = shift_mask(size, *how)
-            x = block(x, size, mask, block.draw_stochastic_depth(x))
+            places = window_places(size, self.window_size, block.shift_size, x.device)
+            x = block(x, places, mask, block.draw_stochastic_depth(x))
         return x
-
-
-def to_windows(x: Tensor, window_size: int, shift_size: int) -> Tensor:
-    """Split a map (B, height, width, C) into windows (B * windows, N, C).
-
-    The map is padded with zeros to whole windows, then shifted up and to the left.
-    """
-    bottom, right = (-side % window_size for side in x.shape[1:3])
-    if bottom or right:
-        x = F.pad(x, (0, 0, 0, right, 0, bottom))
-    if shift_size:
-        x = x.roll((-shift_size, -shift_size), dims=(1, 2))
-    return window_partition(x, window_size).flatten(1, 2)
-
-
-def _from_windows(
-    windows: Tensor, map_size: tuple[int, int], window_size: int, shift_size: int
-) -> Tensor:
-    """Join windows to the map (B, height, width, C); undoes ``to_windows``."""
-    height, width = map_size
-    padded = (height + -height % window_size, width + -width % window_size)
-    x = window_reverse(windows.unflatten(1, (window_size, window_size)), window_size, *padded)
-    if shift_size:
-        x = x.roll((shift_size, shift_size), dims=(1, 2))
-    return x[:, :height, :width]
-
-
-@functools.lru_cache(maxsize=CACHED_SIZES)
-def shift_mask(
-    map_size: tuple[int, int],
-    window_size: int,
-    shift_size: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
-    """A mask between positions that the cyclic shift brings together from opposite borders.
-
-    Args:
-        map_size: (height, width), positions; it is padded to multiples of the window.
-
-    Returns:
-        (windows, N, N): 0 within a region, MASKED between regions.
-    """
-    # A tensor made in inference mode could not be used in training.
-    with torch.inference_mode(mode=False), torch.no_grad():
-        rows, columns = (
-            _border_regions(-(-length // window_size) * window_size, window_size, shift_size)
-            for length in map_size
-        )
-        regions = (3 * rows[:, None] + columns).float()[None, :, :, None]
-        windows = window_partition(regions, window_size).flatten(1)  # (windows, N)
-        is_apart = windows[:, None, :] != windows[:, :, None]
-        return (is_apart * MASKED).to(device, dtype)
-
-
-def _border_regions(length: int, window_size: int, shift_size: int) -> Tensor:
-    """(length,) of 0, 1, 2: before the last window; its first part; what the shift moved there."""
-    position = torch.arange(length)
-    return (position >= length - window_size).int() + (position >= length - shift_size).int()

@@ -12,6 +12,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from ...layers.convolution import Convolution3x3
+from ...layers.mixed_precision import compute_dtype
 from ...layers.rotated_conv import AdaptiveRotatedConv2d
 from ...structures import TextFeatures
 from .build import DECODER_REGISTRY
@@ -94,6 +95,8 @@ class TopDownDecoder(nn.Module):
         decoded = fine_to_coarse[-1]  # D_4
         for level, fuse in enumerate(self.fusions):
             skip = fine_to_coarse[-2 - level]
+            # Round here: norms return float32 under autocast, and joining would widen the skip too.
+            decoded = decoded.to(compute_dtype(decoded))
             decoded = F.interpolate(
                 decoded, size=skip.shape[-2:], mode="bilinear", align_corners=True
             )
