@@ -35,7 +35,8 @@ class _ToPlaces(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, *places: Tensor) -> Tensor:
         ctx.places = places
         order, _, empty = places
-        return x.index_select(1, order).index_fill_(1, empty, 0)
+        windows = x.index_select(1, order)
+        return windows.index_fill_(1, empty, 0) if len(empty) else windows
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

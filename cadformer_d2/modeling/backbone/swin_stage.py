@@ -51,8 +51,8 @@ class FusedWindowAttention(nn.Module):
         Returns:
             (B * windows, N, C).
         """
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B * windows, heads, N, d)
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
+        query, key, value = (part.transpose(1, 2) for part in qkv)  # (B * windows, heads, N, d)
         bias_of = self.get_cached_bias if self.caches_bias() else self.bias
         bias = bias_of(mask, query.dtype)
         if mask is not None:
