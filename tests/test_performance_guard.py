@@ -15,9 +15,9 @@ from cadformer_d2.engine.host_losses import HostLosses
 from cadformer_d2.engine.optimizer import build_optimizer
 from cadformer_d2.engine.training_step import TrainingStep
 from cadformer_d2.layers import convolution
+from cadformer_d2.layers.windows import shift_mask
 from cadformer_d2.model_cost import count_parameters, random_sample
 from cadformer_d2.modeling.backbone import swin_stage
-from cadformer_d2.layers.windows import shift_mask
 
 FUSED_ATTENTION = "aten._scaled_dot_product_flash_attention_for_cpu.default"
 # Operators through which the host reads a value, which on a GPU waits for it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
@@ -9,6 +11,8 @@ from detectron2.solver.build import get_default_optimizer_params
 from detectron2.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from torch import nn
+
+from ..modeling.backbone.text_aware import TextAwareBackbone
 
 # Schedules by name, each with the keys of Detectron2 that it reads besides those of the warm-up.
 # Detectron2's fourth, WarmupStepWithFixedGammaLR, fails at the end of every training.
@@ -47,7 +51,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
 
 def _network_names(model: nn.Module) -> list[str]:
     """Names of the backbone's network: of what pre-trained weights are for, without alignments."""
-    backbone = model.backbone
+    backbone = cast(TextAwareBackbone, model.backbone)
     network = set(backbone.network_modules(len(backbone.shapes)))
     return [f"{name}." for name, module in model.named_modules() if module in network]
 

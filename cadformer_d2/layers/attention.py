@@ -180,6 +180,6 @@ def _divide_by_deviation(linear: nn.Linear, covariance: Tensor) -> Tensor:
     """
     weight = linear.weight.to(covariance.dtype)
     variance = ((weight @ covariance) * weight).sum(dim=-1, keepdim=True)  # (B, D, 1)
-    # The bias has no effect. Times zero it has a gradient, for which training on several GPUs waits.
+    # The bias has no effect. Times zero it has a gradient, for which several GPUs wait in training.
     variance = variance.add(linear.bias[:, None], alpha=0)
     return weight * (variance + EPSILON).rsqrt()

@@ -17,8 +17,8 @@ from cadformer_d2.benchmark.roofline import HOST_SECONDS, call_seconds, device_s
 from cadformer_d2.benchmark.running_part import RunningPart
 from cadformer_d2.benchmark.traffic import KernelCount, count_traffic
 from cadformer_d2.commands import benchmark
-from cadformer_d2.model_cost import count_flops_by_part, random_sample
 from cadformer_d2.layers.windows import shift_mask
+from cadformer_d2.model_cost import count_flops_by_part, random_sample
 
 H200 = CARDS["h200"]
 
