@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from ..data.annotation_files import read_annotation_files
 from ..data.catalog import dataset_root
-from ..data.synthetic import AnyTargets, SynthrsParameters, generate_synthrs
+from ..data.synthetic import SynthrsParameters, generate_synthrs
 from ..data.synthetic.generator import ANY_TARGETS_NAME
 from ..data.target_counts import count_by_targets
+from .any_targets_options import add_any_targets_options, read_any_targets
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -34,29 +34,8 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--style", default=default.style, choices=("short", "long", "mixed"))
     parser.add_argument("--overwrite", action="store_true", help="replace another one there")
-    parser.add_argument(
-        "--any-targets", action="store_true", help="write gsynthrs, with refs to several or none"
-    )
-    several = AnyTargets()
-    for name, what in (("several", "several targets"), ("absent", "none")):
-        given = f"refs of a scene to {what}, with --any-targets (default {getattr(several, name)})"
-        parser.add_argument(f"--{name}", type=int, help=given)
-    parser.add_argument(
-        "--hard-share",
-        type=float,
-        help="of refs to none, those to a category that is there, with a false place or relation "
-        f"(default {several.hard_share})",
-    )
-    arguments = parser.parse_args()
-    if not arguments.any_targets and _any_targets(arguments):
-        parser.error("--several, --absent and --hard-share need --any-targets")
-    return arguments
-
-
-def _any_targets(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The given options of refs to several targets or none."""
-    given = {name: getattr(arguments, name) for name in ("several", "absent", "hard_share")}
-    return {name: value for name, value in given.items() if value is not None}
+    add_any_targets_options(parser, of="a scene")
+    return parser.parse_args()
 
 
 def _describe(folder: Path) -> str:
@@ -82,8 +61,7 @@ def _describe(folder: Path) -> str:
 def main() -> None:
     arguments = _parse_arguments()
     names = ("train", "val", "test", "image_size", "seed", "style")
-    several = AnyTargets(**_any_targets(arguments)) if arguments.any_targets else None
     values = {name: getattr(arguments, name) for name in names}
-    parameters = SynthrsParameters(**values, any_targets=several)
+    parameters = SynthrsParameters(**values, any_targets=read_any_targets(arguments))
     written = generate_synthrs(arguments.root, parameters, overwrite=arguments.overwrite)
     print(_describe(arguments.root / parameters.name) + ("" if written else "\n  (already exists)"))

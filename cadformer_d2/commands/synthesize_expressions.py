@@ -2,6 +2,7 @@
 
     cadformer dataset synthesize-expressions vhr10 --instances annotations.json --images images \\
         --not-exhaustive vehicle
+    cadformer dataset synthesize-expressions vhr10_any ... --any-targets
 
 Each expression singles out one object, with margins, and the masks agree. datasets/README.md has
 recipes for public datasets.
@@ -15,6 +16,7 @@ from pathlib import Path
 from ..data.catalog import dataset_root
 from ..dataset_building.from_instances.expressions import SynthesisOptions
 from ..dataset_building.from_instances.synthesis import Splits, synthesize_expressions
+from .any_targets_options import add_any_targets_options, read_any_targets
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -62,6 +64,7 @@ def parse_arguments() -> argparse.Namespace:
         "--split-file", type=Path, help='JSON instead: {"train": [names], "val": ..., "test": ...}'
     )
     parser.add_argument("--seed", type=int, default=0, help="of the words and of the split")
+    add_any_targets_options(parser, of="an image")
     return parser.parse_args()
 
 
@@ -86,5 +89,6 @@ def main() -> None:
                 seed=arguments.seed,
                 file=arguments.split_file,
             ),
+            any_targets=read_any_targets(arguments),
         )
     )

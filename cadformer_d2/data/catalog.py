@@ -17,7 +17,12 @@ from ..structures import ReferRecord
 from .class_names import OBJECT_NAMES, RRSISD_CLASSES, RRSISHR_CLASSES
 from .description_file import DESCRIPTION_FILE, SPLITS, read_description
 from .expression_roles import find_object_spans, find_position_spans
-from .queries import query_every_expression, query_with_other_expressions, query_without_words
+from .queries import (
+    query_every_expression,
+    query_from_other_scenes,
+    query_with_other_expressions,
+    query_without_words,
+)
 from .refer import load_refer_records
 from .refsegrs import load_refsegrs_records
 
@@ -139,6 +144,7 @@ def _query_variants(info: DatasetInfo) -> dict[str, QueryMaker]:
     return {
         "_sentences": query_every_expression,
         "_shuffled": query_with_other_expressions,
+        "_other_scenes": query_from_other_scenes,
         "_no_places": partial(query_without_words, find=partial(find_position_spans, names=names)),
         "_no_categories": partial(
             query_without_words, find=partial(find_object_spans, names=names)
@@ -154,8 +160,9 @@ def register_datasets(root: str | os.PathLike | None = None, *, lenient: bool = 
     ``<name>_train`` has one record per ref, ``<name>_val`` and ``<name>_test`` one per expression.
     ``<name>_<split>_sentences`` has one record per expression of any split,
     ``<name>_<split>_shuffled`` queries each target with an expression about another target of its
-    image, and ``<name>_<split>_no_places`` and ``<name>_<split>_no_categories`` query with every
-    expression after removing such words.
+    image, ``<name>_<split>_other_scenes`` each image with an expression of another image, the
+    category of which it lacks, and ``<name>_<split>_no_places`` and
+    ``<name>_<split>_no_categories`` query with every expression after removing such words.
 
     Args:
         root: see ``dataset_root``.

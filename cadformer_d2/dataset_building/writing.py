@@ -21,6 +21,7 @@ from ..data.image_file import read_image_size
 from ..data.plain_files import join_inside
 from ..data.refer_writer import (
     annotation_entry,
+    any_ref_entry,
     category_entries,
     ref_entry,
     sentence_entry,
@@ -45,6 +46,15 @@ class FinishedMask:
     provenance: Mapping[str, Any]  # made_by, score, annotators
 
 
+@dataclass(frozen=True)
+class FinishedGroup:
+    """A ref to any number of objects of one image: none, one or several."""
+
+    ref: Target  # its id is the ref's
+    masks: Mapping[int, RunLengthMask]  # of the objects, by their annotation's id
+    image_size: tuple[int, int]  # height, width
+
+
 def write_refer_dataset(
     root: Path,
     name: str,
@@ -52,6 +62,7 @@ def write_refer_dataset(
     *,
     images: Path,
     record: Mapping[str, Any],
+    groups: Sequence[FinishedGroup] | None = None,
     allow_leakage: bool = False,
 ) -> None:
     """Write ``<root>/<name>`` and ``<root>/images/<name>/JPEGImages``.
@@ -64,6 +75,7 @@ def write_refer_dataset(
         finished: at least one; categories are numbered in the order of their names.
         images: folder of the image files, which are copied.
         record: versions, limits and counts, for ``build.json``.
+        groups: refs to any number of targets, which make it a dataset of such refs.
         allow_leakage: also write images that are in several splits.
 
     Raises:
@@ -81,7 +93,7 @@ def write_refer_dataset(
         raise FileExistsError(f"{annotations} or {jpegs.parent} exists; choose another name")
     if not finished:
         raise ValueError("no target has a mask to write")
-    targets = [entry.target for entry in finished]
+    targets = [*(entry.target for entry in finished), *(entry.ref for entry in groups or ())]
     _refuse_missing_splits(targets)
     if not allow_leakage:
         names = name_by_content((target.image for target in targets), images)
@@ -90,11 +102,12 @@ def write_refer_dataset(
     shutil.rmtree(scratch, ignore_errors=True)
     for folder in (scratch / "annotations", scratch / "images" / jpegs.name):
         folder.mkdir(parents=True)
-    sizes = {entry.target.image: tuple(entry.mask["size"]) for entry in finished}
+    sizes: dict[str, tuple[int, ...]] = {e.ref.image: e.image_size for e in groups or ()}
+    sizes |= {entry.target.image: tuple(entry.mask["size"]) for entry in finished}
     for image in tqdm(sorted(sizes), desc="images", unit="image"):
         _copy_image(images, image, scratch / "images" / jpegs.name, sizes[image])
     try:
-        _write_annotations(scratch / "annotations", finished, record)
+        _write_annotations(scratch / "annotations", finished, groups, record)
     except OSError as error:  # for a full disk it names no file
         raise OSError(f"{annotations} could not be written: {error}") from error
     _put_in_place(scratch, images=jpegs.parent, annotations=annotations)
@@ -131,15 +144,20 @@ def _copy_image(source: Path, name: str, folder: Path, size: tuple[int, ...]) ->
 
 
 def _write_annotations(
-    folder: Path, finished: Sequence[FinishedMask], record: Mapping[str, Any]
+    folder: Path,
+    finished: Sequence[FinishedMask],
+    groups: Sequence[FinishedGroup] | None,
+    record: Mapping[str, Any],
 ) -> None:
     """Write the two files of the format, ``dataset.json`` and ``build.json``."""
-    refs, instances = _make_refer_contents(finished)
+    refs, instances = _make_refer_contents(finished, groups)
     write_refer_files(folder, refs=refs, instances=instances)
-    description = {
+    description: dict[str, Any] = {
         "classes": [category["name"] for category in instances["categories"]],
         "counts": dict(Counter(ref["split"] for ref in refs)),
     }
+    if groups is not None:
+        description["targets"] = "any"
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1))
     (folder / RECORD).write_text(json.dumps({"cadformer_d2": __version__, **record}, indent=1))
 
@@ -187,38 +205,90 @@ def _refuse_leakage(targets: Sequence[Target]) -> None:
 
 
 def _make_refer_contents(
-    finished: Sequence[FinishedMask],
+    finished: Sequence[FinishedMask], groups: Sequence[FinishedGroup] | None
 ) -> tuple[list[dict[str, Any]], dict[str, list]]:
-    """Make refs and instances, in the order of images and targets."""
+    """Make refs and instances, in the order of images and targets; groups follow."""
     ordered = sorted(finished, key=lambda entry: (entry.target.image, entry.target.target_id))
-    names = sorted({entry.target.category for entry in finished})
-    instances: dict[str, list] = {
-        "images": [],
-        "annotations": [],
-        "categories": category_entries(names),
-    }
-    refs: list[dict[str, Any]] = []
-    names_of_ids: dict[int, str] = {}
+    grouped = sorted(groups or (), key=lambda entry: (entry.ref.image, entry.ref.target_id))
+    names = {entry.target.category for entry in finished} | {e.ref.category for e in grouped}
+    contents = _Contents(sorted(names), any_targets=groups is not None)
     for entry in ordered:
-        target = entry.target
-        image_id, (height, width) = stable_id(target.image), entry.mask["size"]
-        if image_id not in names_of_ids:
-            names_of_ids[image_id] = target.image
-            instances["images"].append(
-                {"id": image_id, "file_name": target.image, "height": height, "width": width}
-            )
-        if names_of_ids[image_id] != target.image:
-            both = f"{target.image} and {names_of_ids[image_id]}"
+        height, width = entry.mask["size"]
+        contents.add_image(entry.target.image, (height, width))
+        provenance = {"provenance": dict(entry.provenance)}
+        contents.add_annotation(entry.target, entry.target.target_id, entry.mask, provenance)
+        contents.add_ref(entry.target, [entry.target.target_id])
+    for group in grouped:
+        contents.add_image(group.ref.image, group.image_size)
+        for ann_id, mask in group.masks.items():
+            contents.add_annotation(group.ref, ann_id, mask, {})
+        contents.add_ref(group.ref, list(group.masks))
+    return contents.refs, contents.instances
+
+
+class _Contents:
+    """The contents of the two files while they are made."""
+
+    def __init__(self, names: Sequence[str], *, any_targets: bool):
+        """
+        Args:
+            names: of the categories, in the order of their ids.
+            any_targets: write refs to any number of targets.
+        """
+        self.names = list(names)
+        self.any_targets = any_targets
+        self.refs: list[dict[str, Any]] = []
+        self.instances: dict[str, list] = {
+            "images": [],
+            "annotations": [],
+            "categories": category_entries(names),
+        }
+        self._images: dict[int, str] = {}
+        self._annotations: dict[int, dict[str, Any]] = {}
+
+    def add_image(self, name: str, size: tuple[int, int]) -> None:
+        """
+        Args:
+            size: height, width.
+
+        Raises:
+            ValueError: another image has the same id.
+        """
+        image_id = stable_id(name)
+        if image_id not in self._images:
+            self._images[image_id] = name
+            entry = {"id": image_id, "file_name": name, "height": size[0], "width": size[1]}
+            self.instances["images"].append(entry)
+        if self._images[image_id] != name:
+            both = f"{name} and {self._images[image_id]}"
             raise ValueError(f"{both} got the same id, {image_id}; rename one of the images")
-        category_id = names.index(target.category) + 1
-        annotation = annotation_entry(target.target_id, image_id, category_id, entry.mask)
-        instances["annotations"].append({**annotation, "provenance": dict(entry.provenance)})
+
+    def add_annotation(
+        self, target: Target, ann_id: int, mask: RunLengthMask, more: Mapping[str, Any]
+    ) -> None:
+        """Add an object of a target's image and category, unless it is there already."""
+        if ann_id in self._annotations:
+            return
+        category_id = self.names.index(target.category) + 1
+        annotation = annotation_entry(ann_id, stable_id(target.image), category_id, mask)
+        self._annotations[ann_id] = annotation
+        self.instances["annotations"].append({**annotation, **more})
+
+    def add_ref(self, target: Target, ann_ids: Sequence[int]) -> None:
+        """Add a ref with a target's id, split and sentences."""
         sentences = [
             sentence_entry(stable_id(target.target_id, text), text) for text in target.sentences
         ]
         for sentence, kind in zip(sentences, target.kinds, strict=bool(target.kinds)):
             sentence["kind"] = kind
-        refs.append(
-            ref_entry(annotation, split=target.split, file_name=target.image, sentences=sentences)
-        )
-    return refs, instances
+        common: dict[str, Any] = {
+            "split": target.split,
+            "file_name": target.image,
+            "sentences": sentences,
+        }
+        if not self.any_targets:
+            self.refs.append(ref_entry(self._annotations[ann_ids[0]], **common))
+            return
+        common["image_id"] = stable_id(target.image)
+        common["category_id"] = self.names.index(target.category) + 1
+        self.refs.append(any_ref_entry(target.target_id, ann_ids, **common))

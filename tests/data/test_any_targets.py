@@ -11,6 +11,11 @@ from refer_files import ReferFiles, square
 
 from cadformer_d2.data.catalog import find_dataset
 from cadformer_d2.data.mapper import RefSegMapper
+from cadformer_d2.data.queries import (
+    query_from_other_scenes,
+    query_with_other_expressions,
+    query_without_words,
+)
 from cadformer_d2.data.refer import load_refer_records
 
 # Annotations 1, 4 and 7 are about images 1, 2 and 3; 2 and 3 about image 1 as well.
@@ -140,3 +145,53 @@ def test_the_mapper_gives_the_union_of_the_targets_and_their_number(files, ids, 
     np.testing.assert_array_equal(coco_mask.decode(shrunk["gt_rle"]), masks)
     expected = 0 if ids == [-1] else len(ids)
     assert {sample["num_targets"] for sample in (trained, scored, shrunk)} == {expected}
+
+
+def load_test(files):
+    files.write()
+    return load_refer_records(files.annotations, files.images, split="test", any_targets=True)
+
+
+def test_shuffling_asks_about_other_targets_never_about_shared_ones_or_none(files):
+    for ref in files.refs:
+        ref["split"] = "test"
+        ref["sentences"][0]["sent"] = f"ref {ref['ref_id']}"
+    # Refs 1, 2, 3 are about image 1: 1 to its objects 1 and 2, 2 to object 2, 3 to object 3.
+    files.refs[0].update(ann_id=[1, 2])
+    files.refs[3].update(ann_id=[-1])  # of image 2, whose others are refs 5 and 6
+    asked = {r["ref_id"]: r["expressions"] for r in query_with_other_expressions(load_test(files))}
+    assert asked == {
+        **{1: ["ref 3"], 2: ["ref 3"], 3: ["ref 1"], 5: ["ref 6"], 6: ["ref 5"]},
+        **{7: ["ref 8"], 8: ["ref 9"], 9: ["ref 7"]},
+    }
+
+
+def test_an_expression_of_another_scene_is_asked_where_its_category_is_not(files):
+    for image_id, category_id in ((1, 1), (2, 2), (3, 2)):
+        for ref in files.refs:
+            if ref["image_id"] == image_id:
+                ref.update(category_id=category_id, split="test")
+                for sentence in ref["sentences"]:
+                    sentence.update(sent=f"category {category_id}", kind="position")
+    files.refs[8].update(ann_id=[-1], category_id=1)  # image 3 also knows that it has none of 1
+    records = load_test(files)
+    moved = query_from_other_scenes(records)
+    assert [(r["image_id"], *r["expressions"]) for r in moved] == [
+        (1, "category 2"),
+        (2, "category 1"),
+    ]
+    for record in moved:
+        assert record["annotations"] == [] and record["sentence_kinds"] == ["absent"]
+        (image,) = {r["file_name"] for r in records if r["image_id"] == record["image_id"]}
+        assert record["file_name"] == image
+        assert record["category_id"] == (1 if record["image_id"] == 1 else 0)
+    assert len({(r["ref_id"], r["sent_id"]) for r in moved}) == len(moved)
+    with pytest.raises(ValueError, match="no image lacks a category of another one"):
+        query_from_other_scenes([r for r in records if r["image_id"] == 1])
+
+
+def test_what_loses_its_place_may_become_true_and_is_not_asked(files):
+    files.refs[1].update(ann_id=[-1])
+    records = load_test(files)
+    changed = query_without_words(records, find=lambda text: [(0, 3)])
+    assert {record["ref_id"] for record in records} - {r["ref_id"] for r in changed} == {2}

@@ -16,7 +16,7 @@ def described(tmp_path, **content):
 
 def test_a_folder_with_a_description_is_registered_without_a_line_of_code(tmp_path):
     described(tmp_path, classes=["field", "court"], counts={"train": 3})
-    assert {"mydata_train", "mydata_val", "mydata_test_shuffled"} <= set(
+    assert {"mydata_train", "mydata_test_shuffled", "mydata_test_other_scenes"} <= set(
         register_datasets(tmp_path)
     )
     assert len(load_dataset_records("mydata_train")) == 3

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -145,14 +146,24 @@ def true_clauses(scene: SceneGraph, target: GraphObject) -> list[Constraint]:
     ]
 
 
+class HasKind(Protocol):
+    """A description, or a statement with one."""
+
+    @property
+    def kind(self) -> str: ...
+
+
+Candidate = TypeVar("Candidate", bound=HasKind)
+
+
 def choose_by_kind(
-    candidates: Sequence[Description], rng: np.random.Generator, most: int
-) -> list[Description]:
+    candidates: Sequence[Candidate], rng: np.random.Generator, most: int
+) -> list[Candidate]:
     """Up to ``most`` descriptions in random order, the kinds in turn, the rarest first."""
-    by_kind: dict[str, list[Description]] = {kind: [] for kind in KINDS}
+    by_kind: dict[str, list[Candidate]] = {kind: [] for kind in KINDS}
     for index in rng.permutation(len(candidates)):
         by_kind[candidates[index].kind].append(candidates[index])
-    chosen: list[Description] = []
+    chosen: list[Candidate] = []
     while len(chosen) < most and any(by_kind.values()):
         chosen += [kept.pop() for kept in by_kind.values() if kept]
     return chosen[:most]

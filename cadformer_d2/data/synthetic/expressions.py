@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 
 from ..class_names import RRSISHR_CLASSES
 from ..grammar.constraints import HORIZONTAL, VERTICAL
 from ..grammar.descriptions import (
+    Candidate,
     Description,
     propose_places,
     propose_relations,
     unique_descriptions,
 )
 from ..grammar.phrasing import NUMBER_WORDS
-from ..grammar.statements import Statement
 from ..grammar.wording import synthrs_wording
 from ..refer_writer import words_of
 from .scene import DrawnScene, SceneObject
@@ -28,7 +27,6 @@ _PLACEHOLDER = re.compile(r"\{\w+\}")
 WORDING = synthrs_wording(RRSISHR_CLASSES)
 MOST_ALIKE = 3  # objects of one category in a scene
 PROPOSERS = (propose_places, propose_relations)
-Candidate = TypeVar("Candidate", Description, Statement)
 
 
 def choose_descriptions(

@@ -18,6 +18,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..class_names import RRSISHR_CLASSES
+from ..grammar.any_targets import AnyTargets
 from ..grammar.phrasing import write_expression
 from ..image_file import encode_image
 from ..plain_files import read_json
@@ -29,7 +30,7 @@ from ..refer_writer import (
     sentence_entry,
     write_refer_files,
 )
-from .any_targets import AnyTargets, describe_any_targets
+from .any_targets import describe_any_targets
 from .drawing import draw_scene
 from .expressions import WORDING, choose_descriptions
 from .scene import DrawnScene, SceneObject, sample_scene

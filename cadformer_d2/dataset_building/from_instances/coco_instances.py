@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NotRequired
 
@@ -82,19 +83,24 @@ def read_scenes(
     images = {key: entry for key, entry in images.items() if _is_as_said(entry, size_of, path, log)}
     found: dict[int, list[ObservedObject]] = {key: [] for key in images}
     crowded: dict[int, set[str]] = {key: set() for key in images}
+    unusable: dict[int, set[str]] = {key: set() for key in images}
     annotations = _by_id(content["annotations"], _ANNOTATION, "annotation", path, log)
     for key, entry in annotations.items():
         try:
             image_id, seen = _observe(entry, images, categories)
         except ValueError as error:
             log.add(path, f"annotation {key}", "unusable annotation", SET_ASIDE, str(error))
+            unusable.get(entry["image_id"], set()).add(categories.get(entry["category_id"], ""))
             continue
         if entry.get("iscrowd"):
             crowded[image_id].add(seen.category)
         else:
             found[image_id].append(seen)
     return [
-        _scene(images[key], objects, frozenset(unlabelled | crowded[key]), path, log)
+        replace(
+            _scene(images[key], objects, frozenset(unlabelled | crowded[key]), path, log),
+            unusable=frozenset(unusable[key]),
+        )
         for key, objects in found.items()
         if objects
     ]

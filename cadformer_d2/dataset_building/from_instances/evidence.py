@@ -8,6 +8,7 @@ also begins farthest to the left, what lies "in the upper half" lies there with 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import cast
 
 import cv2
 import numpy as np
@@ -27,10 +28,12 @@ from ...data.grammar.constraints import (
 )
 from ...data.grammar.descriptions import Description
 from ...data.grammar.scene_graph import GraphObject, advance
+from ...data.grammar.statements import Statement, sides_of
 from .observed import ObservedObject, ObservedScene
 
 # Shares of a mask: what lies in a half lies there with nearly all of it, what does not, hardly.
 MOSTLY_INSIDE, MOSTLY_OUTSIDE = 0.8, 0.35
+HARDLY_INSIDE = 0.1  # of an object that is said not to be there
 EDGE_LEAD = 0.01  # by which the outermost object's edge leads, fractions of the axis
 NEARER = 0.9  # gap to the landmark, over the runner-up's
 CUT_RATIO = 2.0  # in area, by which the largest leads what the border cuts
@@ -50,6 +53,40 @@ class Evidence:
     def supports(self, description: Description, target: ObservedObject) -> bool:
         """Whether the masks agree that the description means the target and nothing else."""
         return all(self._agrees(constraint, target) for constraint in description.constraints)
+
+    def supports_all(self, statement: Statement) -> bool:
+        """Whether the masks agree that a statement means its members and nothing else."""
+        members = cast(tuple[ObservedObject, ...], statement.members)
+        alike = self.scene.of_category(statement.description.category)
+        rest = [found for found in alike if found not in members]
+        return all(
+            all(self._is_plain(constraint, member) for member in members)
+            and all(self.denies(constraint, other) for other in rest)
+            for constraint in statement.description.constraints
+        )
+
+    def _is_plain(self, constraint: Constraint, member: ObservedObject) -> bool:
+        if isinstance(constraint, InHalf):
+            return self._is_inside(constraint.side, member)
+        if isinstance(constraint, SideOf):
+            return _is_beside(member, constraint, self.scene.aspect)
+        raise TypeError(f"{constraint!r} is not said of several objects")
+
+    def denies(self, constraint: Constraint, candidate: ObservedObject) -> bool:
+        """Whether the masks agree that a constraint is plainly false of an object."""
+        if isinstance(constraint, InHalf):
+            return self._share_in_half(candidate, constraint.side) <= HARDLY_INSIDE
+        if isinstance(constraint, InRegion):
+            if sides := sides_of(constraint):
+                return any(self.denies(InHalf(side), candidate) for side in sides)
+            return self._share_in_strip(candidate, constraint) <= HARDLY_INSIDE
+        if isinstance(constraint, FirstAmong):
+            return self.denies(constraint.half, candidate)
+        if isinstance(constraint, SideOf):
+            reach = _outer_edge(candidate, constraint.side)
+            members = cast(tuple[ObservedObject, ...], constraint.landmark.members)
+            return all(reach <= _outer_edge(member, constraint.side) for member in members)
+        return False
 
     def _agrees(self, constraint: Constraint, target: ObservedObject) -> bool:
         rivals = [o for o in self.scene.of_category(target.category) if o != target]

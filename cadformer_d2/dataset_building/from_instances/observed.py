@@ -73,6 +73,8 @@ class ObservedScene:
     size: tuple[int, int]  # height, width in pixels
     objects: tuple[ObservedObject, ...]
     incomplete: frozenset[str]  # categories of which not every object is labelled
+    # Categories with an object that cannot be used: it is there, but not among the objects.
+    unusable: frozenset[str] = frozenset()
     # Less than in synthrs, whose objects are large: planes in a row stand this far apart.
     order_margin: float = 0.035
 
@@ -92,6 +94,10 @@ class ObservedScene:
 
     def is_complete(self, category: str) -> bool:
         return category not in self.incomplete
+
+    def is_absent(self, category: str) -> bool:
+        """Whether the image certainly has no object of a category."""
+        return not self.of_category(category) and category not in self.incomplete | self.unusable
 
 
 def find_repeated(objects: Iterable[ObservedObject]) -> list[ObservedObject]:

@@ -11,14 +11,17 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from ...data.description_file import SPLITS
+from ...data.grammar.any_targets import AnyTargets
 from ...data.grammar.descriptions import KINDS
+from ...data.grammar.statements import ABSENT, ABSENT_HARD, SEVERAL
 from ...data.grammar.wording import wide_wording
 from ...data.image_file import read_image_size
 from ...data.plain_files import join_inside, read_json
 from ...data.refer_writer import words_of
 from ..defects import DefectLog
 from ..triplets import Target, stable_id
-from ..writing import FinishedMask, write_refer_dataset
+from ..writing import FinishedGroup, FinishedMask, write_refer_dataset
+from .any_targets import DescribedGroup, describe_any_targets
 from .blocks import split_by_blocks
 from .coco_instances import read_scenes
 from .expressions import DescribedObject, SynthesisOptions, describe_scenes
@@ -43,6 +46,7 @@ def synthesize_expressions(
     not_exhaustive: Collection[str] = (),
     options: SynthesisOptions | None = None,
     splits: Splits | None = None,
+    any_targets: AnyTargets | None = None,
 ) -> str:
     """Write a dataset of expressions for the instances of a COCO file.
 
@@ -52,6 +56,7 @@ def synthesize_expressions(
         instances: COCO instance file, polygons or run lengths.
         images: folder of its images.
         not_exhaustive: categories of which not every object is labelled.
+        any_targets: also write refs to several targets and to none, in images that have a split.
 
     Returns:
         the report as Markdown; ``<root>/<name>/build.json`` keeps it.
@@ -69,17 +74,37 @@ def synthesize_expressions(
         log=log,
     )
     categories = sorted({found.category for scene in scenes for found in scene.objects})
+    wording = wide_wording(categories)
     described, without = describe_scenes(
-        tqdm(scenes, desc="scenes", unit="image"), wording=wide_wording(categories), options=options
+        tqdm(scenes, desc="scenes", unit="image"), wording=wording, options=options
     )
     if not described:
         raise ValueError(f"{instances}: no object can be singled out; {log.first()}")
-    targets = _with_splits([_target(entry) for entry in described], splits)
-    report = _report(targets, without, log)
+    grouped: list[DescribedGroup] = []
+    if any_targets is not None:
+        singles = Counter(entry.scene.file_name for entry in described)
+        grouped = describe_any_targets(
+            tqdm(scenes, desc="any targets", unit="image"),
+            singles,
+            any_targets,
+            wording=wording,
+            options=options,
+        )
+        if splits.file is not None:
+            # Such a file may name only the images that have targets of their own.
+            named = read_split_file(splits.file)
+            grouped = [group for group in grouped if group.scene.file_name in named]
+    refs = [*map(_target, described), *(_group_ref(group) for group in grouped)]
+    refs = _with_splits(refs, splits)
+    targets, group_refs = refs[: len(described)], refs[len(described) :]
+    report = _report(refs, without, log)
     finished = [
         FinishedMask(target, entry.target.mask, {"annotation_id": entry.target.annotation_id})
         for target, entry in zip(targets, described, strict=True)
     ]
+    groups = None
+    if any_targets is not None:
+        groups = [_finish(*pair) for pair in zip(group_refs, grouped, strict=True)]
     record = {
         "instances": instances.name,
         "not_exhaustive": sorted(not_exhaustive),
@@ -87,7 +112,9 @@ def synthesize_expressions(
         "splits": {**asdict(splits), "file": splits.file and splits.file.name},
         "report": report,
     }
-    write_refer_dataset(root, name, finished, images=images, record=record)
+    if any_targets is not None:
+        record["any_targets"] = asdict(any_targets)
+    write_refer_dataset(root, name, finished, images=images, record=record, groups=groups)
     return report
 
 
@@ -103,6 +130,27 @@ def _target(entry: DescribedObject) -> Target:
         sentences=tuple(expression.text for expression in entry.expressions),
         kinds=tuple(expression.kind for expression in entry.expressions),
     )
+
+
+def _group_ref(group: DescribedGroup) -> Target:
+    """The ref of a group; its box is empty."""
+    members = [member.annotation_id for member in group.members]
+    texts = tuple(expression.text for expression in group.expressions)
+    return Target(
+        target_id=stable_id(group.scene.file_name, "ref", group.category, *members, *texts),
+        image=group.scene.file_name,
+        box_xyxy=(0.0, 0.0, 0.0, 0.0),
+        category=group.category,
+        split="",
+        sentences=texts,
+        kinds=tuple(expression.kind for expression in group.expressions),
+    )
+
+
+def _finish(ref: Target, group: DescribedGroup) -> FinishedGroup:
+    name = group.scene.file_name
+    masks = {stable_id(name, member.annotation_id): member.mask for member in group.members}
+    return FinishedGroup(ref, masks, group.scene.size)
 
 
 def _with_splits(targets: Sequence[Target], splits: Splits) -> list[Target]:
@@ -142,6 +190,8 @@ def _report(
 ) -> str:
     """Expressions by kind and split, their lengths, and objects without one."""
     kinds = Counter((target.split, kind) for target in targets for kind in target.kinds)
+    others = [kind for kind in (SEVERAL, ABSENT, ABSENT_HARD) if any(k == kind for _, k in kinds)]
+    shown = [*KINDS, *others]
     rows: list[list[object]] = []
     for split in SPLITS:
         inside = [target for target in targets if target.split == split]
@@ -149,9 +199,9 @@ def _report(
         if lengths:
             images = len({target.image for target in inside})
             mean, most = sum(lengths) / len(lengths), max(lengths)
-            numbers = [kinds[split, kind] for kind in KINDS]
+            numbers = [kinds[split, kind] for kind in shown]
             rows.append([split, images, len(inside), *numbers, f"{mean:.1f}", most])
-    header = ["split", "images", "targets", *KINDS, "words", "most"]
+    header = ["split", "images", "refs" if others else "targets", *shown, "words", "most"]
     parts = [tabulate(rows, header, tablefmt="github")]
     if without:
         lost = [[category, why, number] for (category, why), number in sorted(without.items())]
