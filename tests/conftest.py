@@ -11,6 +11,7 @@ import torch.multiprocessing
 from detectron2.config import get_cfg
 from detectron2.engine import default_argument_parser
 from review_files import images, source  # noqa: F401  (fixtures)
+from small_disk import small_disk  # noqa: F401  (a fixture)
 
 import cadformer_d2  # noqa: F401  (registers the components)
 from cadformer_d2.config import add_cadformer_config

@@ -69,12 +69,15 @@ def _lock(folder: Path) -> int | None:
                 os.ftruncate(lock, 0)
                 os.write(lock, f"{socket.gethostname()} {os.getpid()}\n".encode())
                 return lock
+            os.close(lock)
         except BlockingIOError:
             os.close(lock)
             return None
         except FileNotFoundError:
-            pass
-        os.close(lock)
+            os.close(lock)
+        except OSError as error:
+            os.close(lock)
+            raise OSError(f"{folder / LOCK} could not be written: {error}") from error
 
 
 def finish(made: Path, final: Path) -> None:

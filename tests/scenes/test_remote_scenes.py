@@ -78,10 +78,22 @@ def test_failing_resetting_and_slow_answers_change_no_byte(
     assert masks(tmp_path / "out") == masks_from_disk
 
 
-def test_a_url_that_is_missing_or_goes_away_is_one_message(files, server, tmp_path):
+def test_a_url_that_is_missing_is_one_message(files, server, tmp_path):
     missing = segment(files, tmp_path / "out", f"{server.url}gone.tif")
     assert "gone.tif cannot be opened as a GeoTIFF on the network" in missing.error
     assert not list((tmp_path / "out").glob("scenes/*"))
+
+
+def test_a_url_that_goes_away_leaves_nothing_half_and_may_come_back(
+    files, server, tmp_path, masks_from_disk
+):
+    server.faults = [""] * 4 + ["error"] * 10_000
+    lost = segment(files, tmp_path / "out", f"{server.url}scene.tif")
+    assert "cannot be read" in lost.error
+    assert not list((tmp_path / "out").glob("scenes/*"))
+    server.faults = []
+    assert not segment(files, tmp_path / "out", f"{server.url}scene.tif").error
+    assert masks(tmp_path / "out") == masks_from_disk
 
 
 def test_only_the_url_that_was_named_is_asked(files, server, tmp_path):

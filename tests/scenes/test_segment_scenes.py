@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -186,6 +187,18 @@ def test_a_broken_scene_is_named_at_the_end_and_the_others_are_done(files, call)
     write_noise(files / "missing.tif", seed=8)
     assert call("segment-scenes", str(failed), *EXPRESSIONS, "--output", "some").status == 0
     assert not failed.exists() and len(list((files / "some" / "scenes").iterdir())) == 5
+
+
+def test_a_full_disk_is_one_message_a_scene_and_leaves_nothing_half(files, whole, call, small_disk):
+    output = small_disk(48) / "whole"  # kilobytes: less than the tiles of a scene take
+    scenes = [str(path) for path in sorted(files.glob("scene?.tif"))]
+    line = ("segment-scenes", *scenes, *EXPRESSIONS, "--output", str(output), "--retries", "0")
+    result = call(*line)
+    assert result.status == 1 and "Traceback" not in result.stderr
+    assert not (output / "scenes").exists() and "could not be written" in result.stderr
+    subprocess.run(["mount", "-o", "remount,size=8m", str(output.parent)], check=True)
+    assert call(*line).status == 0
+    assert read_tree(output) == read_tree(whole)
 
 
 def test_a_failed_scene_is_tried_again_behind_the_others():

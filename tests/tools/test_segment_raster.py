@@ -303,26 +303,6 @@ def test_a_stopped_run_goes_on_and_gives_the_same_files(files, segment_raster, s
         assert stopped.read_bytes() == uninterrupted.read_bytes()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """Makes a file system of so many kilobytes."""
-    mounted = []
-
-    def mount(kilobytes):
-        folder = tmp_path / "disk"
-        folder.mkdir()
-        options = ["-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-        result = subprocess.run(["mount", *options], capture_output=True, text=True)
-        if result.returncode != 0:
-            pytest.skip(f"no small disk can be mounted here: {result.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 # Full while tiles are stored, when the mask is begun, when it is made Cloud-Optimized, and when
 # polygons are written. The scene's 126 tiles take 505 KiB, a mask 2, a GeoPackage 96.
 @pytest.mark.parametrize("kilobytes", [64, 512, 516, 520, 564, 628])
