@@ -78,12 +78,20 @@ class Command:
             *(str(scenes / "*.tif"), "--expression", *EXPRESSIONS, "--weights", weights),
             *("--device", "cpu", "--threads", "1", "--batch-size", "4"),
         ]
+        self.running: subprocess.Popen | None = None
 
     def start(self, output: Path, *options: str) -> subprocess.Popen:
         output.parent.mkdir(parents=True, exist_ok=True)
         with (output.parent / "log.txt").open("a") as log:
             line = [*self.line, "--output", str(output), *options]
-            return subprocess.Popen(line, stdout=log, stderr=log)
+            self.running = subprocess.Popen(line, stdout=log, stderr=log)
+            return self.running
+
+    def stop(self) -> None:
+        """End what still runs, after an interrupt."""
+        if self.running is not None and self.running.poll() is None:
+            self.running.kill()
+            self.running.wait()
 
     def finish(self, output: Path, *options: str) -> int:
         """Run to the end; the number of tiles that it segmented.
@@ -218,16 +226,15 @@ def run_trials(arguments: argparse.Namespace, tell: Callable[[str], None]) -> li
     chance = random.Random(len(trials))
     machines = Machines()
     try:
-        start = time.monotonic()
         free = root / "free" / "answers"
         shutil.rmtree(free.parent, ignore_errors=True)
-        kill_free = command.start(
+        process = command.start(
             free, "--engine", "ray", "--ray-address", machines.cluster.address, "--workers", "2"
         )
-        while not (free / "unfinished").is_dir():
+        while not (free / "unfinished").is_dir() and process.poll() is None:
             time.sleep(0.01)
         start = time.monotonic()
-        assert kill_free.wait() == 0, f"see {free.parent / 'log.txt'}"
+        assert process.wait() == 0, f"see {free.parent / 'log.txt'}"
         longest = time.monotonic() - start
         assert read_tree(free) == reference, "Ray and one process give different bytes"
         for kind in arguments.kinds:
@@ -244,12 +251,13 @@ def run_trials(arguments: argparse.Namespace, tell: Callable[[str], None]) -> li
                 if trial.is_equal:
                     shutil.rmtree(output.parent)
     finally:
+        command.stop()
         machines.cluster.shutdown()
     return trials
 
 
 def summarize(trials: list[Trial]) -> str:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind in dict.fromkeys(trial.kind for trial in trials):
         of_kind = [trial for trial in trials if trial.kind == kind]
         rows.append(
