@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .exporting import is_recording_graph
+
 TILE, STEP = 6, 4  # a tile of 6 x 6 input cells gives 4 x 4 outputs
 # Below these, transforming the map or the kernels costs more than the products save.
 FEWEST_CHANNELS, FEWEST_POSITIONS = 128, 2048
@@ -58,6 +60,23 @@ def convolve_3x3(x: Tensor, kernels: Tensor) -> Tensor:
     return y.reshape(batch, -1, height, width)
 
 
+def convolve_columns(x: Tensor, kernels: Tensor) -> Tensor:
+    """As ``convolve_3x3`` with a kernel for each image, as one product for any number of images.
+
+    A grouped convolution would record the number of images in an exported graph. Nine shifted
+    copies of the map take nine times its memory.
+
+    Args:
+        kernels: (B, C_out, C_in, 3, 3).
+    """
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (1, 1, 1, 1))
+    shifted = [padded[..., v : v + height, u : u + width] for v in range(3) for u in range(3)]
+    columns = torch.cat(shifted, dim=1).flatten(2)  # (B, 9 C_in, h * w)
+    rows = kernels.permute(0, 1, 3, 4, 2).flatten(2)  # (B, C_out, 9 C_in)
+    return (rows @ columns).unflatten(2, (height, width))
+
+
 def convolve_per_image(x: Tensor, kernels: Tensor) -> Tensor:
     """As ``convolve_3x3``, one image at a time, with channels last in memory.
 
@@ -73,13 +92,13 @@ def convolve_per_image(x: Tensor, kernels: Tensor) -> Tensor:
 
 def is_winograd_faster(x: Tensor, kernels: Tensor) -> bool:
     """Whether Winograd's savings outweigh its transforms; float32 on a CPU only."""
+    if is_recording_graph():
+        return False
     positions_of_a_kernel = len(x) // len(kernels) * x.shape[2] * x.shape[3]
     return (
         x.device.type == "cpu"
         and x.dtype == kernels.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        # Tracing counts or exports operators: there a convolution has to stay one operator.
-        and not torch.jit.is_tracing()
         and min(kernels.shape[1:3]) >= FEWEST_CHANNELS
         and positions_of_a_kernel >= FEWEST_POSITIONS
     )

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .convolution import convolve_3x3
+from .convolution import convolve_3x3, convolve_columns
+from .exporting import is_exporting
 
 MAX_ANGLE = math.radians(40)
 
@@ -100,7 +101,8 @@ class AdaptiveRotatedConv2d(nn.Module):
         Returns:
             (B, C_out, h, w).
         """
-        return convolve_3x3(x, self.rotate_kernels(*self.router(x)))
+        kernels = self.rotate_kernels(*self.router(x))
+        return convolve_columns(x, kernels) if is_exporting() else convolve_3x3(x, kernels)
 
     def rotate_kernels(self, angles: Tensor, weights: Tensor) -> Tensor:
         """Compute each image's kernel (B, C_out, C_in, 3, 3) from (B, n) angles and weights.

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from detectron2.modeling.backbone.swin import window_partition
 from torch import Tensor
 
+from .exporting import is_exporting
+
 MASKED = -100.0  # Swin's; an attention weight of exp(-100) is negligible
 CACHED_SIZES = 64  # four stages, a few image sizes; a mask takes 0.4 to 8 MB in Swin-B
 WindowPlaces = tuple[Tensor, Tensor, Tensor]  # of window_places
@@ -20,11 +22,17 @@ WindowPlaces = tuple[Tensor, Tensor, Tensor]  # of window_places
 
 def to_windows(x: Tensor, places: WindowPlaces) -> Tensor:
     """Rows of maps (B, height * width, C) in the order of their windows, (B, windows * N, C)."""
+    if is_exporting():  # a graph takes operators, not gradients of our own
+        order, _, empty = places
+        is_filled = x.new_ones(len(order)).index_fill(0, empty, 0)
+        return x.index_select(1, order) * is_filled[:, None]
     return _ToPlaces.apply(x, *places)
 
 
 def from_windows(windows: Tensor, places: WindowPlaces) -> Tensor:
     """Join windows (B, windows * N, C) to maps (B, height * width, C); undoes ``to_windows``."""
+    if is_exporting():
+        return windows.index_select(1, places[1])
     return _FromPlaces.apply(windows, *places)
 
 

@@ -139,17 +139,7 @@ class CADFormer(nn.Module):
             where it is below the threshold, every pixel is background.
         """
         images = self.preprocess_images(batch)  # (B, 3, H, W)
-        text = self.encode_text(batch)
-        pyramid, text = self.backbone(images, text)
-        if self.neck is not None:
-            pyramid = self.neck(pyramid, text)
-        logits = self.decoder(pyramid, text)  # (B, 2, s * h_1, s * w_1)
-        presence = None if self.presence is None else self.presence(pyramid, text, logits)  # (B,)
-        subpixels = logits.shape[-1] // next(iter(pyramid.values())).shape[-1]
-        height, width = images.shape[-2:]
-        logits = upsample_to_input(
-            logits, (height, width), self.stride // subpixels
-        )  # (B, 2, H, W)
+        logits, presence = self.compute_logits(images, self.encode_text(batch))
         if self.training:
             targets = self.stack_targets(batch)
             losses = self.criterion(logits, targets)
@@ -157,6 +147,25 @@ class CADFormer(nn.Module):
                 losses = {**losses, **self.presence.losses(presence, targets.flatten(1).any(1))}
             return losses
         return self.postprocess(logits, batch, presence)
+
+    def compute_logits(self, images: Tensor, text: TextFeatures) -> tuple[Tensor, Tensor | None]:
+        """
+        Args:
+            images: (B, 3, H, W), normalised.
+            text: L_1.
+
+        Returns:
+            logits (B, 2, H, W), and (B,) of presence or None.
+        """
+        pyramid, text = self.backbone(images, text)
+        if self.neck is not None:
+            pyramid = self.neck(pyramid, text)
+        logits = self.decoder(pyramid, text)  # (B, 2, s * h_1, s * w_1)
+        presence = None if self.presence is None else self.presence(pyramid, text, logits)  # (B,)
+        subpixels = logits.shape[-1] // next(iter(pyramid.values())).shape[-1]
+        height, width = images.shape[-2:]
+        logits = upsample_to_input(logits, (height, width), self.stride // subpixels)
+        return logits, presence
 
     def recomputed_modules(self) -> dict[str, list[nn.Module]]:
         """The modules that each name in MODEL.CHECKPOINT_ACTIVATIONS stands for.
@@ -207,7 +216,10 @@ class CADFormer(nn.Module):
                 f"images of one batch have different sizes {sorted(sizes)}; "
                 "resize them to INPUT.SIZE, as the mapper does, or pass them one by one"
             )
-        images = torch.stack([self._to_device(sample["image"]) for sample in batch])
+        return self.normalize(torch.stack([self._to_device(sample["image"]) for sample in batch]))
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Pixels in [0, 255] to zero mean and unit variance, in the weights' dtype."""
         return ((images - self.pixel_mean) / self.pixel_std).to(self.pixel_mean.dtype)
 
     def encode_text(self, batch: list[ModelInput]) -> TextFeatures:
@@ -259,10 +271,7 @@ class CADFormer(nn.Module):
             presence: logits (B,), or None.
         """
         size = tuple(logits.shape[-2:])
-        probability = logits.float().softmax(dim=1)
-        presence = None if presence is None else presence.float().sigmoid()
-        if presence is not None:
-            probability = blank_absent(probability, presence >= self.presence_threshold)
+        probability, presence = self.compute_probability(logits, presence)
         outputs = [
             {"sem_seg": sem_seg_postprocess(map_, size, sample["height"], sample["width"])}
             for map_, sample in zip(probability, batch, strict=True)
@@ -271,6 +280,19 @@ class CADFormer(nn.Module):
             for output, value in zip(outputs, presence, strict=True):
                 output["presence"] = value
         return outputs
+
+    def compute_probability(
+        self, logits: Tensor, presence: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """From logits (B, 2, H, W), and (B,) of presence or None, to probabilities.
+
+        Where presence is below the threshold, every pixel is background.
+        """
+        probability = logits.float().softmax(dim=1)
+        if presence is None:
+            return probability, None
+        presence = presence.float().sigmoid()
+        return blank_absent(probability, presence >= self.presence_threshold), presence
 
 
 def _fields(sample: Mapping[str, Any], names: Sequence[str]) -> list[Tensor]:

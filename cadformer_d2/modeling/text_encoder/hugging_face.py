@@ -163,7 +163,8 @@ class HuggingFaceTextEncoder(nn.Module):
 
         An expression without any such token is encoded whole: the result is not used.
         """
-        visible = torch.where(mask.any(dim=1, keepdim=True), mask, is_token)
+        # Not torch.where, which onnxruntime lacks for booleans.
+        visible = mask | (is_token & ~mask.any(dim=1, keepdim=True))
         mask = self.network_mask(visible)
         return self.network(input_ids=input_ids, attention_mask=mask).last_hidden_state
 
