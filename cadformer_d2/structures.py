@@ -7,10 +7,12 @@ Letters used in shapes all over the package: B batch, T tokens, C channels, (H, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NotRequired
+from typing import TYPE_CHECKING, Any, NotRequired
 
-from torch import Tensor
 from typing_extensions import TypedDict  # pydantic needs this one in Python 3.11
+
+if TYPE_CHECKING:  # masks are read and drawn without PyTorch, too
+    from torch import Tensor
 
 
 class RunLengthMask(TypedDict):

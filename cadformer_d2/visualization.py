@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 from .atomic_files import write_atomically
 from .data.image_file import read_image
 from .data.masks import merge_segmentation
-from .resampling import resize_image
+from .resampling import resize_pixels
 from .structures import RunLengthMask
 
 if TYPE_CHECKING:
@@ -109,13 +109,12 @@ def read_comparison(entries: Mapping[str, dict[str, Any]]) -> Comparison:
     """
     sample = next(iter(entries.values()))
     truth = _decode_mask(sample["target"])
-    image = resize_image(read_image(sample["file_name"], "RGB"), truth.shape)
+    image = resize_pixels(read_image(sample["file_name"], "RGB"), truth.shape)
     predictions = {
         title: Prediction(_decode_mask(entry["prediction"]), entry["iou"])
         for title, entry in entries.items()
     }
-    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-    return Comparison(pixels, truth, sample["expression"], predictions)
+    return Comparison(image, truth, sample["expression"], predictions)
 
 
 def _decode_mask(mask: RunLengthMask) -> np.ndarray:

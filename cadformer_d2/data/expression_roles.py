@@ -10,11 +10,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from .tokenization import NO_CHARACTERS, ExpressionTokenizer
+from .plain_tokenizer import NO_CHARACTERS, PlainTokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PREPOSITIONS = (
     "on|in|at|to|near|by|beside|above|below|under|over|behind|between|among|along|around|inside|"
@@ -64,7 +67,7 @@ class ExpressionRoleParser:
     """Expression -> (T,) bool masks over its tokens: the object's words, the place's words."""
 
     def __init__(
-        self, *, tokenizer: ExpressionTokenizer, names: Iterable[str], adds_special_tokens: bool
+        self, *, tokenizer: PlainTokenizer, names: Iterable[str], adds_special_tokens: bool
     ):
         """
         Args:
@@ -77,23 +80,31 @@ class ExpressionRoleParser:
         self.adds_special_tokens = adds_special_tokens
 
     def __call__(self, expression: str) -> tuple[Tensor, Tensor]:
+        """``mark_roles`` as tensors."""
+        import torch
+
+        is_object, is_position = map(torch.from_numpy, self.mark_roles(expression))
+        return is_object, is_position
+
+    def mark_roles(self, expression: str) -> tuple[np.ndarray, np.ndarray]:
         """
         Returns:
-            is_object (T,), all False if no category is named; is_position (T,), all True if no
-            place is named (the whole expression is used then, as in FIANet).
+            is_object (T,) bool, all False if no category is named; is_position (T,) bool, all True
+            if no place is named (the whole expression is used then, as in FIANet).
         """
         spans = self.tokenizer.token_spans(expression)
-        is_object = self._mark_tokens(spans, find_object_spans(expression, self.names))
-        is_position = self._mark_tokens(spans, find_position_spans(expression, self.names))
+        is_object = _mark_tokens(spans, find_object_spans(expression, self.names))
+        is_position = _mark_tokens(spans, find_position_spans(expression, self.names))
         if not is_position.any():
-            is_position = torch.ones_like(is_position)
+            is_position = np.ones_like(is_position)
         if self.adds_special_tokens:
-            is_special = torch.tensor([span == NO_CHARACTERS for span in spans])
+            is_special = np.array([span == NO_CHARACTERS for span in spans])
             is_object, is_position = is_object | is_special, is_position | is_special
         return is_object, is_position
 
-    def _mark_tokens(self, tokens: list[Span], phrases: list[Span]) -> Tensor:
-        """(T,) bool: tokens that cover characters of a phrase."""
-        return torch.tensor(
-            [any(start < last and end > first for first, last in phrases) for start, end in tokens]
-        )
+
+def _mark_tokens(tokens: list[Span], phrases: list[Span]) -> np.ndarray:
+    """(T,) bool: tokens that cover characters of a phrase."""
+    return np.array(
+        [any(start < last and end > first for first, last in phrases) for start, end in tokens]
+    )

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 import cv2
 import numpy as np
-from detectron2.data import detection_utils
 from PIL import ExifTags, Image
 
 DEEP_COLOURS = re.compile(r"\b(?:RGB\w*|LA|CMYK\w*);16")  # in the file, by Pillow's names
@@ -31,6 +30,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 SWAP_SIDES = (5, 6, 7, 8)
+CHANNELS = {"RGB": slice(None), "BGR": slice(None, None, -1)}  # by the wanted order
 
 
 def read_image(path: str | os.PathLike, channel_order: str) -> np.ndarray:
@@ -79,7 +79,8 @@ def decode_image(image: Image.Image, channel_order: str) -> np.ndarray:
         image.load()  # before the orientation is read: Pillow turns a TIFF while loading it
         turn = TURNS.get(_exif_orientation(image))
         upright = image if turn is None else image.transpose(turn)
-        return detection_utils.convert_PIL_to_numpy(upright, channel_order)
+        pixels = np.asarray(upright.convert("RGB"))
+        return pixels[..., CHANNELS[channel_order]]
 
 
 def encode_image(pixels: np.ndarray, ending: str, *, jpeg_quality: int = 95) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
@@ -151,6 +150,8 @@ def unite_targets(record: ReferRecord) -> RunLengthMask:
 
 def make_annotation(mask: RunLengthMask, *, category_id: int) -> Annotation:
     """Make a Detectron2 annotation of a mask and its enclosing box."""
+    from detectron2.structures import BoxMode  # here: masks are drawn without Detectron2, too
+
     return {
         "segmentation": mask,
         "bbox": mask_box_xyxy(mask),

@@ -7,7 +7,6 @@ tokenizer that a checkpoint carries needs none of it.
 from __future__ import annotations
 
 import functools
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from detectron2.config import CfgNode
 from pydantic import StrictBool, TypeAdapter
-from tokenizers import Encoding, Tokenizer
-from tokenizers.models import Unigram
+from tokenizers import Tokenizer
 from torch import Tensor
 from typing_extensions import TypedDict
 
@@ -25,7 +23,8 @@ from ..library_errors import first_line
 from ..model_folder import find_model_folder
 from ..package_files import find_package_file, is_package_reference
 from .plain_files import read_json, read_text
-from .validation import Text, quote, validate
+from .plain_tokenizer import PlainTokenizer
+from .validation import quote, validate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -42,8 +41,6 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
 )
 CHECKPOINT_KEY = "tokenizer"  # of a checkpoint, under which it carries its tokenizer.json
-BLANK = "\u2581"  # a token of SentencePiece's for the space in front of a word
-NO_CHARACTERS = (0, 0)  # what a special token stands for
 
 
 class _Settings(TypedDict, total=False):
@@ -52,18 +49,17 @@ class _Settings(TypedDict, total=False):
     tokenize_chinese_chars: StrictBool | None
 
 
-_SETTINGS, _TEXT = TypeAdapter(_Settings), TypeAdapter(Text)
+_SETTINGS = TypeAdapter(_Settings)
 
 
-class ExpressionTokenizer:
-    """Expression -> at most ``max_tokens`` tokens, special ones included."""
+class ExpressionTokenizer(PlainTokenizer):
+    """The tokenizer that a config names; gives tensors."""
 
     def __init__(self, *, vocabulary: str, max_tokens: int, key: str = "INPUT.TOKENIZER"):
         """
         Args:
             vocabulary: as ``load_tokenizer``.
-            max_tokens: special tokens included; longer expressions are truncated, but keep their
-                closing special token.
+            max_tokens: as PlainTokenizer.
             key: the config key that names the vocabulary, for messages.
 
         Raises:
@@ -71,19 +67,7 @@ class ExpressionTokenizer:
             ValueError: ``max_tokens`` leaves no room for a word, or the file is not a tokenizer.
         """
         self.vocabulary = vocabulary
-        self.max_tokens = max_tokens
-        self.backend = load_tokenizer(vocabulary, key=key)
-        num_special = self.backend.num_special_tokens_to_add(False)
-        self.max_word_pieces = max_tokens - num_special  # of an expression
-        if self.max_word_pieces < 1:
-            raise ValueError(
-                f"INPUT.MAX_TOKENS is {max_tokens}; a word and the special tokens need "
-                f"{num_special + 1}"
-            )
-        self.backend.no_padding()
-        self.backend.enable_truncation(max_tokens)
-        self.vocabulary_size = 1 + max(self.backend.get_vocab().values())
-        self.unknown_id = _find_unknown_id(self.backend)
+        super().__init__(backend=load_tokenizer(vocabulary, key=key), max_tokens=max_tokens)
 
     @functools.cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -95,76 +79,15 @@ class ExpressionTokenizer:
         return PreTrainedTokenizerFast(tokenizer_object=self.backend)
 
     def __call__(self, expression: str) -> Tensor:
-        """Token ids (T,) int64, T <= max_tokens, without padding.
+        """``token_ids`` as (T,) int64.
 
-        Raises:
-            ValueError: the expression is not a text, or has no token of its own.
+        Raises: as ``token_ids``.
         """
-        encoding = self._encode(expression)
-        if not self._own_ids(expression, encoding):
-            raise ValueError(f"the expression {quote(expression)} is empty; it must name a target")
-        return torch.tensor(encoding.ids)
-
-    def token_spans(self, expression: str) -> list[tuple[int, int]]:
-        """Characters (start, end) that each token of ``self(expression)`` covers.
-
-        ``NO_CHARACTERS`` for special tokens.
-        """
-        encoding = self._encode(expression)
-        return [
-            NO_CHARACTERS if is_special else span
-            for span, is_special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
-        ]
-
-    def is_truncated(self, expression: str) -> bool:
-        """Whether the expression is truncated."""
-        return bool(self._encode(expression).overflowing)
-
-    def is_unknown(self, expression: str) -> bool:
-        """Whether the vocabulary has no word of the expression.
-
-        Always False for a byte-level tokenizer, which can spell every word.
-        """
-        pieces = set(self.word_pieces(expression))
-        return pieces - {self.backend.token_to_id(BLANK)} == {self.unknown_id}
-
-    def word_pieces(self, expression: str) -> list[int]:
-        """Ids of the expression's own tokens after truncation; empty for an empty expression.
-
-        Raises:
-            ValueError: the expression is not a text.
-        """
-        return self._own_ids(expression, self._encode(expression))
+        return torch.tensor(self.token_ids(expression))
 
     def spell(self, input_ids: Tensor) -> list[str]:
         """The tokens as the vocabulary writes them."""
         return [str(self.backend.id_to_token(token)) for token in input_ids.tolist()]
-
-    def to_json(self) -> str:
-        """The whole tokenizer as the text of a tokenizer.json."""
-        return self.backend.to_str()
-
-    def _encode(self, expression: str) -> Encoding:
-        try:
-            validate(_TEXT, expression)
-        except ValueError as error:
-            raise ValueError(f"the expression {error}") from error
-        return self.backend.encode(expression)
-
-    def _own_ids(self, expression: str, encoding: Encoding) -> list[int]:
-        # Byte-level tokenizers have tokens for blanks and control characters too.
-        if not any(letter.isprintable() and not letter.isspace() for letter in expression):
-            return []
-        marked = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
-        return [token for token, is_special in marked if not is_special]
-
-
-def _find_unknown_id(tokenizer: Tokenizer) -> int | None:
-    """Id of the unknown token; None if the vocabulary can spell everything."""
-    if isinstance(tokenizer.model, Unigram):  # only its file has the id
-        return json.loads(tokenizer.to_str())["model"]["unk_id"]
-    token = getattr(tokenizer.model, "unk_token", None)
-    return None if token is None else tokenizer.token_to_id(token)
 
 
 def build_tokenizer(cfg: CfgNode) -> ExpressionTokenizer:

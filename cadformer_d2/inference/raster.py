@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
+from ..resampling import resize_values
 from .bands import alpha_bands, choose_colour_bands, few_bit_limits, read_palette
 from .named_url import NamedUrl
 from .placement import Placement
@@ -217,8 +216,7 @@ def _average(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Resample to (bands, *shape) float32, averaging over the area of each new pixel."""
     if values.shape[1:] == shape:
         return values
-    pixels = torch.from_numpy(values.astype(np.float32))[None]
-    return F.interpolate(pixels, size=shape, mode="bilinear", antialias=True)[0].numpy()
+    return resize_values(values, shape)
 
 
 @contextmanager

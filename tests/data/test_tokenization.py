@@ -5,8 +5,8 @@ from text_families import TOKENIZERS, save_tokenizer
 from transformers import AutoTokenizer, BertTokenizerFast
 
 from cadformer_d2.data.expression_roles import ExpressionRoleParser
+from cadformer_d2.data.plain_tokenizer import NO_CHARACTERS
 from cadformer_d2.data.tokenization import (
-    NO_CHARACTERS,
     ExpressionTokenizer,
     build_tokenizer,
 )
