@@ -26,7 +26,8 @@ from tqdm import tqdm
 
 from ..atomic_files import write_atomically
 from ..data.image_file import encode_image
-from ..inference import ReferredMask, RefSegPredictor
+from ..inference import MaskPredictor, ReferredMask
+from ..inference.load_predictor import is_exported, load_predictor
 from ..inference.ready_model import find_ready_model
 from ..visualization import NOT_HERE, PREDICTION_COLOUR, draw_answer_sheet, draw_mask, save_figure
 
@@ -38,7 +39,8 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("image", nargs="?", help="to ask about")
     parser.add_argument("sentences", nargs="*", metavar="expression", help="one or several")
     parser.add_argument(
-        "--weights", help="checkpoint, folder or Hugging Face name; default: the ready model"
+        "--weights",
+        help="checkpoint, exported .onnx, folder or Hugging Face name; default: the ready model",
     )
     parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
     parser.add_argument("--config-file", default="", metavar="FILE", help="for MODEL.DEVICE etc.")
@@ -62,13 +64,16 @@ def _parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def _build_predictor(arguments: argparse.Namespace) -> RefSegPredictor:
+def _build_predictor(arguments: argparse.Namespace) -> MaskPredictor:
     """The predictor of --weights or MODEL.WEIGHTS, else of the ready model."""
     if not (arguments.config_file or arguments.opts):
-        return RefSegPredictor.from_pretrained(arguments.weights or "", device=arguments.device)
+        return load_predictor(arguments.weights or "", device=arguments.device)
+    if arguments.weights and is_exported(arguments.weights):
+        raise ValueError(f"{arguments.weights} has its config inside; give no other one")
     # Training's code takes a second to import, and a plain question needs none of it.
     from ..engine.config_checks import refuse_unusable_device
     from ..engine.setup import load_config, merge_checkpoint_config
+    from ..inference.predictor import RefSegPredictor
 
     if not arguments.config_file:
         # Where no config was named, it is no news that the checkpoint's is another.

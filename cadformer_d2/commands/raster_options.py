@@ -6,9 +6,9 @@ import argparse
 import math
 from collections.abc import Callable
 
+from ..inference.load_predictor import DTYPE_NAMES
 from ..inference.raster_segmentation import MODES
 from ..inference.tile_options import TileOptions
-from ..precision import DTYPES
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
@@ -24,7 +24,8 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
 
 def add_weights_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--weights", help="checkpoint, folder or Hugging Face name; default: the ready model"
+        "--weights",
+        help="checkpoint, exported .onnx, folder or Hugging Face name; default: the ready model",
     )
 
 
@@ -47,7 +48,7 @@ def add_raster_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
     parser.add_argument("--batch-size", type=positive(int), default=1, help="tiles asked at once")
-    parser.add_argument("--dtype", default="float32", choices=list(DTYPES), help="of products")
+    parser.add_argument("--dtype", default="float32", choices=DTYPE_NAMES, help="of products")
     parser.add_argument(
         "--compile",
         action="store_true",

@@ -25,10 +25,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..data.class_names import OBJECT_NAMES
-from ..inference import RefSegPredictor
+from ..inference import MaskPredictor
+from ..inference.load_predictor import load_predictor, model_files, model_hash
 from ..inference.ready_model import find_ready_model
-from ..pretrained_folder import weights_files, weights_hash
 
 try:
     from ..inference.mask_file import MaskFile
@@ -95,12 +94,12 @@ def _check_output_files(arguments: argparse.Namespace) -> list[Path]:
         raise ValueError("nothing to write: give --mask, --vector, or both")
     if arguments.mask and arguments.mask.suffix not in MASK_ENDINGS:
         raise ValueError(f"{arguments.mask}: masks are written as .tif")
-    inputs = (arguments.scene, *weights_files(arguments.weights))
+    inputs = (arguments.scene, *model_files(arguments.weights))
     refuse_unsafe_outputs(outputs, inputs=inputs, overwrite=arguments.overwrite)
     return outputs
 
 
-def _choose_targets(arguments: argparse.Namespace, predictor: RefSegPredictor) -> str:
+def _choose_targets(arguments: argparse.Namespace, predictor: MaskPredictor) -> str:
     """Whether all objects that fit are meant, or one.
 
     A model that finds something in every tile was asked for all of it by "the storage tank" as
@@ -108,13 +107,12 @@ def _choose_targets(arguments: argparse.Namespace, predictor: RefSegPredictor) -
     """
     if arguments.targets:
         return arguments.targets
-    if not predictor.cfg.MODEL.PRESENCE.NAME:
+    if not predictor.says_presence:
         return "all"
-    names = (*OBJECT_NAMES, *predictor.cfg.INPUT.OBJECT_NAMES)
-    return read_targets(arguments.expression, names)
+    return read_targets(arguments.expression, predictor.object_names)
 
 
-def _make_segmenter(predictor: RefSegPredictor, expression: str, targets: str) -> Segmenter:
+def _make_segmenter(predictor: MaskPredictor, expression: str, targets: str) -> Segmenter:
     """A function from RGB pixels of tiles to the probability of the expression's target.
 
     Where one object is meant, answers compete, and a pixel's probability is that of being the
@@ -144,7 +142,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     )
     if arguments.vector:
         refuse_impossible_vector(arguments.vector, scene.placement)
-    predictor = RefSegPredictor.from_checkpoint(
+    predictor = load_predictor(
         arguments.weights,
         device=arguments.device,
         batch_size=arguments.batch_size,
@@ -159,7 +157,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         _warn(doubt)
     identity = {
         "sentence": arguments.expression,
-        "checkpoint": weights_hash(arguments.weights),
+        "checkpoint": model_hash(arguments.weights),
     }
     targets = _choose_targets(arguments, predictor)
     store = TileStore(

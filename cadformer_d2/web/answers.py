@@ -78,7 +78,7 @@ def _check_expressions(predictor: RefSegPredictor, sentences: list[str]) -> list
         raise refusal("Say what you mean: the first sentence is empty.")
     if max(map(len, asked)) > LONGEST_SENTENCE:
         raise refusal(f"A sentence has more than {LONGEST_SENTENCE} characters; say it shorter.")
-    if not all(map(predictor.network_input.tokenizer.word_pieces, asked)):
+    if not all(map(predictor.tokenizer.word_pieces, asked)):
         raise refusal("A sentence has no word in it.")
     return asked
 
@@ -125,7 +125,7 @@ def format_answer(predictor: RefSegPredictor, found: ReferredMask) -> str:
     sure = f"score {found.score:.2f}" if found.is_present else NOT_HERE
     if found.presence is not None:
         sure += f"; there with probability {found.presence:.2f}"
-    tokenizer = predictor.network_input.tokenizer
+    tokenizer = predictor.tokenizer
     if tokenizer.is_truncated(found.expression):
         sure += f"; only its first {tokenizer.max_word_pieces} word pieces were read"
     return f"<b>{html.escape(found.expression)}</b>: {sure}"

@@ -1,0 +1,88 @@
+"""A predictor for whatever holds a model: a checkpoint, a folder or an exported file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..exported_model import ONNX_ENDING
+from .mask_predictor import MaskPredictor
+from .ready_model import find_ready_model
+
+DTYPE_NAMES = ("float32", "bfloat16", "float16")  # of precision.DTYPES, which needs PyTorch
+
+
+def is_exported(reference: str | os.PathLike) -> bool:
+    """Whether a reference to a model names a file for onnxruntime."""
+    return Path(reference).suffix == ONNX_ENDING
+
+
+def load_predictor(
+    reference: str | os.PathLike = "",
+    *,
+    device: str | None = None,
+    batch_size: int = 8,
+    dtype: str = "float32",
+) -> MaskPredictor:
+    """
+    Args:
+        reference: a .onnx file that ``cadformer export`` wrote, or what
+            ``RefSegPredictor.from_pretrained`` takes; "": the model that comes with the project.
+        device, batch_size, dtype: of ``RefSegPredictor.from_checkpoint``; an exported file has its
+            own precision.
+
+    Raises:
+        FileNotFoundError: there is no such model here.
+        ValueError: damaged, of something else, or unusable options.
+        ImportError: PyTorch and Detectron2, or onnxruntime, are not installed.
+    """
+    if reference and is_exported(reference):
+        if dtype != "float32":
+            raise ValueError(
+                f"{reference} has its own precision; export it with --half or --int8 instead"
+            )
+        from .onnx_predictor import OnnxPredictor
+
+        return OnnxPredictor(reference, device=device, batch_size=batch_size)
+    refuse_without_detectron2(reference or find_ready_model())
+    from .predictor import RefSegPredictor
+
+    return RefSegPredictor.from_pretrained(
+        reference, device=device, batch_size=batch_size, dtype=dtype
+    )
+
+
+def refuse_without_detectron2(reference: str | os.PathLike) -> None:
+    """Raise ImportError where only exported files can be answered with."""
+    if missing := [name for name in ("torch", "detectron2") if find_spec(name) is None]:
+        raise ImportError(
+            f"{reference} needs {' and '.join(missing)}, not installed here; make an {ONNX_ENDING} "
+            "file of it with 'cadformer export' where they are"
+        )
+
+
+def model_files(reference: str | os.PathLike) -> list[Path]:
+    """The files that a reference to a model stands for.
+
+    Raises: as load_predictor.
+    """
+    if is_exported(reference):
+        return [Path(reference)]
+    refuse_without_detectron2(reference)
+    from ..pretrained_folder import weights_files
+
+    return weights_files(reference)
+
+
+def model_hash(reference: str | os.PathLike) -> str:
+    """Sixteen hexadecimal digits that tell a model from others.
+
+    Raises: as load_predictor.
+    """
+    digest = hashlib.sha256()
+    for file in model_files(reference):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
