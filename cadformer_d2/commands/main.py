@@ -24,7 +24,8 @@ COMMANDS = {
         "segment-scenes": ("segment_scenes", "masks and polygons for many scenes"),
         "compare-rasters": ("compare_rasters", "how far two masks of one scene differ"),
         "app": ("web.app", "a page in the browser"),
-        "export": ("export", "a folder in Hugging Face's layout, to keep and share"),
+        "serve": ("serve", "answers over HTTP, for programs"),
+        "export": ("export", "a folder to share, or one file that answers without PyTorch"),
     },
     "Datasets": {
         "dataset check": ("check_dataset", "what is wrong with a download"),

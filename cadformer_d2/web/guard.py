@@ -1,4 +1,4 @@
-"""Checks of requests before gradio sees them.
+"""Checks of requests before an application sees them: gradio's, or the service's.
 
 The page listens on this machine only, but any other site in the user's browser can make the browser
 send requests here, or point its own name here (DNS rebinding) and read the answers.
@@ -26,7 +26,7 @@ CALL_LIMIT = MEGABYTE  # bytes of a request that is no upload: sentences and num
 NESTED_LIMIT = 20  # depth of lists and objects
 
 
-class _RefusedError(Exception):
+class RefusedRequestError(Exception):
     """A request that is refused."""
 
     def __init__(self, status: int, reason: str):
@@ -53,9 +53,9 @@ class PageGuard:
             await self.app(scope, receive, send)
             return
         try:
-            _refuse_foreign(scope)
+            refuse_foreign(scope)
             receive = await self._check_body(scope, receive)
-        except _RefusedError as refusal:
+        except RefusedRequestError as refusal:
             answer = PlainTextResponse(str(refusal), refusal.status)
             await answer(scope, receive, send)
             return
@@ -65,12 +65,12 @@ class PageGuard:
         """Check a body and return a channel on which gradio reads exactly what was checked.
 
         Raises:
-            _RefusedError: the body is too large, not JSON, or names a file that was not uploaded.
+            RefusedRequestError: the body is too large, not JSON, or names a file that was not uploaded.
         """
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return receive
         is_upload = scope["path"].rstrip("/") == UPLOAD_PATH
-        _refuse_large(Headers(scope=scope), self.upload_limit if is_upload else CALL_LIMIT)
+        refuse_large(Headers(scope=scope), self.upload_limit if is_upload else CALL_LIMIT)
         if is_upload:
             return receive
         body = await Request(scope, receive).body()
@@ -79,7 +79,7 @@ class PageGuard:
         try:
             content = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise _RefusedError(400, "the request is not JSON") from error
+            raise RefusedRequestError(400, "the request is not JSON") from error
         for path in _find_named_files(content):
             self._refuse_unknown_file(path)
         body = json.dumps(content).encode()
@@ -87,52 +87,52 @@ class PageGuard:
         return _replay(body, receive)
 
     def _refuse_unknown_file(self, path: Any) -> None:
-        """Raise _RefusedError unless ``path`` is an upload."""
+        """Raise RefusedRequestError unless ``path`` is an upload."""
         # gradio checks only those that come with {"meta": ...}, and fetches those that are URLs.
         try:
             is_upload = Path(path).resolve().is_relative_to(self.uploads)
         except (TypeError, ValueError, OSError, RuntimeError):  # no text, NUL, too long, a loop
             is_upload = False
         if not is_upload:
-            raise _RefusedError(
+            raise RefusedRequestError(
                 403, "only files that were uploaded to this page may be asked about"
             )
 
 
-def _refuse_foreign(scope: Scope) -> None:
-    """Raise _RefusedError unless this page or its user made the request."""
+def refuse_foreign(scope: Scope) -> None:
+    """Raise RefusedRequestError unless this page or its user made the request."""
     headers = Headers(scope=scope)
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not OWN_HOST.fullmatch(hosts[0]):
-        raise _RefusedError(421, "this page answers to localhost and 127.0.0.1 only")
+        raise RefusedRequestError(421, "this page answers to localhost and 127.0.0.1 only")
     for origin in headers.getlist("origin"):
         if urlsplit(origin).netloc.lower() != hosts[0].lower():
-            raise _RefusedError(403, "this page answers no requests of other sites")
+            raise RefusedRequestError(403, "this page answers no requests of other sites")
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         # A link to the page may be followed; the page may not be embedded.
         if headers.get("sec-fetch-dest") != "document" or scope["method"] != "GET":
-            raise _RefusedError(403, "this page answers no requests of other sites")
+            raise RefusedRequestError(403, "this page answers no requests of other sites")
     if "://" in scope["path"]:
-        raise _RefusedError(404, "this page fetches nothing from other machines")
+        raise RefusedRequestError(404, "this page fetches nothing from other machines")
 
 
-def _refuse_large(headers: Headers, limit: int) -> None:
-    """Raise _RefusedError for a body of more than ``limit`` bytes or of unknown size."""
+def refuse_large(headers: Headers, limit: int) -> None:
+    """Raise RefusedRequestError for a body of more than ``limit`` bytes or of unknown size."""
     size = headers.get("content-length", "")
     if not (size.isascii() and size.isdigit()):
-        raise _RefusedError(411, "a request must say its size")
+        raise RefusedRequestError(411, "a request must say its size")
     if int(size) > limit:
-        raise _RefusedError(413, f"a request of more than {limit} bytes")
+        raise RefusedRequestError(413, f"a request of more than {limit} bytes")
 
 
 def _find_named_files(content: Any, depth: int = 0) -> Iterator[Any]:
     """Find every value of a key "path" in a JSON value.
 
     Raises:
-        _RefusedError: nested deeper than any call of the page.
+        RefusedRequestError: nested deeper than any call of the page.
     """
     if depth > NESTED_LIMIT:
-        raise _RefusedError(400, "the request is nested too deeply")
+        raise RefusedRequestError(400, "the request is nested too deeply")
     if isinstance(content, dict):
         if "path" in content:
             yield content["path"]
