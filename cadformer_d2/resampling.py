@@ -92,9 +92,7 @@ def resize_values(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     for axis, length in ((2, size[1]), (1, size[0])):
         if values.shape[axis] != length:
             first, weights = _antialiasing_weights(values.shape[axis], length)
-            total = _sum_neighbours(
-                np.moveaxis(values, axis, 0), first, weights.astype(np.float32)
-            )
+            total = _sum_neighbours(np.moveaxis(values, axis, 0), first, weights.astype(np.float32))
             values = np.moveaxis(total, 0, axis)
     return np.ascontiguousarray(values)
 

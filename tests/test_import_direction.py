@@ -34,6 +34,7 @@ ALLOWED = {
     "version": set(),
     "package_files": set(),
     "model_folder": {"package_files"},
+    "exported_model": set(),
     "layers": {"structures"},
     "data": {
         *("structures", "resampling", "package_files", "model_folder", "checkpoint_file"),
@@ -61,7 +62,12 @@ ALLOWED = {
     # Handed a model, or told by a checkpoint which one Detectron2 shall build.
     "inference": {
         *("structures", "precision", "data", "checkpoint", "atomic_files", "pretrained_folder"),
-        "unset_model",
+        *("unset_model", "exported_model", "resampling", "library_errors"),
+    },
+    # From a predictor's model to a file.
+    "deployment": {
+        *("structures", "atomic_files", "library_errors", "version", "exported_model"),
+        "inference",
     },
     "engine": {
         *("structures", "config", "config_file", "config_schema", "precision", "checkpoint"),
@@ -73,15 +79,16 @@ ALLOWED = {
     },
     "web": {"atomic_files", "command_errors", "checkpoint", "data", "inference", "visualization"},
     "scenes": {
-        *("atomic_files", "command_errors", "inference", "library_errors", "pretrained_folder"),
+        *("atomic_files", "command_errors", "inference", "library_errors"),
         "version",
     },
+    "serving": {"data", "inference", "version", "web"},
     # On top of all: what is called from a shell.
     "commands": {
         *("atomic_files", "benchmark", "checkpoint", "command_errors", "config", "data"),
         *("dataset_building", "engine", "evaluation", "inference", "model_cost", "precision"),
         *("resampling", "structures", "version", "visualization", "pretrained_folder"),
-        "scenes",
+        *("scenes", "deployment", "serving"),
     },
     "__init__": {"modeling", "config", "version"},
     "__main__": {"commands"},

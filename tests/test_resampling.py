@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from cadformer_d2.data.network_input import NetworkInput
-from cadformer_d2.resampling import resize_image, resize_mask
+from cadformer_d2.resampling import resize_image, resize_mask, resize_pixels, resize_values
 
 SIZES = [  # from, to: shrunk, enlarged, one axis each way, by one pixel, thin
     ((800, 800), (480, 480)),
@@ -29,6 +29,23 @@ def test_an_image_is_pillows_to_one_grey_level(old, new):
     resized = resize_image(image, new).permute(1, 2, 0).numpy()
     expected = pillow(image, new, Image.Resampling.BILINEAR)
     assert np.abs(resized.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("old", "new"), [*SIZES, ((2000, 900), (96, 96))], ids=str)
+def test_without_pytorch_an_image_is_the_same_to_the_last_bit(old, new):
+    noise = np.random.default_rng(0).integers(0, 256, (*old, 3), dtype=np.uint8)
+    for image in (noise, 255 * (noise > 127).astype(np.uint8)):
+        expected = resize_image(image, new).permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(resize_pixels(image, new), expected)
+
+
+@pytest.mark.parametrize(("old", "new"), SIZES, ids=str)
+def test_values_are_resized_as_images_without_rounding(old, new):
+    image = np.random.default_rng(0).integers(0, 256, (*old, 3), dtype=np.uint8)
+    resized = resize_values(image.transpose(2, 0, 1), new)
+    expected = resize_image(image, new).numpy()
+    assert np.abs(resized - expected).max() <= 1.5  # each axis rounds to bytes
+    assert abs(resized.mean() - expected.mean()) < 0.05 + 0.5 * (resized.size < 100)
 
 
 @pytest.mark.parametrize(("old", "new"), SIZES, ids=str)

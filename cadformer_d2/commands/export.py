@@ -58,9 +58,7 @@ def parse_arguments() -> argparse.Namespace:
         "--size", nargs=2, type=at_least_one, metavar=("HEIGHT", "WIDTH"), help="of its images"
     )
     file.add_argument("--expression", default="", help="that it shall answer, and no other")
-    file.add_argument(
-        "--resolution", type=float, help="metres on the ground a pixel, for Deepness"
-    )
+    file.add_argument("--resolution", type=float, help="metres on the ground a pixel, for Deepness")
     arguments = parser.parse_args()
     arguments.is_file = arguments.output.suffix in ENDINGS
     of_a_folder = (*arguments.metrics, arguments.notes)

@@ -31,8 +31,8 @@ from tqdm import tqdm
 
 from ..atomic_files import write_atomically
 from ..command_errors import at_least_one
+from ..inference.load_predictor import model_hash
 from ..inference.ready_model import find_ready_model
-from ..pretrained_folder import weights_hash
 
 try:
     from ..inference.raster import limited_cache
@@ -122,7 +122,7 @@ def _make_job(arguments: argparse.Namespace) -> Job:
     return Job(
         sentences=tuple(arguments.expression),
         weights=weights,
-        checkpoint=weights_hash(weights),
+        checkpoint=model_hash(weights),
         output=arguments.output.resolve(),
         tiles=tile_options(arguments),
         bands=tuple(arguments.bands) if arguments.bands else None,

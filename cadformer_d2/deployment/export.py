@@ -176,7 +176,9 @@ def _compare(
     inputs = example_inputs(graph, size, batch=CHECKED_BATCH, num_tokens=CHECKED_TOKENS, seed=1)
     with torch.no_grad():
         pairs = zip(graph(*inputs), function(*inputs), strict=True)
-        difference = max(float(np.abs(np.asarray(wanted) - np.asarray(found)).max()) for wanted, found in pairs)
+        difference = max(
+            float(np.abs(np.asarray(wanted) - np.asarray(found)).max()) for wanted, found in pairs
+        )
     if options.precision == "float32" and not difference <= LARGEST_DIFFERENCE:
         raise ValueError(
             f"{path} is not written: its probabilities differ by {difference:.2g} from PyTorch's"

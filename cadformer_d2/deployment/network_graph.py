@@ -81,9 +81,7 @@ def _repeat(text: TextFeatures, batch: int) -> TextFeatures:
 
 
 @torch.no_grad()
-def record_graph(
-    graph: NetworkGraph, size: tuple[int, int], *, max_tokens: int
-) -> ExportedProgram:
+def record_graph(graph: NetworkGraph, size: tuple[int, int], *, max_tokens: int) -> ExportedProgram:
     """Record the graph for any number of images of one size, and any number of tokens.
 
     Args:
@@ -94,7 +92,9 @@ def record_graph(
         ValueError: it depends on the number of images or tokens, or on values; the message says
             where.
     """
-    inputs = example_inputs(graph, size, batch=EXAMPLE_BATCH, num_tokens=min(EXAMPLE_TOKENS, max_tokens))
+    inputs = example_inputs(
+        graph, size, batch=EXAMPLE_BATCH, num_tokens=min(EXAMPLE_TOKENS, max_tokens)
+    )
     graph(*inputs)  # so that caches of masks hold numbers, not the recorder's symbols
     images, tokens = Dim("images", max=MOST_IMAGES), Dim("tokens", max=max_tokens)
     of_fields = tuple({0: images, 1: tokens} for _ in inputs[1:])

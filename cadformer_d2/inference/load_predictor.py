@@ -6,7 +6,6 @@ import hashlib
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from ..exported_model import ONNX_ENDING
 from .mask_predictor import MaskPredictor
@@ -26,6 +25,7 @@ def load_predictor(
     device: str | None = None,
     batch_size: int = 8,
     dtype: str = "float32",
+    num_threads: int = 0,
 ) -> MaskPredictor:
     """
     Args:
@@ -33,6 +33,7 @@ def load_predictor(
             ``RefSegPredictor.from_pretrained`` takes; "": the model that comes with the project.
         device, batch_size, dtype: of ``RefSegPredictor.from_checkpoint``; an exported file has its
             own precision.
+        num_threads: of a forward pass on a CPU; 0: PyTorch's or onnxruntime's own choice.
 
     Raises:
         FileNotFoundError: there is no such model here.
@@ -46,10 +47,16 @@ def load_predictor(
             )
         from .onnx_predictor import OnnxPredictor
 
-        return OnnxPredictor(reference, device=device, batch_size=batch_size)
+        return OnnxPredictor(
+            reference, device=device, batch_size=batch_size, num_threads=num_threads
+        )
     refuse_without_detectron2(reference or find_ready_model())
+    import torch
+
     from .predictor import RefSegPredictor
 
+    if num_threads:
+        torch.set_num_threads(num_threads)
     return RefSegPredictor.from_pretrained(
         reference, device=device, batch_size=batch_size, dtype=dtype
     )

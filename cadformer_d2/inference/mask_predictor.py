@@ -189,9 +189,7 @@ class MaskPredictor(ABC):
         """
         texts = [expressions] if isinstance(expressions, str) else expressions
         fields = self.prepare_image(image, channel_order)
-        results = self._predict(
-            {**fields, **self.prepare_expression(text)} for text in texts
-        )
+        results = self._predict({**fields, **self.prepare_expression(text)} for text in texts)
         return results[0] if isinstance(expressions, str) else results
 
     def predict_images(
@@ -206,7 +204,6 @@ class MaskPredictor(ABC):
             {**self.prepare_image(image, channel_order), **fields} for image in images
         )
 
-
     def predict_each(
         self, images: Iterable[ImageLike], expressions: Iterable[str]
     ) -> list[list[ReferredMask]]:
@@ -220,17 +217,13 @@ class MaskPredictor(ABC):
         """
         prepared = [self.prepare_image(image) for image in images]
         return [
-            self._predict(
-                {**fields, **self.prepare_expression(expression)} for fields in prepared
-            )
+            self._predict({**fields, **self.prepare_expression(expression)} for fields in prepared)
             for expression in expressions
         ]
 
     def answer_batch(self, batch: list[dict[str, Any]]) -> Iterator[ReferredMask]:
         """Predict samples of ``prepare_image`` and ``prepare_expression`` in one forward pass."""
-        for sample, (probabilities, presence) in zip(
-            batch, self.predict_batch(batch), strict=True
-        ):
+        for sample, (probabilities, presence) in zip(batch, self.predict_batch(batch), strict=True):
             background, target = probabilities
             yield ReferredMask(sample["expression"], target, target > background, presence)
 

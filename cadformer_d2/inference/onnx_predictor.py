@@ -105,10 +105,13 @@ class OnnxPredictor(MaskPredictor):
     def predict_batch(
         self, batch: list[dict[str, Any]]
     ) -> Iterable[tuple[np.ndarray, float | None]]:
-        fields = {name: _pad([sample[name] for sample in batch]) for name in self.description.reads}
-        images = np.stack([sample["image"] for sample in batch])
-        found, *others = self.session.run(None, {"image": images, **fields})
-        presence = map(float, others[0]) if self.says_presence else repeat(None, len(batch))
+        feed: dict[str, np.ndarray] = {"image": np.stack([sample["image"] for sample in batch])}
+        for name in self.description.reads:
+            feed[name] = _pad([sample[name] for sample in batch])
+        found, *others = self.session.run(None, feed)
+        presence: Iterable[float | None] = (
+            map(float, others[0]) if self.says_presence else repeat(None, len(batch))
+        )
         for sample, probabilities, value in zip(batch, found, presence, strict=True):
             yield resize_probabilities(probabilities, (sample["height"], sample["width"])), value
 
@@ -142,7 +145,9 @@ def _open_session(path: Path, device: str | None, num_threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3  # errors
-    providers = [name for name in (CUDA, CPU) if name in usable and (name == CPU or device != "cpu")]
+    providers = [
+        name for name in (CUDA, CPU) if name in usable and (name == CPU or device != "cpu")
+    ]
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # the library's own classes derive from nothing more special

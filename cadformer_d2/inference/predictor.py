@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 class RefSegPredictor(MaskPredictor):
     """A trained model behind the preprocessing it was evaluated with.
 
-        predictor = RefSegPredictor.from_pretrained()  # the model that comes with the project
-        predictor = RefSegPredictor.from_checkpoint("model_best.pth")  # one of your own
-        result = predictor("scene.jpg", "the pool on the left")
+    predictor = RefSegPredictor.from_pretrained()  # the model that comes with the project
+    predictor = RefSegPredictor.from_checkpoint("model_best.pth")  # one of your own
+    result = predictor("scene.jpg", "the pool on the left")
 
     """
 
@@ -189,26 +189,6 @@ class RefSegPredictor(MaskPredictor):
 
     def read_expression(self, expression: str) -> dict[str, Any]:
         return self.network_input.prepare_expression(expression)
-
-    def predict_each(
-        self, images: Iterable[ImageLike], expressions: Iterable[str]
-    ) -> list[list[ReferredMask]]:
-        """Query several images with each of several expressions; an image is prepared once.
-
-        Args:
-            images: in RGB, where they are arrays.
-
-        Returns:
-            for each expression, a result for each image, as ``predict_images`` gives it.
-        """
-        prepared = [self.prepare_image(image) for image in images]
-        return [
-            self._predict(
-                cast(ModelInput, {**fields, **self.prepare_expression(expression)})
-                for fields in prepared
-            )
-            for expression in expressions
-        ]
 
     @torch.no_grad()
     def predict_batch(self, batch: list[dict[str, Any]]) -> list[tuple[np.ndarray, float | None]]:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..command_errors import format_one_line
-from ..inference import RefSegPredictor
+from ..inference.load_predictor import load_predictor, model_hash
 from ..inference.mask_file import MaskFile
 from ..inference.named_url import NamedUrl
 from ..inference.raster import Scene, limited_cache
@@ -31,7 +30,6 @@ from ..inference.scene_doubts import doubts_of_placement, doubts_of_places
 from ..inference.tile_store import TileStore
 from ..inference.tiling import TileGrid
 from ..inference.vector import Table, make_tables, write_geopackage
-from ..pretrained_folder import weights_hash
 from .job import Job
 from .source import SceneSource
 from .stac_item import (
@@ -75,13 +73,15 @@ class SceneWorker:
             OSError: one of them cannot be read.
         """
         job.refuse_other_output()
-        if (found := weights_hash(job.weights)) != job.checkpoint:
+        if (found := model_hash(job.weights)) != job.checkpoint:
             raise ValueError(f"{job.weights} has the hash {found}, not {job.checkpoint}")
-        if job.num_threads is not None:
-            torch.set_num_threads(job.num_threads)
         self.job = job
-        self.predictor = RefSegPredictor.from_checkpoint(
-            job.weights, device=job.device, batch_size=job.batch_size, dtype=job.dtype
+        self.predictor = load_predictor(
+            job.weights,
+            device=job.device,
+            batch_size=job.batch_size,
+            dtype=job.dtype,
+            num_threads=job.num_threads or 0,
         )
         if job.is_compiled:
             self.predictor.compile()

@@ -37,7 +37,9 @@ def prepare_samples(
                 "characters"
             )
     fields = [predictor.prepare_expression(expression) for expression in expressions]
-    image = predictor.prepare_image(_decode(content, predictor.image_format, limits), predictor.image_format)
+    image = predictor.prepare_image(
+        _decode(content, predictor.image_format, limits), predictor.image_format
+    )
     return [{**image, **field} for field in fields]
 
 
@@ -57,13 +59,14 @@ def _decode(content: bytes, channel_order: str, limits: Limits) -> np.ndarray:
 
 
 def answer_json(found: ReferredMask, *, with_mask: bool) -> dict[str, Any]:
-    """One answer: score, share of the image, polygons in pixels, and the mask where wanted."""
+    """One answer: presence, score, share of the image, polygons in pixels, maybe the mask."""
     features = [
         {"type": "Feature", "geometry": shape, "properties": {"expression": found.expression}}
         for shape in found.polygons()
     ]
     answer = {
         "expression": found.expression,
+        "presence": found.presence,
         "score": found.score,
         "share": float(found.mask.mean()),
         "geojson": {"type": "FeatureCollection", "features": features},

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from ..inference import MaskPredictor, ReferredMask
+from ..inference import MaskPredictor
 
 STOP = None  # the queue's last entry
 
@@ -107,10 +107,8 @@ class BatchRunner:
     def _answer(self, samples: list[dict[str, Any]], futures: list[Future]) -> None:
         start = time.perf_counter()
         try:
-            for sample, future, (background, target) in zip(
-                samples, futures, self.predictor.predict_batch(samples), strict=True
-            ):
-                found = ReferredMask(sample["expression"], target, target > background)
+            answers = self.predictor.answer_batch(samples)
+            for future, found in zip(futures, answers, strict=True):
                 future.set_result(found)
         except Exception as error:  # the thread must live on; who asked is told
             for future in futures:

@@ -17,9 +17,7 @@ OPEN_PATHS = ("/health",)  # for a load balancer, which has no token
 class ServiceGate:
     """ASGI middleware: own hosts or a token, bodies of a bounded size that arrive in time."""
 
-    def __init__(
-        self, app: ASGIApp, *, token: str, largest_request: int, upload_seconds: float
-    ):
+    def __init__(self, app: ASGIApp, *, token: str, largest_request: int, upload_seconds: float):
         """
         Args:
             app: the guarded application.

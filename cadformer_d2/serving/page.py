@@ -15,7 +15,7 @@ pre{{background:#eee;padding:.5em;overflow:auto}}</style></head><body>
 """
 EXAMPLES = {
     "/predict": 'curl -F image=@photo.jpg -F "expression=the leftmost airplane" {here}/predict',
-    "/mask": 'curl -F image=@photo.jpg -F "expression=the leftmost airplane" {here}/mask > mask.png',
+    "/mask": 'curl -F image=@photo.jpg -F "expression=the airplane" {here}/mask -o mask.png',
     "/health": "curl {here}/health",
     "/metrics": "curl {here}/metrics",
 }

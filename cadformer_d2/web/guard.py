@@ -65,7 +65,8 @@ class PageGuard:
         """Check a body and return a channel on which gradio reads exactly what was checked.
 
         Raises:
-            RefusedRequestError: the body is too large, not JSON, or names a file that was not uploaded.
+            RefusedRequestError: the body is too large, not JSON, or names a file that was not
+                uploaded.
         """
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return receive

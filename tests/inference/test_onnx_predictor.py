@@ -111,6 +111,21 @@ def test_the_files_kind_is_found_by_its_ending(model):
     assert re.fullmatch("[0-9a-f]{16}", model_hash(model))
 
 
+def test_the_documentations_lines_open_a_file_with_onnxruntime_alone(model, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
+    lines = next(
+        block
+        for block in re.findall(r"```python\n(.*?)```", page, re.S)
+        if "get_modelmeta" in block
+    )
+    (tmp_path / "model.onnx").write_bytes(model.read_bytes())
+    cv2.imwrite(str(tmp_path / "photo.jpg"), half_red(SIDE, SIDE)[..., ::-1])
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(lines.replace("the leftmost airplane", EVEN), found)
+    assert (found["mask"] == (np.arange(SIDE) < SIDE // 2)).all()
+
+
 def test_dtypes_are_named_alike_with_and_without_pytorch():
     assert list(DTYPES) == list(DTYPE_NAMES)
 

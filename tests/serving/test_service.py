@@ -52,7 +52,10 @@ class RedPredictor(MaskPredictor):
             raise MemoryError("a failure of the model")
         for sample in batch:
             red = sample["image"][..., 0].astype(np.float32) / 255
-            yield np.stack([1 - red, red])
+            yield np.stack([1 - red, red]), 0.75
+
+    says_presence = True
+    object_names = ()
 
 
 @pytest.fixture
@@ -88,7 +91,11 @@ def test_an_answer_has_score_polygons_and_the_mask_where_wanted(client):
     assert (found["height"], found["width"]) == (6, 10)
     assert [answer["expression"] for answer in found["answers"]] == [EXPRESSION, "the left pool"]
     answer = found["answers"][0]
-    assert answer["score"] == 1 and answer["share"] == pytest.approx(0.4)
+    assert (
+        answer["score"] == 1
+        and answer["presence"] == 0.75
+        and answer["share"] == pytest.approx(0.4)
+    )
     (feature,) = answer["geojson"]["features"]
     ring = {tuple(point) for point in feature["geometry"]["coordinates"][0]}
     assert ring == {(0, 0), (0, 6), (4, 6), (4, 0)}
