@@ -36,11 +36,9 @@ Answer = tuple[int, str]  # status and body
 def make_body(image: bytes, expression: str) -> tuple[bytes, str]:
     """A multipart form with an image and an expression, and its content type."""
     boundary = secrets.token_hex(16)
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="expression"\r\n\r\n{expression}\r\n',
-        f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\n\r\n',
-    ]
-    body = "".join(parts).encode() + image + f"\r\n--{boundary}--\r\n".encode()
+    start = f"--{boundary}\r\nContent-Disposition: form-data; name="
+    before = f'{start}"expression"\r\n\r\n{expression}\r\n{start}"image"; filename="image"\r\n\r\n'
+    body = before.encode() + image + f"\r\n--{boundary}--\r\n".encode()
     return body, f"multipart/form-data; boundary={boundary}"
 
 

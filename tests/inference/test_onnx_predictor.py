@@ -113,11 +113,8 @@ def test_the_files_kind_is_found_by_its_ending(model):
 
 def test_the_documentations_lines_open_a_file_with_onnxruntime_alone(model, tmp_path, monkeypatch):
     page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
-    lines = next(
-        block
-        for block in re.findall(r"```python\n(.*?)```", page, re.S)
-        if "get_modelmeta" in block
-    )
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    (lines,) = [block for block in blocks if "get_modelmeta" in block]
     (tmp_path / "model.onnx").write_bytes(model.read_bytes())
     cv2.imwrite(str(tmp_path / "photo.jpg"), half_red(SIDE, SIDE)[..., ::-1])
     monkeypatch.chdir(tmp_path)
