@@ -33,7 +33,7 @@ def predictor(tmp_path_factory):
     cfg = make_tiny_cfg()
     cfg.INPUT.SIZE = (32, 32)
     cfg.MODEL.SWIN.DEPTHS = (1, 1, 1, 1)
-    cfg.MODEL.PRESENCE.NAME = "PooledPresence"
+    cfg.MODEL.PRESENCE.NAME, cfg.MODEL.PRESENCE.THRESHOLD = "PooledPresence", 0.01
     torch.manual_seed(0)
     model = build_model(cfg).eval()
     folder = tmp_path_factory.mktemp("trained")
