@@ -45,7 +45,7 @@ def test_values_are_resized_as_images_without_rounding(old, new):
     resized = resize_values(image.transpose(2, 0, 1), new)
     expected = resize_image(image, new).numpy()
     assert np.abs(resized - expected).max() <= 1.5  # each axis rounds to bytes
-    assert abs(resized.mean() - expected.mean()) < 0.05 + 0.5 * (resized.size < 100)
+    assert abs(resized.mean() - expected.mean()) < (0.2 if resized.size > 100 else 1)
 
 
 @pytest.mark.parametrize(("old", "new"), SIZES, ids=str)
