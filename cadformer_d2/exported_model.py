@@ -13,6 +13,9 @@ ONNX_ENDING, PROGRAM_ENDING = ".onnx", ".pt2"
 LARGEST_SIDE = 2**15  # pixels
 
 ExpressionField = Literal["input_ids", "attention_mask", "is_object", "is_position"]
+Precision = Literal["float32", "half", "int8"]
+ChannelOrder = Literal["RGB", "BGR"]
+CHANNEL_ORDERS: tuple[ChannelOrder, ...] = ("RGB", "BGR")
 Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 
 
@@ -30,7 +33,7 @@ class ExportedModel(BaseModel):
     format: Literal[1] = 1
     written_by: str
     input_size: tuple[Side, Side]  # (H, W)
-    channel_order: Literal["RGB", "BGR"]
+    channel_order: ChannelOrder
     pixel_range: Literal[1, 255] = 255
     reads: list[ExpressionField]  # fields of an expression, in the graph's order; none: it is fixed
     max_tokens: Annotated[int, Field(gt=0)]  # special tokens included
@@ -39,10 +42,21 @@ class ExportedModel(BaseModel):
     role_special_tokens: bool = False  # whether special tokens belong to both roles
     class_names: tuple[str, str] = ("background", "target")
     says_presence: bool = False
-    precision: Literal["float32", "half", "int8"] = "float32"
+    precision: Precision = "float32"
     licence: str = "other"  # as Hugging Face names licences
     checkpoint: str  # hash of the weights, as the checkpoint's polygons carry it
     expression: str = ""  # that the graph answers, if ``reads`` is empty
+
+
+def as_channel_order(name: str) -> ChannelOrder:
+    """
+    Raises:
+        ValueError: another order.
+    """
+    for known in CHANNEL_ORDERS:
+        if name == known:
+            return known
+    raise ValueError(f"INPUT.FORMAT is {name!r}; a file takes RGB or BGR")
 
 
 def parse_description(text: str | None, path: str | os.PathLike) -> ExportedModel:

@@ -88,7 +88,7 @@ ALLOWED = {
         *("atomic_files", "benchmark", "checkpoint", "command_errors", "config", "data"),
         *("dataset_building", "engine", "evaluation", "inference", "model_cost", "precision"),
         *("resampling", "structures", "version", "visualization", "pretrained_folder"),
-        *("scenes", "deployment", "serving"),
+        *("scenes", "deployment", "serving", "exported_model"),
     },
     "__init__": {"modeling", "config", "version"},
     "__main__": {"commands"},

@@ -25,6 +25,7 @@ from typing import Any
 
 from ..command_errors import at_least_one
 from ..deployment.export import ENDINGS, ExportOptions, export_model, refuse_impossible_export
+from ..exported_model import Precision
 from ..inference.model_card import model_card
 from ..inference.predictor import RefSegPredictor
 from ..pretrained_folder import CARD_FILE, refuse_existing_folder, weights_hash
@@ -47,11 +48,11 @@ def parse_arguments() -> argparse.Namespace:
     )
     folder.add_argument("--notes", type=Path, help="Markdown about data, licence and limits")
     file = parser.add_argument_group("one file")
-    precision = file.add_mutually_exclusive_group()
-    precision.add_argument(
+    smaller = file.add_mutually_exclusive_group()
+    smaller.add_argument(
         "--half", action="store_true", help="store weights in half precision: half the bytes"
     )
-    precision.add_argument(
+    smaller.add_argument(
         "--int8", action="store_true", help="8-bit matrix products (onnxruntime's dynamic ones)"
     )
     file.add_argument(
@@ -62,7 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     arguments.is_file = arguments.output.suffix in ENDINGS
     of_a_folder = (*arguments.metrics, arguments.notes)
-    precision = "half" if arguments.half else "int8" if arguments.int8 else "float32"
+    precision: Precision = "half" if arguments.half else "int8" if arguments.int8 else "float32"
     arguments.options = ExportOptions(
         size=tuple(arguments.size) if arguments.size else None,
         precision=precision,

@@ -23,6 +23,8 @@ from ..exported_model import (
     ONNX_ENDING,
     PROGRAM_ENDING,
     ExportedModel,
+    Precision,
+    as_channel_order,
 )
 from ..inference.predictor import RefSegPredictor
 from ..library_errors import first_line
@@ -42,7 +44,7 @@ class ExportOptions:
     """What a file shall be, beyond the model itself."""
 
     size: tuple[int, int] | None = None  # (H, W) of images; None: INPUT.SIZE
-    precision: str = "float32"  # "float32", "half" or "int8"
+    precision: Precision = "float32"
     expression: str = ""  # that the file shall answer and no other; "": any
     licence: str = "other"  # as Hugging Face names licences
     metres: float | None = None  # on the ground, a pixel; for the Deepness plugin
@@ -111,7 +113,7 @@ def describe_export(
     return ExportedModel(
         written_by=f"cadformer_d2 {__version__}",
         input_size=options.size or predictor.input_size,
-        channel_order="RGB" if graph.swaps_channels else predictor.image_format,
+        channel_order="RGB" if graph.swaps_channels else as_channel_order(predictor.image_format),
         pixel_range=1 if options.expression else 255,
         reads=list(reads),
         max_tokens=predictor.tokenizer.max_tokens,
@@ -138,13 +140,13 @@ def write_onnx(
     """
     from .onnx_precision import change_precision
 
-    names = {
-        "input_names": ["image", *description.reads],
-        "output_names": list(OUTPUTS[: 1 + description.says_presence]),
-    }
+    inputs = ["image", *description.reads]
+    outputs = list(OUTPUTS[: 1 + description.says_presence])
     try:
         with _silent_exporter(), sdpa_kernel(SDPBackend.MATH):  # as record_graph
-            written = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+            written = torch.onnx.export(
+                program, dynamo=True, verbose=False, input_names=inputs, output_names=outputs
+            )
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{error.name} is not installed; ONNX files are written with the extra export: "
