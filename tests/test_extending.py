@@ -103,7 +103,7 @@ def test_a_dataset_in_another_format_is_a_class_and_its_entry(tmp_path, monkeypa
     ReferFiles(tmp_path).write()
     monkeypatch.setitem(DATASETS, "pointed", PointedAtInfo("pointed", ("tank",), {}))
     names = [name for name in register_datasets(tmp_path) if name.startswith("pointed_")]
-    assert len(names) == 15
+    assert len(names) == 18
     assert [r["expressions"] for r in load_dataset_records("pointed_train")] == [["it"] * 2] * 3
     assert [r["expressions"] for r in load_dataset_records("pointed_test")] == [["it"]] * 6
     for name in names:

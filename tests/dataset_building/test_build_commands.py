@@ -110,7 +110,7 @@ def test_ctrl_c_ends_a_command_without_a_traceback(built, command, monkeypatch, 
     [
         ("build", ("masks", "--work", "nowhere", "--segmenter", "grabcut"), "run the step 'read'"),
         ("build", ("import", "nowhere", "--work", "w", "--annotator", "a b"), "annotator is 'a b'"),
-        ("describe_dataset", ("nodata",), "unknown dataset 'nodata'; known: mydata"),
+        ("describe_dataset", ("nodata",), "unknown dataset 'nodata'; known: gsynthrs, mydata"),
     ],
 )
 def test_a_users_mistake_is_one_clear_line_and_a_failure(built, command, arguments, message):
