@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from ..exported_model import (
     Precision,
     as_channel_order,
 )
+from ..inference.onnx_predictor import open_session
 from ..inference.predictor import RefSegPredictor
 from ..library_errors import first_line
 from ..version import __version__
@@ -190,13 +190,7 @@ def _compare(
 
 def _onnx_function(path: Path) -> Any:
     """A file as a function of tensors."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(
-        os.fspath(path), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_session(path, device="cpu", num_threads=0)
     names = [place.name for place in session.get_inputs()]
 
     def run(*inputs: torch.Tensor) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ from ..exported_model import ONNX_ENDING
 from .mask_predictor import MaskPredictor
 from .ready_model import find_ready_model
 
+HASH_DIGITS = 16  # as ``weights_hash``
 DTYPE_NAMES = ("float32", "bfloat16", "float16")  # of precision.DTYPES, which needs PyTorch
 
 
@@ -40,7 +41,7 @@ def load_predictor(
         ValueError: damaged, of something else, or unusable options.
         ImportError: PyTorch and Detectron2, or onnxruntime, are not installed.
     """
-    if reference and is_exported(reference):
+    if is_exported(reference):
         if dtype != "float32":
             raise ValueError(
                 f"{reference} has its own precision; export it with --half or --int8 instead"
@@ -89,7 +90,10 @@ def model_hash(reference: str | os.PathLike) -> str:
 
     Raises: as load_predictor.
     """
-    digest = hashlib.sha256()
-    for file in model_files(reference):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    if is_exported(reference):
+        with Path(reference).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:HASH_DIGITS]
+    refuse_without_detectron2(reference)
+    from ..pretrained_folder import weights_hash
+
+    return weights_hash(reference)

@@ -17,11 +17,11 @@ from PIL import Image
 from ..data.image_file import decode_image, read_image
 from ..data.plain_tokenizer import PlainTokenizer
 from ..data.validation import quote
+from ..exported_model import CHANNEL_ORDERS
 
 logger = logging.getLogger(__name__)
 
 ImageLike = np.ndarray | Image.Image | str | os.PathLike
-CHANNEL_ORDERS = ("RGB", "BGR")
 
 
 @dataclass(frozen=True)

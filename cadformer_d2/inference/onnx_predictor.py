@@ -54,7 +54,7 @@ class OnnxPredictor(MaskPredictor):
             ValueError: not a file of this project, damaged, or an unusable device.
         """
         self.path = Path(path)
-        self.session = _open_session(self.path, device, num_threads)
+        self.session = open_session(self.path, device, num_threads)
         carried = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.description = parse_description(carried, path)
         self.fixed_expression = self.description.expression
@@ -127,7 +127,13 @@ def resize_probabilities(probabilities: np.ndarray, size: tuple[int, int]) -> np
     return np.stack(resized)
 
 
-def _open_session(path: Path, device: str | None, num_threads: int) -> Any:
+def open_session(path: Path, device: str | None, num_threads: int) -> Any:
+    """An onnxruntime session of a file.
+
+    Args: as OnnxPredictor.
+
+    Raises: as OnnxPredictor.
+    """
     try:
         import onnxruntime
     except ModuleNotFoundError as error:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..structures import TextFeatures
+from .mixed_precision import autocast_kind
 
 EPSILON = 1e-5  # added to variances over positions
 
@@ -152,10 +153,7 @@ class WordPixelAttention(CrossAttention):
             (B, T, dim).
         """
         heads, dim = self.num_heads, query.shape[-1]
-        # The meta device, which counts operators, knows no autocast. Written out here: a function
-        # that returns a context breaks a compiled graph.
-        kind = visual.device.type if visual.device.type != "meta" else "cpu"
-        with torch.autocast(kind, enabled=False):
+        with torch.autocast(autocast_kind(visual), enabled=False):
             visual = visual.to(torch.promote_types(visual.dtype, torch.float32))
             centred = visual - visual.mean(dim=1, keepdim=True)  # (B, N, C)
             covariance = centred.mT @ centred / centred.shape[1]  # (B, C, C)

@@ -1,4 +1,4 @@
-"""The dtype in which a module computes."""
+"""The dtype in which a module computes, and where autocast decides it."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     if device == "meta" or not torch.is_autocast_enabled(device):
         return x.dtype
     return torch.get_autocast_dtype(device)
+
+
+def autocast_kind(x: Tensor) -> str:
+    """The kind of device for ``torch.autocast`` around products with ``x``.
+
+    The meta device, which counts operators, knows no autocast. A name rather than the context: a
+    function that returns a context breaks a compiled graph.
+    """
+    return x.device.type if x.device.type != "meta" else "cpu"

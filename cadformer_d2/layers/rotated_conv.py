@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .convolution import convolve_3x3, convolve_columns
 from .exporting import is_exporting
+from .mixed_precision import autocast_kind
 
 MAX_ANGLE = math.radians(40)
 
@@ -109,10 +110,7 @@ class AdaptiveRotatedConv2d(nn.Module):
 
         In the weights' own dtype even under autocast: a kernel is rounded once, when it is used.
         """
-        # The meta device, which counts operators, knows no autocast. Written out here: a function
-        # that returns a context breaks a compiled graph.
-        kind = weights.device.type if weights.device.type != "meta" else "cpu"
-        with torch.autocast(kind, enabled=False):
+        with torch.autocast(autocast_kind(weights), enabled=False):
             turn = weights[..., None, None] * rotation_matrices(angles)  # (B, n, 9, 9)
             base = self.weight.flatten(-2)  # (n, C_out, C_in, 9)
             turn = turn.to(base.dtype)

@@ -128,6 +128,24 @@ def choose_several(
     return chosen
 
 
+def choose_statements(
+    stated: Sequence[Statement],
+    rng: np.random.Generator,
+    *,
+    choose: Callable[[Sequence[Statement], np.random.Generator, int], list[Statement]],
+) -> list[Statement]:
+    """The statements that a ref says, at random.
+
+    Args:
+        stated: about the same objects, at least one.
+        choose: of statements that single out one object, up to a number of them.
+    """
+    if not stated[0].is_about_all:
+        return choose(stated, rng, SENTENCES_PER_REF)
+    order = rng.permutation(len(stated))[:SENTENCES_PER_REF]
+    return [stated[index] for index in order]
+
+
 def draw_absent(
     imagination: Imagination,
     options: AnyTargets,

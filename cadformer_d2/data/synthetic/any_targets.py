@@ -9,10 +9,10 @@ import numpy as np
 
 from ..class_names import RRSISHR_CLASSES
 from ..grammar.any_targets import (
-    SENTENCES_PER_REF,
     AnyTargets,
     Imagination,
     choose_several,
+    choose_statements,
     draw_absent,
 )
 from ..grammar.descriptions import propose_relations
@@ -82,7 +82,7 @@ def _make_ref(
         kind: of statements that mean nothing in the scene; otherwise each has its own.
     """
     sentences = []
-    for statement in _choose(stated, rng):
+    for statement in choose_statements(stated, rng, choose=choose_kinds):
         is_long = style == "long" or (style == "mixed" and rng.random() < 0.5)
         text = write_statement(statement, long=is_long, wording=WORDING, rng=rng)
         sentences.append({"sent": text, "kind": kind or statement.kind})
@@ -92,10 +92,3 @@ def _make_ref(
         "category": stated[0].description.category,
         "sentences": sentences,
     }
-
-
-def _choose(stated: Sequence[Statement], rng: np.random.Generator) -> list[Statement]:
-    if stated[0].is_about_all:
-        order = rng.permutation(len(stated))[:SENTENCES_PER_REF]
-        return [stated[index] for index in order]
-    return choose_kinds(stated, rng, SENTENCES_PER_REF)

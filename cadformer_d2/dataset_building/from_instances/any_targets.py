@@ -9,10 +9,10 @@ from typing import cast
 import numpy as np
 
 from ...data.grammar.any_targets import (
-    SENTENCES_PER_REF,
     AnyTargets,
     Imagination,
     choose_several,
+    choose_statements,
     draw_absent,
 )
 from ...data.grammar.constraints import Constraint
@@ -147,13 +147,8 @@ class _SceneWriter:
             stated: about the same objects, at least one.
             kind: of statements that mean nothing in the scene; otherwise each has its own.
         """
-        if stated[0].is_about_all:
-            order = self.rng.permutation(len(stated))[:SENTENCES_PER_REF]
-            chosen = [stated[index] for index in order]
-        else:
-            chosen = choose_by_kind(stated, self.rng, SENTENCES_PER_REF)
         written: dict[str, WrittenExpression] = {}
-        for statement in chosen:
+        for statement in choose_statements(stated, self.rng, choose=choose_by_kind):
             is_long = bool(self.rng.random() < self.options.long_share)
             text = write_statement(statement, long=is_long, wording=self.wording, rng=self.rng)
             written.setdefault(text, WrittenExpression(text, kind or statement.kind))
