@@ -5,8 +5,8 @@
     tokenizer.json      what cuts expressions into tokens
     README.md           the model card
 
-A text encoder that is, to the bit, what an installed package carries is not stored: config.json
-names the package and a hash of its tensors, which is compared at every load.
+What of a text encoder is, to the bit, what an installed package carries is not stored: config.json
+names the package and a hash of these tensors, which is compared at every load.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class PackagedTensors(BaseModel):
     install: Annotated[str, Field(pattern=r"^[\w.-]+(==[\w.+!-]+)?$")]  # what pip is asked for
     prefix: str  # of the tensors' names in the model
     prefix_there: str  # of their names in the package's file
-    left_out: list[str]  # tensors of that file, without its prefix, that the model does not have
+    left_out: list[str]  # of that file, without its prefix: what is not, to the bit, the model's
     sha256: str  # of all the others, as ``tensors_hash``
 
 
@@ -162,7 +162,8 @@ def write_pretrained(
             large for it stays as it is.
         tokenizer: content of a tokenizer.json.
         card: content of README.md.
-        text_package: "package:NAME/folder" whose tensors the text encoder may still have; "": none.
+        text_package: "package:NAME/folder", some of whose tensors the text encoder may still have;
+            "": none.
         text_prefix: of the text encoder's tensors.
 
     Raises:
@@ -172,11 +173,13 @@ def write_pretrained(
     """
     refuse_existing_folder(folder)
     refuse_non_finite(state)
-    packaged = find_packaged(state, text_package, text_prefix) if text_package else None
+    packaged, carried = None, frozenset[str]()
+    if text_package:
+        packaged, carried = find_packaged(state, text_package, text_prefix)
     stored = {
         name: _rounded(value) if name in parameters else value.cpu().contiguous()
         for name, value in state.items()
-        if packaged is None or not name.startswith(packaged.prefix)
+        if name not in carried
     }
     description = FolderDescription(
         model_type="cadformer_d2",
@@ -215,8 +218,8 @@ def telling_values(config: CfgNode) -> dict[str, Any]:
 
 def find_packaged(
     state: Mapping[str, Tensor], reference: str, prefix: str
-) -> PackagedTensors | None:
-    """The tensors below a prefix, where a package carries every one of them to the bit.
+) -> tuple[PackagedTensors | None, frozenset[str]]:
+    """What of the tensors below a prefix a package carries to the bit, and their names.
 
     Args:
         reference: "package:NAME/folder".
@@ -224,26 +227,26 @@ def find_packaged(
     Raises:
         FileNotFoundError: the package is not installed.
     """
-    wanted = {
-        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
-    }
     published = _published_tensors(reference)
     # Published files may name the network before each tensor, as the model does: "bert."
     for prefix_there in ("", f"{prefix.rstrip('.').rpartition('.')[2]}."):
         found = _without_prefix(published, prefix_there)
-        if wanted and all(
-            name in found and torch.equal(_in_float32(found[name]), value.cpu())
-            for name, value in wanted.items()
-        ):
-            return PackagedTensors(
+        carried = {
+            name: value
+            for name, value in found.items()
+            if _is_same(state.get(f"{prefix}{name}"), value)
+        }
+        if carried:
+            packaged = PackagedTensors(
                 weights=reference,
                 install=_distribution(reference),
                 prefix=prefix,
                 prefix_there=prefix_there,
-                left_out=sorted(found.keys() - wanted.keys()),
-                sha256=tensors_hash({name: found[name] for name in wanted}),
+                left_out=sorted(found.keys() - carried.keys()),
+                sha256=tensors_hash(carried),
             )
-    return None
+            return packaged, frozenset(f"{prefix}{name}" for name in carried)
+    return None, frozenset()
 
 
 def tensors_hash(state: Mapping[str, Tensor]) -> str:
@@ -306,6 +309,10 @@ def _distribution(reference: str) -> str:
 def _rounded(value: Tensor) -> Tensor:
     half = value.cpu().half().contiguous()
     return half if torch.isfinite(half).all() else value.cpu().contiguous()
+
+
+def _is_same(value: Tensor | None, published: Tensor) -> bool:
+    return value is not None and torch.equal(_in_float32(published), value.cpu())
 
 
 def _in_float32(value: Tensor) -> Tensor:
