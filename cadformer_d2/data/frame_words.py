@@ -29,19 +29,8 @@ COUNTS = (
     "several|many|few|pair|pairs|group|cluster|other|others|another|rest|none|number"
 )
 FRAME_WORDS = re.compile(rf"\b(?:{PLACES}|{EXTREMES}|{ONLY}|{COUNTS})\b", re.IGNORECASE)
-ALL_OF = re.compile(r"\s*(?:all|every|each)\s+(?:(?:of\s+)?the\s+)?", re.IGNORECASE)
 
 
 def depends_on_frame(expression: str) -> bool:
     """Whether an expression may become false in another frame around its target."""
     return any(pattern.search(expression) for pattern in (DIRECTIONS, UNSAFE, FRAME_WORDS))
-
-
-def holds_in_parts(expression: str) -> bool:
-    """Whether an expression, asked of a part of its image, means what of its targets lies there.
-
-    "All tanks" does, and "the tank by the road": where no tank is in view, it means nothing. "Both
-    tanks" and "the leftmost tank" may mean something else.
-    """
-    everything = ALL_OF.match(expression)
-    return not depends_on_frame(expression[everything.end() :] if everything else expression)

@@ -11,7 +11,7 @@ from cadformer_d2.data.augmentation import (
     list_augmentations,
     seed_numpy,
 )
-from cadformer_d2.data.frame_words import depends_on_frame, holds_in_parts
+from cadformer_d2.data.frame_words import depends_on_frame
 from cadformer_d2.data.mapper import RefSegMapper
 from cadformer_d2.data.refer import load_refer_records
 from cadformer_d2.engine.setup import load_config
@@ -34,7 +34,6 @@ ARGUMENTS = {
     "RandomLighting": [10],
     "RandomNoise": [0, 10],
     "RandomOrientation": [["horizontal_flip", "quarter_turns"]],
-    "RandomPart": [0.6],
     "RandomResize": [[[50, 60], [80, 40]]],
     "RandomRotation": [[-40, 40], {"expand": False}],
     "RandomSaturation": [0.5, 1.5],
@@ -49,7 +48,6 @@ LINES = [[name, *arguments] for name, arguments in ARGUMENTS.items()] + [
     ["RandomFlip", 0.5],
     ["RandomRotation", [-40, 40]],
 ]
-KEEPING = [line for line in LINES if line[0] != "RandomPart"]  # targets whole
 PALE = {"RandomCutout", "ReleasedBoxes", "RandomNoise", "RandomBlur"}  # may hide or mix the target
 COLOURS = {"RandomBrightness", "RandomContrast", "RandomSaturation", "RandomLighting"}
 
@@ -97,7 +95,7 @@ def test_an_expression_about_a_place_stays_true(line):
     assert (len(said) > 1) == (turns and line[0] != "ResizeShortestEdge")
 
 
-@pytest.mark.parametrize("line", KEEPING, ids=str)
+@pytest.mark.parametrize("line", LINES, ids=str)
 def test_image_and_mask_stay_together_and_the_target_whole(line):
     before, mask = scene(side=16)
     changed = 0
@@ -294,7 +292,7 @@ def two_targets():
     return np.maximum(image, other[0]), mask | other[1]
 
 
-@pytest.mark.parametrize("line", KEEPING, ids=str)
+@pytest.mark.parametrize("line", LINES, ids=str)
 def test_several_targets_all_stay_whole(line):
     for seed in range(10):
         sample = augment(line, "the pools by the road", seed=seed, image_and_mask=two_targets())
@@ -339,47 +337,3 @@ def test_a_false_place_is_turned_with_the_image_and_never_cut():
         for text in ("the pool on the right", "all pools in the right half of the image")
     }
     assert said == {"the pool on the left", "all pools in the left half of the image"}
-
-
-def test_a_part_cuts_the_targets_or_leaves_none():
-    image, mask = two_targets()
-    shares = set()
-    for seed in range(40):
-        part = augment(
-            ["RandomPart", 0.4, 0.9], "all pools", seed=seed, image_and_mask=(image, mask)
-        )
-        # The mask is of the pools in view, whole or cut: the ground is 40, a pool 240.
-        np.testing.assert_array_equal(part.sem_seg, part.image[..., 0] > 160)
-        height, width = part.sem_seg.shape
-        assert (
-            abs(height / HEIGHT - width / WIDTH) < 0.02 and 0.4 <= round(height / HEIGHT, 2) < 0.91
-        )
-        shares.add(part.sem_seg.sum() / mask.sum())
-    assert {0.0, 1.0} < shares
-
-
-@pytest.mark.parametrize("text", ["the leftmost pool", "both pools", "the pools on the right"])
-def test_an_expression_that_may_mean_something_else_in_a_part_keeps_the_whole(text):
-    image, mask = two_targets()
-    for seed in range(5):
-        kept = augment(["RandomPart", 0.4, 0.9], text, seed=seed, image_and_mask=(image, mask))
-        np.testing.assert_array_equal(kept.image, image)
-
-
-@pytest.mark.parametrize(
-    ("expression", "holds"),
-    [
-        ("all storage tanks", True),
-        ("All of the tanks by the road", True),
-        ("every roundabout", True),
-        ("storage tanks", True),
-        ("the tank by the road", True),
-        ("all tanks in the upper half", False),
-        ("all three tanks", False),
-        ("all but the largest tank", False),
-        ("the tanks of all fields", False),
-        ("both tanks", False),
-    ],
-)
-def test_what_holds_in_every_part_of_an_image_is_known(expression, holds):
-    assert holds_in_parts(expression) == holds

@@ -4,7 +4,7 @@ Importing a module here registers its augmentations, so that INPUT.AUGMENTATIONS
 """
 
 from .build import AUGMENTATION_REGISTRY, build_augmentations, list_augmentations
-from .cutting import RandomCropKeepingTarget, RandomPart, RandomZoom
+from .cutting import RandomCropKeepingTarget, RandomZoom
 from .expression_input import ExpressionAugInput, seed_numpy
 from .orienting import RandomOrientation
 from .pixels import RandomBlur, RandomCutout, RandomNoise
@@ -18,7 +18,6 @@ __all__ = [
     "RandomCutout",
     "RandomNoise",
     "RandomOrientation",
-    "RandomPart",
     "RandomZoom",
     "ReleasedBoxes",
     "build_augmentations",

@@ -6,7 +6,6 @@ import numpy as np
 from detectron2.data import transforms as T
 
 from .build import AUGMENTATION_REGISTRY
-from .expression_input import PartTransform
 
 
 @AUGMENTATION_REGISTRY.register()
@@ -23,7 +22,8 @@ class RandomCropKeepingTarget(T.Augmentation):
                 separately for height and width. A side is never shorter than the targets.
         """
         super().__init__()
-        _refuse_wrong_shares(share_min, share_max)
+        if not 0 < share_min <= share_max <= 1:
+            raise ValueError(f"shares are {share_min} to {share_max}; expected a range in (0, 1]")
         self.share_min = share_min
         self.share_max = share_max
 
@@ -45,33 +45,6 @@ class RandomCropKeepingTarget(T.Augmentation):
         side = max(1, last - first, round(float(share) * length))
         start = np.random.randint(max(0, last - side), min(first, length - side) + 1)
         return int(start), side
-
-
-@AUGMENTATION_REGISTRY.register()
-class RandomPart(T.Augmentation):
-    """A crop anywhere, as a tile of a scene has it: objects at its border are cut.
-
-    For datasets whose expressions may have no target (docs/extending.md): what leaves the image is
-    no longer asked for, so that an expression may lose all of its targets.
-    """
-
-    def __init__(self, share_min: float, share_max: float = 1.0):
-        """
-        Args:
-            share_min, share_max: range of the crop's sides as shares of the image's; one share for
-                both, so that shapes stay as they are.
-        """
-        super().__init__()
-        _refuse_wrong_shares(share_min, share_max)
-        self.share_min = share_min
-        self.share_max = share_max
-
-    def get_transform(self, image: np.ndarray) -> T.Transform:
-        height, width = image.shape[:2]
-        share = float(self._rand_range(self.share_min, self.share_max))
-        h, w = max(1, round(share * height)), max(1, round(share * width))
-        top, left = np.random.randint(height - h + 1), np.random.randint(width - w + 1)
-        return PartTransform(int(left), int(top), w, h, orig_w=width, orig_h=height)
 
 
 @AUGMENTATION_REGISTRY.register()
@@ -110,8 +83,3 @@ class RandomZoom(T.Augmentation):
         around = (left, top, width - w - left, height - h - top)
         pad = T.PadTransform(*around, orig_w=w, orig_h=h, pad_value=self.fill)
         return T.TransformList([T.ResizeTransform(height, width, h, w), pad])
-
-
-def _refuse_wrong_shares(share_min: float, share_max: float) -> None:
-    if not 0 < share_min <= share_max <= 1:
-        raise ValueError(f"shares are {share_min} to {share_max}; expected a range in (0, 1]")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from detectron2.data import transforms as T
 
-from ..frame_words import depends_on_frame, holds_in_parts
+from ..frame_words import depends_on_frame
 from ..orientation import Orientation, list_orientations
 
 # Signs of x and y of the corners relative to the centre: upper left, upper right, lower right,
@@ -17,10 +17,6 @@ CORNERS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
 EVERY_ORIENTATION = list_orientations(("horizontal_flip", "quarter_turns"))
 # Pixels by which Detectron2's transforms may miss a corner, because sizes are whole numbers.
 TOLERANCE = 1.0
-
-
-class PartTransform(T.CropTransform):
-    """A crop that may cut targets, or leave none; an expression must allow for either."""
 
 
 class ExpressionAugInput(T.AugInput):
@@ -35,9 +31,6 @@ class ExpressionAugInput(T.AugInput):
     So "all tanks" and "both tanks" keep the whole image in view, although a part that holds every
     tank would do; "the tanks" may lose what is not a tank. What is not in an image is in no part of
     it: without a target, every expression that does not depend on the frame stays true.
-
-    A ``PartTransform`` may cut the targets, or leave none of them: the expression then means what
-    of them is in view. "All tanks" allows it.
     """
 
     image: np.ndarray
@@ -91,8 +84,6 @@ class ExpressionAugInput(T.AugInput):
         orientation = _find_orientation(corners, size)
         if orientation is not None:
             return orientation.reword(self.expression)
-        if isinstance(tfm, PartTransform):
-            return self.expression if holds_in_parts(self.expression) else None
         if depends_on_frame(self.expression):
             return None
         target = _move(tfm, _corners_of(self.boxes))
