@@ -18,6 +18,7 @@ Between the decoder's levels, and from its logits to the input's size, corners a
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 HIGHEST_PRECISION = 22  # bits of a weight's fraction
 WEIGHT_LIMIT = 2**15  # weights are 16-bit integers
-ROWS_AT_ONCE = 32  # new ones, which a processor's cache holds
+LARGEST_EXACT = 2**24  # float32 holds every whole number up to it
+# New pixels of a block. Measured: 8.5 ms for three bands of 1024 x 1024 to 480 x 480; with blocks
+# of half or twice as many rows and columns, 10 to 19.
+ROWS_AT_ONCE, COLUMNS_AT_ONCE = 16, 32
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> Tensor:
@@ -54,7 +58,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> Tensor:
 
 
 def resize_pixels(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """As ``resize_image`` to the last bit, where PyTorch is not installed; several times slower.
+    """As ``resize_image`` to the last bit, where PyTorch is not installed.
 
     Along rows, then along columns, each pixel is a sum of integers: PyTorch's weights have as many
     bits after the point as 16-bit integers allow, and each axis rounds to bytes.
@@ -66,16 +70,21 @@ def resize_pixels(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
         (H, W, channels) uint8.
     """
-    for axis in (1, 0):
-        if image.shape[axis] == size[axis]:
-            continue
-        first, weights = _antialiasing_weights(image.shape[axis], size[axis])
-        bits = _weight_precision(float(weights.max()))
-        fixed = np.floor(weights * 2**bits + 0.5).astype(np.int32)
-        total = _sum_neighbours(np.moveaxis(image, axis, 0), first, fixed)
-        rounded = (total + (1 << bits >> 1)) >> bits
-        image = np.moveaxis(np.clip(rounded, 0, 255).astype(np.uint8), 0, axis)
-    return np.ascontiguousarray(image)
+    if image.shape[:2] == size:
+        return np.ascontiguousarray(image)
+    (rows, row_bits), (columns, column_bits) = (
+        _fixed_point(_antialiasing(old, new))
+        for old, new in zip(image.shape[:2], size, strict=True)
+    )
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    resized = np.empty((*size, len(planes)), np.uint8)
+    across = _split_into_blocks(columns, COLUMNS_AT_ONCE)
+    for block in _split_into_blocks(rows, ROWS_AT_ONCE):
+        old_rows = planes[:, block.old].astype(columns.shares.dtype)
+        narrow = _round_to_bytes(_resample_columns(old_rows, across, size[1]), column_bits)
+        total = block.shares.T @ narrow.astype(rows.shares.dtype)
+        resized[block.new] = _round_to_bytes(total, row_bits).transpose(1, 2, 0)
+    return resized
 
 
 def resize_values(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -86,32 +95,66 @@ def resize_values(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         size: (H, W) wanted.
 
     Returns:
-        (channels, H, W) float32.
+        (channels, H, W) float32; NaN where a value that is averaged is not finite.
     """
-    values = values.astype(np.float32)
-    for axis, length in ((2, size[1]), (1, size[0])):
-        if values.shape[axis] != length:
-            first, weights = _antialiasing_weights(values.shape[axis], length)
-            total = _sum_neighbours(np.moveaxis(values, axis, 0), first, weights.astype(np.float32))
-            values = np.moveaxis(total, 0, axis)
-    return np.ascontiguousarray(values)
+    if values.dtype.kind == "f" and not (is_finite := np.isfinite(values)).all():
+        # A product would spread what is not finite over its block, because 0 * NaN is NaN.
+        resized = resize_values(np.where(is_finite, values, 0), size)
+        resized[resize_values(~is_finite, size) > 0] = np.nan
+        return resized
+    rows, columns = (
+        _antialiasing(old, new, np.float32) for old, new in zip(values.shape[1:], size, strict=True)
+    )
+    resized = np.empty((len(values), *size), np.float32)
+    across = _split_into_blocks(columns, COLUMNS_AT_ONCE)
+    for block in _split_into_blocks(rows, ROWS_AT_ONCE):
+        narrow = _resample_columns(values[:, block.old].astype(np.float32), across, size[1])
+        np.matmul(block.shares.T, narrow, out=resized[:, block.new])
+    return resized
 
 
-def _antialiasing_weights(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which old pixels make each new one, and their shares: a triangle over its area.
+@dataclass(frozen=True)
+class _Neighbours:
+    """Which old pixels of an axis make each new one, and their shares."""
 
-    Returns:
-        the first of them (new,) and weights (new, taps) of it and those after it; rows sum to 1.
-    """
+    num_old: int
+    first: np.ndarray  # (new,) the first of them
+    shares: np.ndarray  # (new, taps) float of it and of those after it; 0 past the last old pixel
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Neighbouring new pixels of an axis, as a product of old ones with a small matrix."""
+
+    old: slice
+    new: slice
+    shares: np.ndarray  # (old, new)
+
+
+def _antialiasing(old: int, new: int, dtype: type = np.float64) -> _Neighbours:
+    """Shares that are a triangle over the area of each new pixel and sum to 1."""
     scale = old / new
     width = max(scale, 1.0)  # half of the triangle's base
     centre = scale * (np.arange(new) + 0.5)
     first = np.maximum((centre - width + 0.5).astype(np.int64), 0)
     last = np.minimum((centre + width + 0.5).astype(np.int64), old)  # one past it
     pixels = first[:, None] + np.arange((last - first).max())
-    weights = np.maximum(1 - np.abs((pixels - centre[:, None] + 0.5) / width), 0)
-    weights[pixels >= last[:, None]] = 0
-    return first, weights / weights.sum(axis=1, keepdims=True)
+    shares = np.maximum(1 - np.abs((pixels - centre[:, None] + 0.5) / width), 0)
+    shares[pixels >= last[:, None]] = 0
+    shares /= shares.sum(axis=1, keepdims=True)
+    return _Neighbours(old, first, shares.astype(dtype))
+
+
+def _fixed_point(neighbours: _Neighbours) -> tuple[_Neighbours, int]:
+    """Shares as whole numbers of 16 bits, in floats that sum their products with bytes exactly.
+
+    Returns:
+        them, and how many of their bits are after the point.
+    """
+    bits = _weight_precision(float(neighbours.shares.max()))
+    fixed = np.floor(neighbours.shares * 2**bits + 0.5)
+    fits = 255 * fixed.sum(axis=1).max() <= LARGEST_EXACT
+    return replace(neighbours, shares=fixed.astype(np.float32 if fits else np.float64)), bits
 
 
 def _weight_precision(largest: float) -> int:
@@ -122,17 +165,42 @@ def _weight_precision(largest: float) -> int:
     return HIGHEST_PRECISION
 
 
-def _sum_neighbours(values: np.ndarray, first: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted sums along the first axis: the first neighbour of each, and weights (new, taps)."""
-    values = np.ascontiguousarray(values)  # so that a neighbour is one copy
-    total = np.zeros((len(first), *values.shape[1:]), weights.dtype)
-    for start in range(0, len(first), ROWS_AT_ONCE):
-        block = slice(start, start + ROWS_AT_ONCE)
-        for tap in range(weights.shape[1]):
-            places = np.minimum(first[block] + tap, len(values) - 1)  # a weight past it is 0
-            shares = weights[block, tap].reshape(-1, *[1] * (values.ndim - 1))
-            total[block] += np.multiply(values[places], shares, dtype=weights.dtype)
-    return total
+def _split_into_blocks(neighbours: _Neighbours, side: int) -> list[_Block]:
+    """Blocks of ``side`` new pixels: few enough that little of a matrix is 0."""
+    num_taps = neighbours.shares.shape[1]
+    taps = np.arange(num_taps)[:, None]
+    blocks = []
+    for start in range(0, len(neighbours.first), side):
+        new = slice(start, start + side)
+        first, shares = neighbours.first[new], neighbours.shares[new]
+        rows = first - first[0] + taps  # of the matrix, (taps, new)
+        matrix = np.zeros((rows.max() + 1, len(first)), shares.dtype)
+        matrix[rows, np.arange(len(first))] = shares.T
+        end = min(int(first[0]) + len(matrix), neighbours.num_old)
+        old = slice(int(first[0]), end)
+        blocks.append(_Block(old, new, matrix[: end - old.start]))
+    return blocks
+
+
+def _resample_columns(planes: np.ndarray, blocks: list[_Block], width: int) -> np.ndarray:
+    """(channels, height, old width) as (channels, height, ``width``)."""
+    channels, height, _ = planes.shape
+    rows = planes.reshape(channels * height, -1)
+    resampled = np.empty((len(rows), width), planes.dtype)
+    for block in blocks:
+        np.matmul(rows[:, block.old], block.shares, out=resampled[:, block.new])
+    return resampled.reshape(channels, height, width)
+
+
+def _round_to_bytes(total: np.ndarray, bits: int) -> np.ndarray:
+    """Round fixed-point numbers, which are overwritten, halves up.
+
+    Rounded shares may sum to a little more than 1, hence the limit; sums past ``LARGEST_EXACT``
+    are above it.
+    """
+    total += 1 << bits >> 1
+    total *= 0.5**bits
+    return np.minimum(total, 255, out=total).astype(np.uint8)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
