@@ -16,18 +16,27 @@ SENTENCES = ("the tank", "a swimming pool")
 SIZE = (100, 150)
 
 
-def save_tiny_model(folder):
-    """A checkpoint of an untrained network that says yes to half of what it sees."""
+def save_tiny_model(folder, *, name="model", presence_threshold=None):
+    """A checkpoint of an untrained network that says yes to half of what it sees.
+
+    Args:
+        presence_threshold: of a model that also says whether there is a target; None: it does not.
+    """
     torch.manual_seed(0)
     cfg = make_tiny_cfg()
+    if presence_threshold is not None:
+        cfg.MODEL.PRESENCE.NAME = "PooledPresence"
+        cfg.MODEL.PRESENCE.THRESHOLD = presence_threshold
     model = build_model(cfg).eval()
     sample = make_sample(is_train=False)
     with torch.no_grad():
         (answer,) = model([sample])
         background, target = torch.logit(answer["sem_seg"].double().clamp(1e-6, 1 - 1e-6))
         model.decoder.classifier.bias[1] += (background - target).median() / 2
-    RefSegCheckpointer(model, str(folder), config=cfg).save("model")
-    return folder / "model.pth"
+        if model.presence is not None:
+            model.presence.layers[-1].bias += 6
+    RefSegCheckpointer(model, str(folder), config=cfg).save(name)
+    return folder / f"{name}.pth"
 
 
 def write_noise(path, *, seed=0, crs="EPSG:32632", east=5e5, **profile):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ..inference.load_predictor import DTYPE_NAMES
 from ..inference.raster_segmentation import MODES
+from ..inference.scene_targets import TARGETS
 from ..inference.tile_options import TileOptions
 
 
@@ -30,7 +31,7 @@ def add_weights_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_raster_options(parser: argparse.ArgumentParser) -> None:
-    """Add how a scene is cut and seen, and how the network computes."""
+    """Add how a scene is cut and seen, what is meant in it, and how the network computes."""
     parser.add_argument("--mode", default="tiles", choices=MODES)
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
@@ -45,6 +46,12 @@ def add_raster_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bands", nargs=3, type=int, help="numbers of red, green, blue, from 1")
     parser.add_argument(
         "--stretch", nargs=2, type=float, metavar=("LOW", "HIGH"), help="percentiles to stretch"
+    )
+    parser.add_argument(
+        "--targets",
+        choices=TARGETS,
+        help="what is meant in the scene; default: what an expression says, of a model that can "
+        "say what is not there, else all",
     )
     parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
     parser.add_argument("--batch-size", type=positive(int), default=1, help="tiles asked at once")

@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..inference import MaskPredictor
 from ..inference.load_predictor import load_predictor, model_files, model_hash
 from ..inference.ready_model import find_ready_model
 
@@ -37,17 +36,9 @@ try:
         remove_leftovers_beside,
     )
     from ..inference.raster import Scene, limited_cache
-    from ..inference.raster_segmentation import (
-        TARGETS,
-        Segmenter,
-        assemble_components,
-        describe_job,
-        find_best_component,
-        read_targets,
-        segment_tiles,
-        write_component_mask,
-    )
+    from ..inference.raster_segmentation import describe_job, segment_tiles
     from ..inference.scene_doubts import doubts_of_placement, doubts_of_places
+    from ..inference.scene_targets import assemble_targets, choose_targets, weigh_answer
     from ..inference.tile_store import TileStore
     from ..inference.vector import refuse_impossible_vector, write_vector
     from .raster_options import add_raster_options, add_weights_option, tile_options
@@ -65,12 +56,6 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mask", type=Path, help=".tif to write")
     parser.add_argument("--vector", type=Path, help=".geojson or .gpkg to write")
     add_raster_options(parser)
-    parser.add_argument(
-        "--targets",
-        choices=TARGETS,
-        help="what is meant in the scene; default: what the expression says, of a model that can "
-        "say what is not there, else all",
-    )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace outputs of an earlier run"
     )
@@ -97,38 +82,6 @@ def _check_output_files(arguments: argparse.Namespace) -> list[Path]:
     inputs = (arguments.scene, *model_files(arguments.weights))
     refuse_unsafe_outputs(outputs, inputs=inputs, overwrite=arguments.overwrite)
     return outputs
-
-
-def _choose_targets(arguments: argparse.Namespace, predictor: MaskPredictor) -> str:
-    """Whether all objects that fit are meant, or one.
-
-    A model that finds something in every tile was asked for all of it by "the storage tank" as
-    well, and still is.
-    """
-    if arguments.targets:
-        return arguments.targets
-    if not predictor.says_presence:
-        return "all"
-    return read_targets(arguments.expression, predictor.object_names)
-
-
-def _make_segmenter(predictor: MaskPredictor, expression: str, targets: str) -> Segmenter:
-    """A function from RGB pixels of tiles to the probability of the expression's target.
-
-    Where one object is meant, answers compete, and a pixel's probability is that of being the
-    target's times that of a target in the tile.
-    """
-
-    def segment(tiles: list[np.ndarray]) -> list[np.ndarray]:
-        results = predictor.predict_images(tiles, expression)
-        return [
-            result.probability * (1.0 if result.presence is None else result.presence)
-            if targets == "one"
-            else result.probability
-            for result in results
-        ]
-
-    return segment
 
 
 def _segment(arguments: argparse.Namespace) -> None:
@@ -159,7 +112,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         "sentence": arguments.expression,
         "checkpoint": model_hash(arguments.weights),
     }
-    targets = _choose_targets(arguments, predictor)
+    targets = choose_targets(arguments.expression, arguments.targets, predictor)
     store = TileStore(
         outputs[0].with_name(f"{outputs[0].name}.tiles"),
         job=describe_job(scene, plan, **identity, dtype=arguments.dtype, targets=targets),
@@ -169,21 +122,22 @@ def _segment(arguments: argparse.Namespace) -> None:
     )
     if arguments.compile and not store.is_done.all():
         predictor.compile()
-    ask = _make_segmenter(predictor, arguments.expression, targets)
+
+    def segment(tiles: list[np.ndarray]) -> list[np.ndarray]:
+        answers = predictor.predict_images(tiles, arguments.expression)
+        return [weigh_answer(answer, targets) for answer in answers]
+
     with tqdm(total=len(grid), initial=int(store.is_done.sum()), unit="tile") as progress:
-        for count in segment_tiles(scene, grid, store, ask, batch_size=arguments.batch_size):
+        for count in segment_tiles(scene, grid, store, segment, batch_size=arguments.batch_size):
             progress.update(count)
     mask_file = MaskFile(scene, store.folder) if arguments.mask else None
-    if targets == "one":
-        best = find_best_component(assemble_components(scene, grid, store))
-        components = iter([] if best is None else [best])
-        if mask_file is not None:
-            write_component_mask(scene, best, mask_file)
-    else:
-        components = assemble_components(scene, grid, store, mask_file)
+    components = assemble_targets(scene, grid, store, targets, mask_file)
     if arguments.vector:
         num_polygons = write_vector(
-            components, arguments.vector, placement=scene.placement, properties=identity
+            components,
+            arguments.vector,
+            placement=scene.placement,
+            properties=identity | {"targets": targets},
         )
     else:
         num_polygons = sum(1 for _ in components)

@@ -13,6 +13,10 @@ Called again, it goes on where it was, however it ended: what is there under a s
 done again. A scene that fails is reported at the end and written to failed.txt, which can be given
 as a source; the others go on.
 
+A model that can say what is not there answers "the storage tank" with one object of each scene, the
+likeliest, and "all storage tanks" with all of them. --targets says what is meant by every
+expression; of other models, which find something in every tile, it is all.
+
 --engine ray segments on several workers of this machine, or, with --ray-address, of a cluster,
 whose machines share the output folder.
 """
@@ -124,6 +128,7 @@ def _make_job(arguments: argparse.Namespace) -> Job:
         weights=weights,
         checkpoint=model_hash(weights),
         output=arguments.output.resolve(),
+        targets=arguments.targets,
         tiles=tile_options(arguments),
         bands=tuple(arguments.bands) if arguments.bands else None,
         percentiles=tuple(arguments.stretch) if arguments.stretch else None,

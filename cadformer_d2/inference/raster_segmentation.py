@@ -7,7 +7,7 @@ block by block, and a polygon is passed on as soon as it is complete.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -15,22 +15,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..data.expression_roles import PLACES, PREPOSITIONS, find_object_spans
-from .connected_components import (
-    ConnectedComponent,
-    find_components,
-    merge_components,
-    paint_component,
-)
+from ..data.expression_roles import PLACES
+from .connected_components import ConnectedComponent, find_components, merge_components
 from .mask_file import MaskFile
 from .raster import BLOCK_SIDE, Scene
 from .tile_store import TileStore
 from .tiling import TileGrid, Window, blend, block_windows
 
 MODES = ("tiles", "whole")
-# What an expression may mean in a scene of many tiles: "all" that fit, or "one" object.
-TARGETS = ("all", "one")
-SEVERAL_WORDS = "all|every|each|any|both|several|many|two|three|four|five|six|seven|eight|nine|ten"
 
 # From pixels (height, width, 3) uint8 RGB of several tiles to probabilities (height, width) in
 # [0, 1] of each.
@@ -180,31 +172,6 @@ def _assemble_blocks(
         yield block, mask, probability
 
 
-def find_best_component(components: Iterable[ConnectedComponent]) -> ConnectedComponent | None:
-    """The component of the highest mean probability, of equal ones the largest; None of none."""
-    return max(
-        components,
-        key=lambda found: (found.probability_sum / found.num_pixels, found.num_pixels),
-        default=None,
-    )
-
-
-def write_component_mask(
-    scene: Scene, component: ConnectedComponent | None, mask_file: MaskFile
-) -> None:
-    """Write a mask of one component, or of none.
-
-    Raises:
-        OSError: the mask could not be written.
-    """
-    for block in block_windows(scene.size, BLOCK_SIDE):
-        is_valid = scene.is_valid(block)
-        mask = np.zeros_like(is_valid)
-        if component is not None:
-            mask = paint_component(component, block)
-        mask_file.write(block, mask & is_valid, is_valid)
-
-
 def describe_job(scene: Scene, plan: TilePlan, **identity: str) -> dict[str, Any]:
     """Describe everything that the tiles of a run depend on, for JSON."""
     plan_fields = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(plan).items()}
@@ -216,24 +183,6 @@ def describe_job(scene: Scene, plan: TilePlan, **identity: str) -> dict[str, Any
         "plan": plan_fields,
         **identity,
     }
-
-
-def read_targets(expression: str, names: Iterable[str]) -> str:
-    """What an expression means by its words: "one" after "the", but for a plural or a number.
-
-    Args:
-        names: of categories, to tell "the storage tanks" from "the bus".
-
-    Returns:
-        one of TARGETS.
-    """
-    if re.match(rf"\s*the\s+(?!(?:{SEVERAL_WORDS}|\d+)\b)", expression, re.IGNORECASE) is None:
-        return "all"
-    known = {name.casefold() for name in names}
-    # What it stands beside may be several.
-    head = re.split(rf"\b(?:{PREPOSITIONS}|of|with|that|which)\b|,", expression.casefold())[0]
-    spans = find_object_spans(head, known)
-    return "one" if all(head[first:last] in known for first, last in spans) else "all"
 
 
 def find_place_words(expression: str) -> list[str]:

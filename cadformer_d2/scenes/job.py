@@ -24,6 +24,7 @@ class Job:
     weights: str  # checkpoint or folder, absolute
     checkpoint: str  # its hash
     output: Path  # folder, absolute; the same for all workers
+    targets: str | None = None  # meant in a scene, "all" or "one"; None: as each sentence says
     tiles: TileOptions = TileOptions()
     bands: tuple[int, ...] | None = None  # of red, green and blue, from 1
     percentiles: tuple[float, float] | None = None  # stretched to black and white
@@ -38,6 +39,7 @@ class Job:
         return {
             "sentences": list(self.sentences),
             "checkpoint": self.checkpoint,
+            "targets": self.targets,
             "tiles": asdict(self.tiles),
             "bands": self.bands and list(self.bands),
             "percentiles": self.percentiles and list(self.percentiles),

@@ -39,12 +39,19 @@ def mask_name(number: int) -> str:
 
 
 def make_item(
-    name: str, *, source: SceneSource, scene: Scene, job: Job, counts: Sequence[int]
+    name: str,
+    *,
+    source: SceneSource,
+    scene: Scene,
+    job: Job,
+    targets: Sequence[str],
+    counts: Sequence[int],
 ) -> dict[str, Any]:
     """A STAC item that names the masks and polygons of a scene.
 
     Args:
         name: of the answer.
+        targets: meant by each sentence, "all" or "one".
         counts: of polygons, by sentence.
     """
     footprint = _footprint(scene)
@@ -57,6 +64,7 @@ def make_item(
             "processing:software": {"cadformer_d2": __version__},
             "cadformer:scene": source.location,
             "cadformer:sentences": list(job.sentences),
+            "cadformer:targets": list(targets),
             "cadformer:num_polygons": list(counts),
             "cadformer:checkpoint": job.checkpoint,
         },

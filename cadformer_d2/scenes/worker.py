@@ -20,13 +20,10 @@ from ..inference.load_predictor import load_predictor, model_hash
 from ..inference.mask_file import MaskFile
 from ..inference.named_url import NamedUrl
 from ..inference.raster import Scene, limited_cache
-from ..inference.raster_segmentation import (
-    assemble_components,
-    describe_job,
-    segment_tiles_of_sentences,
-)
+from ..inference.raster_segmentation import describe_job, segment_tiles_of_sentences
 from ..inference.raster_source import open_source, source_identity
 from ..inference.scene_doubts import doubts_of_placement, doubts_of_places
+from ..inference.scene_targets import assemble_targets, choose_targets, weigh_answer
 from ..inference.tile_store import TileStore
 from ..inference.tiling import TileGrid
 from ..inference.vector import Table, make_tables, write_geopackage
@@ -83,6 +80,7 @@ class SceneWorker:
             dtype=job.dtype,
             num_threads=job.num_threads or 0,
         )
+        self.targets = [choose_targets(s, job.targets, self.predictor) for s in job.sentences]
         if job.is_compiled:
             self.predictor.compile()
 
@@ -152,7 +150,14 @@ class SceneWorker:
             counts = self._write_maps(source, scene, grid, stores, made)
             write_item(
                 made / ITEM_FILE,
-                make_item(name, source=source, scene=scene, job=job, counts=counts),
+                make_item(
+                    name,
+                    source=source,
+                    scene=scene,
+                    job=job,
+                    targets=self.targets,
+                    counts=counts,
+                ),
             )
             finish(made, final)
         return name, num_tiles, scene.size[0] * scene.size[1]
@@ -175,7 +180,10 @@ class SceneWorker:
 
         def segment(tiles: list[np.ndarray]) -> list[list[np.ndarray]]:
             answers = self.predictor.predict_each(tiles, self.job.sentences)
-            return [[answer.probability for answer in of_sentence] for of_sentence in answers]
+            return [
+                [weigh_answer(answer, targets) for answer in of_sentence]
+                for of_sentence, targets in zip(answers, self.targets, strict=True)
+            ]
 
         count = 0
         there = int(np.all([store.is_done for store in stores], axis=0).sum())
@@ -202,11 +210,11 @@ class SceneWorker:
         counts: list[int] = []
 
         def tables() -> Iterator[Table]:
-            for number, (sentence, store) in enumerate(
-                zip(self.job.sentences, stores, strict=True), start=1
+            for number, (sentence, targets, store) in enumerate(
+                zip(self.job.sentences, self.targets, stores, strict=True), start=1
             ):
                 mask_file = MaskFile(scene, store.folder)
-                components = assemble_components(scene, grid, store, mask_file)
+                components = assemble_targets(scene, grid, store, targets, mask_file)
                 counts.append(0)
                 for table in make_tables(
                     components, placement=scene.placement, in_degrees=in_degrees, properties={}
@@ -215,6 +223,7 @@ class SceneWorker:
                     yield {
                         "scene": np.full(length, source.location, object),
                         "sentence": np.full(length, sentence, object),
+                        "targets": np.full(length, targets, object),
                         "instance": np.arange(counts[-1] + 1, counts[-1] + length + 1),
                         "mean_probability": table["mean_probability"],
                         "area_m2": table["area_m2"],

@@ -1,5 +1,7 @@
 """Maps of large rasters, with a segmenter that knows the answer."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import rasterio
@@ -8,15 +10,20 @@ from scene_files import HEIGHT, WIDTH, bright, truth, write_scene
 
 from cadformer_d2.inference.connected_components import paint_component
 from cadformer_d2.inference.mask_file import MaskFile
+from cadformer_d2.inference.mask_predictor import ReferredMask
 from cadformer_d2.inference.raster import Scene
 from cadformer_d2.inference.raster_segmentation import (
     TilePlan,
     assemble_components,
     describe_job,
-    find_best_component,
     find_place_words,
-    read_targets,
     segment_tiles,
+)
+from cadformer_d2.inference.scene_targets import (
+    choose_targets,
+    find_best_component,
+    read_targets,
+    weigh_answer,
     write_component_mask,
 )
 from cadformer_d2.inference.tile_store import TileStore
@@ -229,6 +236,22 @@ EXPRESSIONS = {
 def test_the_words_say_whether_one_object_is_meant(expression):
     names = ("storage tank", "tennis court", "swimming pool", "bus", "roundabout")
     assert read_targets(expression, names) == EXPRESSIONS[expression]
+
+
+@pytest.mark.parametrize("says_presence", [False, True])
+def test_only_of_a_model_that_knows_absence_the_words_say_it(says_presence):
+    predictor = SimpleNamespace(says_presence=says_presence, object_names=("storage tank",))
+    chosen = [choose_targets("the storage tank", w, predictor) for w in (None, "one", "all")]
+    assert chosen == ["one" if says_presence else "all", "one", "all"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "presence", "weighed"), [("all", 0.5, 0.8), ("one", 0.5, 0.4), ("one", None, 0.8)]
+)
+def test_where_one_is_meant_answers_count_as_much_as_their_presence(targets, presence, weighed):
+    probability = np.full((2, 2), 0.8, np.float32)
+    answer = ReferredMask("the tank", probability, probability > 0.5, presence)
+    np.testing.assert_allclose(weigh_answer(answer, targets), weighed, rtol=1e-6)
 
 
 def surer_of_the_small(pixels):

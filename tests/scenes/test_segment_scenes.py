@@ -50,7 +50,7 @@ def call(files, monkeypatch, capfd):
         status, message = 0, ""
         monkeypatch.setattr(sys, "argv", list(sys.argv))
         try:
-            run_command(lambda: call_command(name, [*arguments, *OPTIONS]))
+            run_command(lambda: call_command(name, [*OPTIONS, *arguments]))
         except SystemExit as stop:
             status, message = (stop.code, "") if isinstance(stop.code, int) else (1, stop.code)
         said = capfd.readouterr()
@@ -93,6 +93,32 @@ def test_the_command_gives_the_same_files_and_goes_on_from_them(whole, call, tmp
     assert read_tree(tmp_path / "whole") == read_tree(whole)
     assert "3 scenes (3 were there)" in call(*line).stdout
     assert read_tree(tmp_path / "whole") == read_tree(whole)
+
+
+def test_of_a_model_that_knows_absence_each_sentence_means_one_or_all_of_a_scene(
+    files, call, tmp_path
+):
+    weights = ("--weights", str(save_tiny_model(tmp_path, presence_threshold=0.0)))
+    sentences, output = ("the tank", "all tanks"), tmp_path / "out"
+    line = ("scene?.tif", "--expression", *sentences, "--output", str(output), *weights)
+    there = set()
+    for wish, meant in (((), ("one", "all")), (("--targets", "all"), ("all", "all"))):
+        result = call("segment-scenes", *line, *wish)
+        assert "3 scenes (0 were there)" in result.stdout, result.stderr
+        about, _, _, columns = pyogrio.raw.read(output / "results.gpkg")
+        table = dict(zip(about["fields"], columns, strict=True))
+        for sentence, targets in zip(sentences, meant, strict=True):
+            rows = table["sentence"] == sentence
+            assert set(table["targets"][rows]) == {targets}
+            counts = [(table["scene"][rows] == scene).sum() for scene in set(table["scene"])]
+            assert counts == [1, 1, 1] if targets == "one" else min(counts) > 1
+        (answer,) = {*output.glob("scenes/scene1-*")} - there
+        there.add(answer)
+        item = json.loads((answer / "item.json").read_text())
+        assert item["properties"]["cadformer:targets"] == list(meant)
+        mask = tmp_path / f"{meant[0]}.tif"
+        call("segment-raster", "scene1.tif", "the tank", *weights, *wish, "--mask", str(mask))
+        assert (answer / "mask_1.tif").read_bytes() == mask.read_bytes()
 
 
 def test_the_table_has_every_component_with_its_place_and_area(whole):
@@ -215,6 +241,7 @@ CHANGES = {
     "sentences": {"sentences": ("the tank",)},
     "order of sentences": {"sentences": SENTENCES[::-1]},
     "tiles": {"tiles": TileOptions(overlap=17)},
+    "targets": {"targets": "one"},
     "bands": {"bands": (3, 2, 1)},
     "stretch": {"percentiles": (1.0, 99.0)},
     "dtype": {"dtype": "bfloat16"},

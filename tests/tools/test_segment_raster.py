@@ -14,16 +14,11 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
-import torch
 from command_process import start
-from conftest import make_tiny_cfg
-from detectron2.modeling import build_model
 from many_scenes import save_tiny_model
 from rasterio.transform import Affine
 
-from cadformer_d2.checkpoint import RefSegCheckpointer
 from cadformer_d2.command_errors import run_command
-from cadformer_d2.inference import RefSegPredictor
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -44,7 +39,7 @@ def files(tmp_path_factory):
 def command_line(*arguments, expression="the tank", weights="model.pth"):
     """What a user types, after the interpreter."""
     tool = str(ROOT / "tools" / "segment_raster.py")
-    return [tool, "scene.tif", expression, "--weights", weights, "--device", "cpu", *arguments]
+    return [tool, "scene.tif", expression, "--weights", str(weights), "--device", "cpu", *arguments]
 
 
 @pytest.fixture
@@ -80,24 +75,12 @@ def test_a_sentence_and_a_scene_give_a_mask_and_polygons(files, segment_raster):
     assert sorted(p.name for p in (files / "out").iterdir()) == ["mask.tif", "tank.geojson"]
 
 
-def model_with_presence(folder, threshold):
-    cfg = make_tiny_cfg()
-    cfg.MODEL.PRESENCE.NAME, cfg.MODEL.PRESENCE.THRESHOLD = "PooledPresence", threshold
-    torch.manual_seed(0)
-    model = build_model(cfg)
-    with torch.no_grad():
-        model.decoder.classifier.bias[1] += 9
-        model.presence.layers[-1].bias += 3
-    RefSegCheckpointer(model, str(folder), config=cfg).save(f"presence{threshold}")
-    return f"presence{threshold}.pth"
-
-
 def polygons(folder, name):
     return json.loads((folder / name).read_text())
 
 
 def test_a_scene_of_tiles_declared_absent_has_no_polygon(files, segment_raster):
-    weights = model_with_presence(files, 1.0)
+    weights = save_tiny_model(files, name="presence", presence_threshold=1.0)
     outputs = ("--mask", "none.tif", "--vector", "none.geojson")
     for expression in ("all tanks", "the tank"):
         result = segment_raster(*outputs, "--overwrite", expression=expression, weights=weights)
@@ -110,7 +93,7 @@ def test_a_scene_of_tiles_declared_absent_has_no_polygon(files, segment_raster):
 
 
 def test_all_and_the_are_what_they_say_of_a_model_that_knows_absence(files, segment_raster):
-    weights = model_with_presence(files, 0.0)
+    weights = save_tiny_model(files, name="presence", presence_threshold=0.0)
     counts = {}
     for expression, options in (
         ("all tanks", ()),
@@ -122,26 +105,16 @@ def test_all_and_the_are_what_they_say_of_a_model_that_knows_absence(files, segm
         result = segment_raster(*outputs, *options, expression=expression, weights=weights)
         assert result.status == 0, result.stderr
         written = polygons(files, "said.geojson")
-        numbers = [feature["properties"]["instance"] for feature in written["features"]]
+        about = [feature["properties"] for feature in written["features"]]
+        numbers = [one["instance"] for one in about]
         assert numbers == list(range(1, written["num_instances"] + 1))
-        area = sum(feature["properties"]["area_px"] for feature in written["features"])
+        area = sum(one["area_px"] for one in about)
         with rasterio.open(files / "said.tif") as mask:
             assert (mask.read(1) == 1).sum() == area
-        counts[expression, options] = len(numbers)
-    assert counts["the tank", ()] == counts["all tanks", ("--targets", "one")] == 1
-    assert counts["all tanks", ()] >= 1
-
-
-def test_older_models_find_all_that_the_words_may_mean(files):
-    from cadformer_d2.commands.segment_raster import _choose_targets
-
-    chosen = []
-    for weights in ("model.pth", model_with_presence(files, 0.5)):
-        predictor = RefSegPredictor.from_checkpoint(files / weights, device="cpu")
-        for wish in (None, "one", "all"):
-            arguments = SimpleNamespace(expression="the storage tank", targets=wish)
-            chosen.append(_choose_targets(arguments, predictor))
-    assert chosen == ["all", "one", "all", "one", "one", "all"]
+        counts[expression, options] = len(numbers), {one["targets"] for one in about}
+    assert counts["the tank", ()] == counts["all tanks", ("--targets", "one")] == (1, {"one"})
+    for number, said in (counts["all tanks", ()], counts["the tank", ("--targets", "all")]):
+        assert number > 1 and said == {"all"}
 
 
 def test_words_for_places_in_tiles_are_warned_of(segment_raster):
