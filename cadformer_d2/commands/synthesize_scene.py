@@ -22,6 +22,7 @@ from rasterio.windows import Window
 from tqdm import tqdm
 
 from ..atomic_files import replace_atomically
+from ..data.class_names import RRSISHR_CLASSES
 from ..data.synthetic.mosaic import draw_mosaic_strips
 from ..inference.mask_file import count_values, report_write_failure
 
@@ -29,7 +30,7 @@ CRS, PIXEL_METRES = "EPSG:32632", 0.5
 UPPER_LEFT = (500_000, 5_300_000)
 
 
-def _write_mosaic(folder: Path, *, side: int, scene_size: int, seed: int) -> None:
+def _write_mosaic(folder: Path, *, side: int, scene_size: int, seed: int, without: str) -> None:
     """Write scene.tif and truth.tif.
 
     Raises:
@@ -46,7 +47,9 @@ def _write_mosaic(folder: Path, *, side: int, scene_size: int, seed: int) -> Non
         "tiled": True,
         "compress": "deflate",
     }
-    strips = draw_mosaic_strips(size=(side, side), scene_size=scene_size, seed=seed)
+    strips = draw_mosaic_strips(
+        size=(side, side), scene_size=scene_size, seed=seed, without=without
+    )
     counts = {"scene.tif": np.zeros(256, np.int64), "truth.tif": np.zeros(256, np.int64)}
     with (
         replace_atomically(folder / "scene.tif") as scene_path,
@@ -79,6 +82,13 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=3000, help="pixels")
     parser.add_argument("--scene-size", type=int, default=96, help="side of a scene, pixels")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--without",
+        default="",
+        choices=RRSISHR_CLASSES,
+        metavar="CATEGORY",
+        help="leave its objects out, to ask for what is not there",
+    )
     arguments = parser.parse_args()
-    options = {name: getattr(arguments, name) for name in ("side", "scene_size", "seed")}
+    options = {name: getattr(arguments, name) for name in ("side", "scene_size", "seed", "without")}
     _write_mosaic(arguments.output, **options)

@@ -39,3 +39,12 @@ def test_the_seed_decides():
 def test_a_mosaic_of_nothing_is_refused():
     with pytest.raises(ValueError, match="must be at least 1"):
         next(draw_mosaic_strips(size=(0, 5)))
+
+
+def test_a_category_can_be_left_out_and_the_rest_stays_in_its_place():
+    (_, whole), (_, part) = mosaic(384, 384), mosaic(384, 384, without="storage tank")
+    tank = RRSISHR_CLASSES.index("storage tank") + 1
+    assert (whole == tank).any()
+    np.testing.assert_array_equal(part, np.where(whole == tank, 0, whole))
+    with pytest.raises(ValueError, match="no scene has a 'castle'; known: "):
+        mosaic(96, 96, without="castle")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .scene import sample_scene
 
 
 def draw_mosaic_strips(
-    *, size: tuple[int, int], scene_size: int = 96, seed: int = 0
+    *, size: tuple[int, int], scene_size: int = 96, seed: int = 0, without: str = ""
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Draw rows of scenes from the top; the scenes at the right and lower border are cropped.
 
@@ -22,21 +23,24 @@ def draw_mosaic_strips(
     Args:
         size: (height, width) of the mosaic, pixels.
         scene_size: side of a scene, pixels.
+        without: a category whose objects are left out; "": none.
 
     Yields:
         RGB (height, width, 3) uint8, and (height, width) uint8 with 0 for ground and k for the
         k-th of RRSISHR_CLASSES, ``scene_size`` rows of pixels at a time, fewer at the end.
 
     Raises:
-        ValueError: a size below 1.
+        ValueError: a size below 1, or another category than the scenes have.
     """
     if min(size) < 1 or scene_size < 1:
         raise ValueError(
             f"mosaic of {size} pixels with scenes of {scene_size} pixels; sizes must be at least 1"
         )
+    if without and without not in RRSISHR_CLASSES:
+        raise ValueError(f"no scene has a {without!r}; known: {', '.join(RRSISHR_CLASSES)}")
     for row in range(-(-size[0] // scene_size)):
         cells = [
-            _draw_cell(np.random.default_rng([seed, row, column]), scene_size)
+            _draw_cell(np.random.default_rng([seed, row, column]), scene_size, without)
             for column in range(-(-size[1] // scene_size))
         ]
         left = size[0] - row * scene_size
@@ -44,9 +48,11 @@ def draw_mosaic_strips(
         yield pixels[:left, : size[1]], category_ids[:left, : size[1]]
 
 
-def _draw_cell(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw_cell(rng: np.random.Generator, size: int, without: str) -> tuple[np.ndarray, np.ndarray]:
     """Draw one scene (size, size, 3) and its category ids (size, size)."""
     scene = sample_scene(rng)
+    kept = tuple(target for target in scene.objects if target.category != without)
+    scene = replace(scene, objects=kept)
     image, masks = draw_scene(scene, size=size)
     category_ids = np.zeros((size, size), np.uint8)
     for target, mask in zip(scene.objects, masks, strict=True):
