@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from ..evaluation.comparison_table import (
 from ..model_cost import count_flops, count_parameters, random_sample
 from ..visualization import draw_comparison_sheet, read_comparison, save_figure
 from . import runs
+from .diagnostics import DIAGNOSTICS, find_diagnostics
 
 matplotlib.use("Agg")
 
@@ -52,12 +54,6 @@ PAPER = "CADFormer"  # its tables hold its own trainings of the methods it is co
 PUBLISHED = Path(__file__).parent.parent / "evaluation" / "published_numbers.csv"
 SCORING_KEYS = ("TEST.EVAL_RESOLUTION", "TEST.EMPTY_IOU", "INPUT.SIZE")
 NUM_TOKENS = 20  # length of the expression for which GFLOPs are counted
-# Variants of a test set with changed expressions, and their names in the table.
-DIAGNOSTICS = {
-    "shuffled": "sentence of another target",
-    "no_places": "place words removed",
-    "no_categories": "category words removed",
-}
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,7 @@ class Run:
     cfg: CfgNode
     dataset: str  # scored on
     weights: Path | None  # of a trained model; None: train it
+    diagnostics: dict[str, str]  # those of DIAGNOSTICS that are scored too
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class ScoredRun:
     train_seconds: float | None
     metrics: dict[str, Any]
     samples: list[dict[str, Any]]  # entries of the predictions file
-    diagnostics: dict[str, float]  # name of the column -> mIoU
+    diagnostics: dict[str, float]  # name of the column -> mIoU or gIoU
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -121,6 +118,11 @@ def plan_runs(arguments: argparse.Namespace) -> list[Run]:
     output = Path(arguments.output)
     planned = []
     variants = DIAGNOSTICS if arguments.diagnostics else {}
+
+    @cache
+    def find(dataset: str) -> dict[str, str]:
+        return find_diagnostics(dataset) if arguments.diagnostics else {}
+
     if arguments.checkpoints:
         for number, entry in enumerate(arguments.checkpoints):
             name, _, file = entry.partition("=")
@@ -129,7 +131,7 @@ def plan_runs(arguments: argparse.Namespace) -> list[Run]:
             cfg = merge_config(read_trained_config(file), arguments.opts)
             folder = output / name / f"model{number}"
             dataset = runs.resolve_dataset(cfg, arguments.dataset, variants)
-            planned.append(Run(name, folder, cfg, dataset, Path(file)))
+            planned.append(Run(name, folder, cfg, dataset, Path(file), find(dataset)))
         return planned
     names = [Path(file).stem for file in arguments.config_files]
     if len(set(names)) < len(names):
@@ -140,7 +142,7 @@ def plan_runs(arguments: argparse.Namespace) -> list[Run]:
             own = ("SEED", str(seed), "OUTPUT_DIR", str(folder))
             cfg = load_config(file, [*arguments.opts, *own], common=arguments.common)
             dataset = runs.resolve_dataset(cfg, arguments.dataset, variants)
-            planned.append(Run(name, folder, cfg, dataset, None))
+            planned.append(Run(name, folder, cfg, dataset, None, find(dataset)))
     return planned
 
 
@@ -195,14 +197,14 @@ def _score_run(run: Run, arguments: argparse.Namespace) -> ScoredRun:
     if weights is None:
         seconds = runs.train(config, run.folder, **options)
         weights = runs.best_weights(run.folder)
-    changed = DIAGNOSTICS if arguments.diagnostics else {}
-    datasets = [run.dataset, *(f"{run.dataset}_{variant}" for variant in changed)]
+    datasets = [run.dataset, *(f"{run.dataset}_{variant}" for variant in run.diagnostics)]
     metrics, *others = runs.evaluate(
         config, weights, datasets, run.folder, overrides=arguments.opts, **options
     )
     predictions = read_json(run.folder / f"predictions_{run.dataset}.json")
     diagnostics = {
-        column: found["mIoU"] for column, found in zip(changed.values(), others, strict=True)
+        column: found[mean_name(found)]
+        for column, found in zip(run.diagnostics.values(), others, strict=True)
     }
     return ScoredRun(run, seconds, metrics, predictions["samples"], diagnostics)
 

@@ -109,7 +109,7 @@ def resolve_dataset(cfg: CfgNode, requested: str | None, variants: Iterable[str]
     if not requested and not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty; add --dataset, for example --dataset rrsisd_test")
     name = requested or cfg.DATASETS.TEST[0]
-    register_datasets()
+    register_datasets(lenient=cfg.DATASETS.LENIENT)
     for scored in (name, *(f"{name}_{variant}" for variant in variants)):
         refuse_unknown(scored)
     return name

@@ -201,6 +201,7 @@ def _register(
         thing_classes=list(info.classes),
         evaluator_type=EVALUATOR_TYPE,
         split=split,
+        any_targets=info.any_targets,
         annotation_root=str(info.annotations(folder)),
         image_root=str(info.images(folder)),
     )

@@ -26,7 +26,7 @@ class MethodResult:
     samples: Sequence[SampleIous]  # per seed
     cost: Mapping[str, float]  # "parameters (M)", "GFLOPs", "training (s)": further columns
     published: Mapping[str, float]  # metric -> percent; empty if nothing is published
-    diagnostics: Mapping[str, Sequence[float]]  # kind of changed expressions -> mIoU per seed
+    diagnostics: Mapping[str, Sequence[float]]  # changed expressions -> mIoU or gIoU per seed
 
 
 def _format_mean_and_spread(values: Sequence[float]) -> str:

@@ -1,5 +1,6 @@
 """The comparison command, as a user calls it."""
 
+import csv
 import io
 import json
 import subprocess
@@ -97,7 +98,9 @@ def test_the_table_has_a_row_for_each_method(finished):
     for column in ("mIoU 95 %", "mIoU minus rrsisd", "parameters (M)", "GFLOPs", "training (s)"):
         assert column in header
     assert table in shown
-    assert "place words removed" in (output / "groups.md").read_text()
+    groups = (output / "groups.md").read_text()
+    assert "place words removed" in groups and "another scene" not in groups
+    assert "has no column 'sentence of another scene': its refs have one target each" in shown
     assert (output / "disputed.png").stat().st_size > 10_000
 
 
@@ -171,6 +174,41 @@ def test_another_input_size_reaches_given_checkpoints(compare_checkpoints, tmp_p
     assert result.returncode == 0, result.stderr[-3000:]
     predictions = json.loads((tmp_path / "rrsisd/model0/predictions_synthrs_test.json").read_text())
     assert predictions["samples"][0]["prediction"]["size"] == [96, 96]
+
+
+def write_any_targets(root, *categories):
+    """Test refs about three images, each of which knows one category; the first ref is to none."""
+    files = ReferFiles(root, name="gsynthrs")
+    for ref in files.refs:
+        ref.update(split="test", category_id=categories[ref["image_id"] - 1])
+    files.refs[0]["ann_id"] = [-1]
+    files.write()
+
+
+def test_expressions_of_other_scenes_count_as_declared_absent(
+    compare_checkpoints, finished, tmp_path
+):
+    write_any_targets(finished[0], 1, 2, 1)
+    options = ("--dataset", "gsynthrs_test", "--diagnostics")
+    result = compare_checkpoints(tmp_path, ("rrsisd",), *options)
+    assert result.returncode == 0 and "has no column" not in result.stdout, result.stderr[-3000:]
+    (row,) = csv.DictReader((tmp_path / "groups.csv").open())
+    metrics = tmp_path / "rrsisd" / "model0" / "metrics_gsynthrs_test_other_scenes.json"
+    scored = json.loads(metrics.read_text())
+    assert row["sentence of another scene"] == f"{scored['N-acc']:.2f}"
+
+
+def test_a_column_that_a_test_set_cannot_fill_is_said_and_the_others_stay(tmp_path, capsys):
+    from cadformer_d2.commands.diagnostics import find_diagnostics
+    from cadformer_d2.data.catalog import register_datasets
+
+    write_any_targets(tmp_path, 1, 1, 1)
+    register_datasets(tmp_path)
+    assert [*find_diagnostics("gsynthrs_test")] == ["shuffled", "no_places", "no_categories"]
+    assert capsys.readouterr().out == (
+        "compare: gsynthrs_test has no column 'sentence of another scene': no image lacks a "
+        "category of another one, so no expression can be moved\n"
+    )
 
 
 @pytest.mark.parametrize("option", [("--seeds", "2"), ("--common", "configs/quickstart.yaml")])
