@@ -26,6 +26,7 @@ COMMANDS = {
         "app": ("web.app", "a page in the browser"),
         "serve": ("serve", "answers over HTTP, for programs"),
         "export": ("export", "a folder to share, or one file that answers without PyTorch"),
+        "compare-exports": ("compare_exports", "how far exported files are from a checkpoint"),
     },
     "Datasets": {
         "dataset check": ("check_dataset", "what is wrong with a download"),

@@ -29,6 +29,7 @@ from ..inference.onnx_predictor import open_session
 from ..inference.predictor import RefSegPredictor
 from ..library_errors import first_line
 from ..version import __version__
+from .agreement import GraphFunction
 from .deepness import deepness_metadata
 from .network_graph import NetworkGraph, example_inputs, record_graph
 
@@ -84,12 +85,12 @@ def export_model(
         if path.suffix == PROGRAM_ENDING:
             extra = {EXTRA_FILE: description.model_dump_json()}
             torch.export.save(program, temporary, extra_files=extra)
-            return _compare(graph, size, torch.export.load(temporary).module(), path, options)
+            return _compare(graph, size, graph_function(temporary, PROGRAM_ENDING), path, options)
         metadata = {METADATA_KEY: description.model_dump_json()}
         if fixed:
             metadata |= deepness_metadata(description, metres=options.metres)
         write_onnx(program, temporary, description, metadata)
-        return _compare(graph, size, _onnx_function(temporary), path, options)
+        return _compare(graph, size, graph_function(temporary, ONNX_ENDING), path, options)
 
 
 def refuse_impossible_export(path: Path, options: ExportOptions) -> None:
@@ -188,9 +189,16 @@ def _compare(
     return difference
 
 
-def _onnx_function(path: Path) -> Any:
-    """A file as a function of tensors."""
-    session = open_session(path, device="cpu", num_threads=0)
+def graph_function(path: Path, ending: str, *, num_threads: int = 0) -> GraphFunction:
+    """An exported file of our own as a function of tensors, on a CPU.
+
+    Args:
+        ending: of what the file holds, which may have another name.
+        num_threads: of onnxruntime; 0: one a core.
+    """
+    if ending == PROGRAM_ENDING:
+        return torch.export.load(path).module()
+    session = open_session(path, device="cpu", num_threads=num_threads)
     names = [place.name for place in session.get_inputs()]
 
     def run(*inputs: torch.Tensor) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..exported_model import ONNX_ENDING
+from ..exported_model import ONNX_ENDING, PROGRAM_ENDING
 from .mask_predictor import MaskPredictor
 from .ready_model import find_ready_model
 
@@ -16,8 +16,18 @@ DTYPE_NAMES = ("float32", "bfloat16", "float16")  # of precision.DTYPES, which n
 
 
 def is_exported(reference: str | os.PathLike) -> bool:
-    """Whether a reference to a model names a file for onnxruntime."""
-    return Path(reference).suffix == ONNX_ENDING
+    """Whether a reference to a model names a file for onnxruntime.
+
+    Raises:
+        ValueError: it names a program of torch.export.
+    """
+    ending = Path(reference).suffix
+    if ending == PROGRAM_ENDING:  # PyTorch unpickles it, and a pickle may run code
+        raise ValueError(
+            f"{reference} is for torch.export.load in a program of yours (docs/deployment.md); "
+            f"here an {ONNX_ENDING} file or the checkpoint answers"
+        )
+    return ending == ONNX_ENDING
 
 
 def load_predictor(

@@ -1,7 +1,10 @@
 """An exported file gives the model's own probabilities, for any batch and any length."""
 
 import json
+import re
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,15 +17,21 @@ import onnx  # noqa: E402
 
 from cadformer_d2.checkpoint import RefSegCheckpointer  # noqa: E402
 from cadformer_d2.commands.export import parse_arguments  # noqa: E402
+from cadformer_d2.deployment import export  # noqa: E402
 from cadformer_d2.deployment.deepness import deepness_metadata  # noqa: E402
 from cadformer_d2.deployment.export import (  # noqa: E402
     ExportOptions,
     export_model,
     refuse_impossible_export,
 )
-from cadformer_d2.deployment.network_graph import NetworkGraph, example_inputs  # noqa: E402
+from cadformer_d2.deployment.network_graph import (  # noqa: E402
+    NetworkGraph,
+    example_inputs,
+    record_graph,
+)
 from cadformer_d2.deployment.onnx_precision import change_precision  # noqa: E402
 from cadformer_d2.inference import OnnxPredictor, RefSegPredictor  # noqa: E402
+from cadformer_d2.inference.load_predictor import load_predictor  # noqa: E402
 from cadformer_d2.layers.convolution import convolve_columns  # noqa: E402
 
 EXPRESSIONS = ["the pool", "the tennis court on the left of the large swimming pool", "tank"]
@@ -39,6 +48,20 @@ def predictor(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     RefSegCheckpointer(model, str(folder), config=cfg).save("model")
     return RefSegPredictor.from_checkpoint(folder / "model.pth", device="cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_recording():
+    """The graph is the same in every format, and recording it takes most of an export's time."""
+    recorded = []
+
+    def record_once(*arguments, **options):
+        recorded[:] = recorded or [record_graph(*arguments, **options)]
+        return recorded[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "record_graph", record_once)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +84,24 @@ def test_a_file_answers_as_its_checkpoint(predictor, exported):
     about = onnx_predictor.description
     assert about.licence == "apache-2.0" and about.checkpoint == "0" * 16
     assert about.says_presence and onnx_predictor.object_names == predictor.object_names
+
+
+def test_the_documentations_lines_ask_a_program_of_torch_export(predictor, tmp_path, monkeypatch):
+    path = tmp_path / "model.pt2"
+    assert export_model(predictor, path, checkpoint="0" * 16, options=ExportOptions()) < 1e-5
+    page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    (lines,) = [block for block in blocks if "torch.export.load" in block]
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.jpg"), noise)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(lines.replace("the leftmost airplane", EXPRESSIONS[1]), found)
+    wanted = predictor("photo.jpg", EXPRESSIONS[1])
+    np.testing.assert_allclose(found["probabilities"][0, 1], wanted.probability, atol=1e-5)
+    np.testing.assert_array_equal(found["mask"], wanted.mask)
+    with pytest.raises(ValueError, match="is for torch.export.load"):
+        load_predictor(path)
 
 
 def test_half_of_the_bytes_and_whole_numbers_give_near_answers(predictor, exported, tmp_path):
