@@ -102,11 +102,14 @@ def record_graph(graph: NetworkGraph, size: tuple[int, int], *, max_tokens: int)
         # The fused kernels of attention lay results out in another order, and the graph would hold
         # to it where other programs compute attention in steps.
         with sdpa_kernel(SDPBackend.MATH):
-            return torch.export.export(graph, inputs, dynamic_shapes=({0: images}, of_fields))
+            program = torch.export.export(graph, inputs, dynamic_shapes=({0: images}, of_fields))
     except Exception as error:  # whatever the model's own code cannot do with symbols
         raise ValueError(
             f"the network cannot be recorded as a graph for any batch ({first_line(error)})"
         ) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names folders of this machine
+    return program
 
 
 def example_inputs(

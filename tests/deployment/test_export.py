@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -34,7 +35,14 @@ from cadformer_d2.inference import OnnxPredictor, RefSegPredictor  # noqa: E402
 from cadformer_d2.inference.load_predictor import load_predictor  # noqa: E402
 from cadformer_d2.layers.convolution import convolve_columns  # noqa: E402
 
+THIS_MACHINE = str(Path(__file__).parents[2]).encode()
 EXPRESSIONS = ["the pool", "the tennis court on the left of the large swimming pool", "tank"]
+
+
+def archived(path):
+    """Contents of the files in an archive."""
+    with zipfile.ZipFile(path) as archive:
+        return [archive.read(name) for name in archive.namelist()]
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +91,14 @@ def test_a_file_answers_as_its_checkpoint(predictor, exported):
             assert found.presence == pytest.approx(wanted.presence, abs=1e-5)
     about = onnx_predictor.description
     assert about.licence == "apache-2.0" and about.checkpoint == "0" * 16
+    assert THIS_MACHINE not in exported.read_bytes()
     assert about.says_presence and onnx_predictor.object_names == predictor.object_names
 
 
 def test_the_documentations_lines_ask_a_program_of_torch_export(predictor, tmp_path, monkeypatch):
     path = tmp_path / "model.pt2"
     assert export_model(predictor, path, checkpoint="0" * 16, options=ExportOptions()) < 1e-5
+    assert not any(THIS_MACHINE in content for content in archived(path))
     page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)
     (lines,) = [block for block in blocks if "torch.export.load" in block]
