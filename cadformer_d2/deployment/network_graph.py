@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..library_errors import first_line
@@ -107,8 +108,9 @@ def record_graph(graph: NetworkGraph, size: tuple[int, int], *, max_tokens: int)
         raise ValueError(
             f"the network cannot be recorded as a graph for any batch ({first_line(error)})"
         ) from error
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # names folders of this machine
+    for part in program.graph_module.modules():  # blocks without gradients are graphs of their own
+        for node in part.graph.nodes if isinstance(part, GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # names folders of this machine
     return program
 
 
