@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..data.image_file import decode_image, read_image
+from ..data.image_file import CHANNELS, decode_image, read_image
 from ..data.plain_tokenizer import PlainTokenizer
 from ..data.validation import quote
-from ..exported_model import CHANNEL_ORDERS
 
 logger = logging.getLogger(__name__)
 
@@ -267,7 +266,7 @@ class MaskPredictor(ABC):
 
     def read_image(self, image: ImageLike, channel_order: str) -> np.ndarray:
         """Read an image as (height, width, 3) uint8 in the network's channel order."""
-        if channel_order not in CHANNEL_ORDERS:
+        if channel_order not in CHANNELS:
             raise ValueError(f"channel_order is {channel_order!r}; known: RGB, BGR")
         if isinstance(image, str | os.PathLike):
             return read_image(image, self.image_format)
